@@ -1,0 +1,14 @@
+/* What passes and schedules may know of a target: numbers, never names. */
+#ifndef TRICOT_IR_TARGET_H
+#define TRICOT_IR_TARGET_H
+#include <stdbool.h>
+#include <stdint.h>
+
+typedef struct Facts {
+  int vector;     /* f32 lanes of a vector register (16, 8, 4; 1: scalar code) */
+  int registers;  /* vector registers (32, 16) */
+  int threads;    /* threads that share one block (1 on CPUs, 128 or so on GPUs) */
+  int64_t shared; /* bytes of memory shared by a block's threads (0: none) */
+  int64_t l1, l2; /* bytes of cache per core */
+} Facts;
+#endif
