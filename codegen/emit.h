@@ -1,0 +1,58 @@
+/* Emitters: finished kernels (LOOP stage) to text, objects or callable code.
+ *
+ * Every CPU kernel has one C signature:
+ *   void NAME(void *const *arguments, int64_t begin, int64_t end)
+ * which runs blocks begin..end-1 of the grid (numbered with the last axis fastest); arguments[i] is
+ * the storage of argument i. CUDA kernels take the argument pointers one by one and run block
+ * blockIdx.x with `threads` threads.
+ */
+#ifndef TRICOT_CODEGEN_EMIT_H
+#define TRICOT_CODEGEN_EMIT_H
+#include "ir/kernel.h"
+#include "ir/target.h"
+
+typedef void KernelCode(void *const *arguments, int64_t begin, int64_t end);
+
+/* ---- text (emit_text.c and its dialects) ---- */
+typedef enum TextDialect { TEXT_C, TEXT_CUDA } TextDialect;
+/* A whole translation unit for the kernels: prelude, then one function each. The CUDA text compiles
+ * with NVRTC as it is, and with a C compiler over codegen/cuda_shim.h. */
+void emit_text(TextDialect dialect, Kernel *const *kernels, int count, Text *text);
+
+/* Compiles C text, or CUDA text over the host shim, with the C compiler ($CC or cc) into a shared
+ * object in a private temporary folder, loads it, and finds every kernel. The shim's functions have
+ * the CPU signature too and run each block's threads as fibers with real barriers. */
+typedef struct TextLibrary TextLibrary;
+TextLibrary *text_library_build(TextDialect dialect, Kernel *const *kernels, int count, Error *);
+KernelCode *text_library_find(const TextLibrary *, const char *name);
+void text_library_free(TextLibrary *);
+
+/* ---- NVRTC (nvrtc.c): loaded at run time, absence is an ordinary answer ---- */
+bool nvrtc_available(Error *why_not);
+typedef struct Cubin {
+  unsigned char *bytes; /* arena memory */
+  size_t size;
+  const char *log;
+} Cubin;
+/* arch: "sm_80", "sm_90a"; "compute_80" gives PTX. */
+bool nvrtc_compile(Arena *, const char *text, const char *name, const char *arch, Cubin *, Error *);
+
+/* ---- LLVM (emit_llvm.c, llvm_target.c): CPU only ---- */
+/* What a CPU level is: the facts for schedules, and what LLVM is told. NULL: unknown name.
+ * Names: "native", "x86-64-v3", "x86-64-v4", "aarch64". */
+typedef struct CpuLevel {
+  const char *name, *triple, *cpu, *features;
+  Facts facts;
+} CpuLevel;
+bool cpu_level_find(const char *name, CpuLevel *level, Error *);
+
+typedef struct Jit Jit;
+/* Compiles kernels for this machine; `threads` modules at a time (compile time scales with cores). */
+Jit *jit_build(Kernel *const *kernels, int count, int threads, Error *);
+KernelCode *jit_find(const Jit *, const char *name);
+void jit_free(Jit *);
+/* Position-independent object file for a level; symbols are NAME + suffix. kind: "object", "asm",
+ * "llvm" (text). Same input, same bytes. */
+bool llvm_emit(Kernel *const *kernels, int count, const CpuLevel *, const char *suffix,
+               const char *kind, Text *out, Error *);
+#endif

@@ -1,0 +1,17 @@
+/* From tiles to what emitters walk: the passes over one kernel.
+ *
+ *   distribute  TILE -> LOOP: tiles become loops over vectors and threads, scratch arrays, addresses
+ *   legalize    expands scalar ops no target spells (exp, log, tanh, erf, rsqrt, sign) into the others
+ *   sync        puts barriers between threads that communicate through shared memory
+ */
+#ifndef TRICOT_PASSES_KERNEL_PASS_H
+#define TRICOT_PASSES_KERNEL_PASS_H
+#include "ir/kernel.h"
+#include "ir/target.h"
+
+Kernel *kernel_distribute(const Kernel *tile_stage, const Facts *facts, Arena *arena);
+void kernel_legalize(Kernel *kernel); /* in place, LOOP stage */
+void kernel_sync(Kernel *kernel);     /* in place, LOOP stage; nothing to do with one thread */
+/* All three. */
+Kernel *kernel_finish(const Kernel *tile_stage, const Facts *facts, Arena *arena);
+#endif
