@@ -18,6 +18,7 @@
 #include "runtime/base/diag.h"
 #include "runtime/base/dtype.h"
 #include "runtime/base/fault.h"
+#include "runtime/base/map.h"
 #include "runtime/base/text.h"
 
 typedef struct Op Op;
@@ -99,6 +100,7 @@ struct Graph {
   VEC(Node *) nodes;
   VEC(GraphOutput) outputs;
   int n_values;
+  Map names; /* taken value names; kept by graph_name_value */
 };
 
 /* ---- building ---- */
@@ -109,6 +111,11 @@ Value *graph_add_input(Graph *graph, const char *name, Role role, Type type, Loc
 GraphInput *graph_find_input(const Graph *graph, const char *name);
 GraphOutput *graph_find_output(const Graph *graph, const char *name);
 void graph_add_output(Graph *graph, const char *name, Value *value, const char *updates, Loc loc);
+/* Names a value of this graph: `wanted` when it is free, else its stem with the next free number.
+ * Characters other than letters, digits, '_', '.', '-' become '_'. Nodes start as op1, op2, … */
+void graph_name_value(Graph *graph, Value *value, const char *wanted);
+/* Where a value comes from: its node's place or its input's. */
+Loc graph_value_loc(const Graph *graph, const Value *value);
 
 /* Where new nodes go and what they inherit. The builder is the only way to make nodes. On a shape
  * error: with a Diag, it records a located error (naming the operand types and the places that made
