@@ -1,0 +1,88 @@
+/* The plan: everything the runtime needs to run a compiled model, besides the code itself.
+ *
+ * The compiler fills these structs and writes them as a flatbuffer (runtime/plan.fbs is the contract
+ * on disk, codegen/plan_write.cpp the writer); the runtime reads the flatbuffer back into the same
+ * structs (runtime/plan_read.cpp, no libstdc++). Everything is checked on reading: version, checksum,
+ * every index and offset in range.
+ *
+ * Storage. Persistent tensors (parameters, buffers, optimizer state) are shared by all entry points.
+ * Every entry point has one arena; inputs, outputs and temporaries have fixed places in it. Tensors
+ * derived from persistent ones alone (packed or folded weights) live in the entry's `prepared` memory
+ * and are recomputed by its prepare steps only after persistent tensors changed.
+ */
+#ifndef TRICOT_RUNTIME_PLAN_H
+#define TRICOT_RUNTIME_PLAN_H
+#include "runtime/base/arena.h"
+#include "runtime/base/dtype.h"
+#include "runtime/base/fault.h"
+
+enum { PLAN_VERSION = 1, PLAN_ALIGNMENT = 64 };
+
+typedef enum PlanRole { PLAN_PARAMETER, PLAN_BUFFER, PLAN_STATE } PlanRole;
+typedef enum PlanInit { PLAN_CONSTANT, PLAN_UNIFORM, PLAN_NORMAL, PLAN_TRUNCATED } PlanInit;
+
+typedef struct PlanTensor {
+  const char *name;
+  Type type;
+  PlanRole role;
+  PlanInit init; /* as ir/graph.h's Init: (a), [a,b), mean a deviation b */
+  double init_a, init_b;
+} PlanTensor;
+
+typedef enum PlanPlace {
+  PLACE_PERSISTENT, /* index: into plan->tensors */
+  PLACE_ARENA,      /* offset: bytes into the entry's arena */
+  PLACE_PREPARED    /* offset: bytes into the entry's prepared memory */
+} PlanPlace;
+
+typedef struct PlanRef {
+  PlanPlace place;
+  int64_t at; /* index or offset */
+} PlanRef;
+
+typedef struct PlanPort { /* an input or output of an entry point */
+  const char *name;
+  Type type;
+  PlanRef ref;
+  bool tap; /* outputs: an intermediate the author named */
+} PlanPort;
+
+typedef enum PlanStepKind { STEP_KERNEL, STEP_COPY, STEP_ALL_GATHER, STEP_ALL_REDUCE } PlanStepKind;
+
+typedef struct PlanStep {
+  PlanStepKind kind;
+  int kernel;        /* KERNEL: into plan->kernels */
+  int n_args;        /* KERNEL: its arguments; COPY: source, destination */
+  const PlanRef *args;
+  int64_t blocks;    /* KERNEL: size of its grid */
+  int64_t bytes;     /* COPY: how many */
+  const char *label; /* for people: the graph ops inside */
+  const char *place; /* "models/dcformer.yaml:31" or "" */
+  double flops, traffic; /* executed operations; bytes it must read and write once */
+} PlanStep;
+
+typedef struct PlanEntry {
+  const char *name;
+  int n_inputs, n_outputs, n_prepare, n_steps;
+  const PlanPort *inputs, *outputs;
+  const PlanStep *prepare, *steps;
+  int64_t arena_bytes, prepared_bytes;
+  bool updates; /* changes persistent tensors */
+} PlanEntry;
+
+typedef struct PlanPair {
+  const char *key, *value;
+} PlanPair;
+
+typedef struct Plan {
+  const char *model, *variant, *level; /* "clip-dcformer", "nano", "x86-64-v4" */
+  int n_tensors, n_kernels, n_entries, n_settings;
+  const PlanTensor *tensors;
+  const char *const *kernels; /* symbol names without level suffix */
+  const PlanEntry *entries;
+  const PlanPair *settings; /* model arguments and what training needs: "optimizer.lr" = "1e-4" … */
+} Plan;
+
+/* Reads a flatbuffer into structs allocated in `arena` (texts borrow from `bytes`). */
+bool plan_read(Arena *arena, const void *bytes, size_t size, Plan *plan, Error *);
+#endif

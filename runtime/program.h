@@ -1,0 +1,52 @@
+/* A program: a plan bound to code and memory, ready to run.
+ *
+ * All memory is taken when the program is opened (persistent tensors once; one arena large enough for
+ * any entry point, since entries never run at the same time; prepared memory per entry, on first
+ * use); a call allocates nothing. Kernels run on one persistent pool of pinned workers; how blocks are
+ * spread over workers never changes a result.
+ */
+#ifndef TRICOT_RUNTIME_PROGRAM_H
+#define TRICOT_RUNTIME_PROGRAM_H
+#include "runtime/plan.h"
+#include "runtime/safetensors.h"
+
+/* Runs blocks begin..end-1 of a kernel's grid. */
+typedef void ProgramKernel(void *const *arguments, int64_t begin, int64_t end);
+typedef ProgramKernel *ProgramLookup(void *context, const char *kernel);
+
+typedef struct Program Program;
+
+/* plan stays owned by the caller and must outlive the program. threads <= 0: one per allowed CPU.
+ * Fails when a kernel is not found or memory cannot be had (naming how much was asked for). */
+bool program_open(Program **program, const Plan *plan, ProgramLookup *lookup, void *context,
+                  int threads, Error *);
+void program_close(Program *program);
+const Plan *program_plan(const Program *program);
+int program_threads(const Program *program);
+
+int program_entry(const Program *program, const char *name); /* -1: none of that name */
+/* Storage of an input (to fill before a run) or output (valid until the next run of any entry).
+ * NULL when there is none of that name. type may be NULL. */
+void *program_input(Program *, int entry, const char *name, Type *type);
+const void *program_output(Program *, int entry, const char *name, Type *type);
+/* Persistent tensors: current values. Writing through the pointer needs program_touch afterwards. */
+void *program_tensor(Program *, const char *name, Type *type);
+void program_touch(Program *); /* persistent tensors changed: derived ones will be recomputed */
+
+/* Initialises every persistent tensor from its initialiser; each tensor's numbers depend on the seed
+ * and its name alone. */
+void program_initialize(Program *, uint64_t seed);
+/* Loads persistent tensors from a file. Every parameter and buffer must be there with its shape
+ * (dtypes are converted); state may be absent unless want_state. Errors list what is missing or does
+ * not fit, with counts. */
+bool program_load(Program *, const TensorFile *file, bool want_state, Error *);
+/* Parameters and buffers, and state when asked, as borrowed tensors for tensor_file_write. */
+int program_tensors(Program *, bool state, Tensor *out, int room);
+
+/* Runs an entry point: prepare steps when needed, then its steps. */
+bool program_run(Program *, int entry, Error *);
+
+/* Timing of the last run per step in nanoseconds, when enabled; n_steps values. */
+void program_profile(Program *, bool enable);
+const int64_t *program_times(const Program *, int entry);
+#endif
