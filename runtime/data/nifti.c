@@ -1,6 +1,6 @@
 /* Reading NIfTI. See nifti.h. Both header versions are decoded into one Header, checked once. */
 #include "runtime/data/nifti.h"
-#include "runtime/base/text.h"
+#include "runtime/base/arena.h"
 #include "runtime/data/stream.h"
 #include <math.h>
 #include <stdlib.h>
