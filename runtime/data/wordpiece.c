@@ -1,0 +1,452 @@
+/* WordPiece tokenization. See wordpiece.h. Character properties come from utf8proc.
+ *
+ * The text is decoded to code points once; each word is lowered, decomposed and cut at punctuation,
+ * then matched against a hash table of the vocabulary.
+ */
+#include "runtime/data/wordpiece.h"
+#include "runtime/base/file.h"
+#include "runtime/base/map.h"
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+#include <utf8proc.h>
+
+enum { MAX_WORD_CHARACTERS = 100, MAX_VOCABULARY_BYTES = 1 << 28 };
+
+struct WordPiece {
+  Arena *arena;
+  WordPieceOptions options;
+  int count;
+  const char **tokens;
+  int *lengths;
+  int32_t *slots; /* id plus one, 0: free */
+  uint32_t n_slots;
+  int longest; /* bytes of the longest piece */
+  int unknown;
+};
+
+static const char *const special_tokens[] = {"[UNK]", "[SEP]", "[PAD]", "[CLS]", "[MASK]"};
+
+/* ---- vocabulary ---- */
+
+static int find_piece(const WordPiece *pieces, const char *bytes, size_t size) {
+  uint32_t slot = (uint32_t)hash_bytes(bytes, size, 0) & (pieces->n_slots - 1);
+  for (; pieces->slots[slot]; slot = (slot + 1) & (pieces->n_slots - 1)) {
+    int id = pieces->slots[slot] - 1;
+    if ((size_t)pieces->lengths[id] == size && memcmp(pieces->tokens[id], bytes, size) == 0)
+      return id;
+  }
+  return -1;
+}
+
+/* A piece listed twice keeps its last id, as the reference implementations do. */
+static void index_pieces(WordPiece *pieces) {
+  pieces->n_slots = 64;
+  while (pieces->n_slots < 2 * (uint32_t)pieces->count + 2)
+    pieces->n_slots *= 2;
+  pieces->slots = ARENA_ARRAY(pieces->arena, int32_t, pieces->n_slots);
+  for (int id = 0; id < pieces->count; id++) {
+    size_t size = (size_t)pieces->lengths[id];
+    uint32_t slot = (uint32_t)hash_bytes(pieces->tokens[id], size, 0) & (pieces->n_slots - 1);
+    while (pieces->slots[slot] &&
+           strcmp(pieces->tokens[pieces->slots[slot] - 1], pieces->tokens[id]) != 0)
+      slot = (slot + 1) & (pieces->n_slots - 1);
+    pieces->slots[slot] = id + 1;
+    if (pieces->lengths[id] > pieces->longest)
+      pieces->longest = pieces->lengths[id];
+  }
+}
+
+static void read_lines(WordPiece *pieces, const char *text, size_t size) {
+  VEC(const char *) tokens = {0};
+  VEC(int) lengths = {0};
+  const char *end = text + size;
+  while (text < end) {
+    const char *line_end = memchr(text, '\n', (size_t)(end - text));
+    const char *next = line_end ? line_end + 1 : end;
+    line_end = line_end ? line_end : end;
+    if (line_end > text && line_end[-1] == '\r')
+      line_end--;
+    vec_push(pieces->arena, &tokens, arena_strndup(pieces->arena, text, (size_t)(line_end - text)));
+    vec_push(pieces->arena, &lengths, (int)(line_end - text));
+    text = next;
+  }
+  pieces->tokens = tokens.at;
+  pieces->lengths = lengths.at;
+  pieces->count = tokens.count;
+}
+
+WordPiece *wordpiece_open(const char *path, WordPieceOptions options, Error *error) {
+  Arena *arena = arena_new();
+  char *text;
+  size_t size;
+  if (!file_read(arena, path, MAX_VOCABULARY_BYTES, &text, &size, error)) {
+    arena_free(arena);
+    return NULL;
+  }
+  WordPiece *pieces = ARENA_NEW(arena, WordPiece);
+  pieces->arena = arena;
+  pieces->options = options;
+  bool good = !memchr(text, 0, size) ||
+              error_set(error, "%s: error: holds NUL bytes: not a vocabulary", path);
+  if (good) {
+    read_lines(pieces, text, size);
+    index_pieces(pieces);
+    pieces->unknown = wordpiece_id(pieces, "[UNK]");
+    good = pieces->unknown >= 0 ||
+           error_set(error, "%s: error: the vocabulary (%d lines) has no line [UNK]", path,
+                     pieces->count);
+  }
+  if (good)
+    return pieces;
+  arena_free(arena);
+  return NULL;
+}
+
+void wordpiece_free(WordPiece *pieces) {
+  if (pieces)
+    arena_free(pieces->arena);
+}
+
+int wordpiece_count(const WordPiece *pieces) { return pieces->count; }
+
+const char *wordpiece_token(const WordPiece *pieces, int id) {
+  CHECK(id >= 0 && id < pieces->count);
+  return pieces->tokens[id];
+}
+
+int wordpiece_id(const WordPiece *pieces, const char *token) {
+  return find_piece(pieces, token, strlen(token));
+}
+
+/* ---- characters ---- */
+
+static bool is_control(int32_t c) {
+  if (c == '\t' || c == '\n' || c == '\r')
+    return false;
+  utf8proc_category_t category = utf8proc_category(c);
+  return category == UTF8PROC_CATEGORY_CN || category >= UTF8PROC_CATEGORY_CC;
+}
+
+static bool is_space(int32_t c) {
+  if (c < 128)
+    return c == ' ' || c == '\t' || c == '\n' || c == '\r';
+  utf8proc_category_t category = utf8proc_category(c);
+  return category >= UTF8PROC_CATEGORY_ZS && category <= UTF8PROC_CATEGORY_ZP;
+}
+
+static bool is_punctuation(int32_t c) {
+  if (c < 128) /* all of ASCII's symbols count, also those Unicode does not call punctuation */
+    return (c >= 33 && c <= 47) || (c >= 58 && c <= 64) || (c >= 91 && c <= 96) ||
+           (c >= 123 && c <= 126);
+  utf8proc_category_t category = utf8proc_category(c);
+  return category >= UTF8PROC_CATEGORY_PC && category <= UTF8PROC_CATEGORY_PO;
+}
+
+/* The ideograph blocks; kana and hangul are written with spaces or handled as letters. */
+static bool is_ideograph(int32_t c) {
+  return (c >= 0x4E00 && c <= 0x9FFF) || (c >= 0x3400 && c <= 0x4DBF) ||
+         (c >= 0x20000 && c <= 0x2A6DF) || (c >= 0x2A700 && c <= 0x2B73F) ||
+         (c >= 0x2B740 && c <= 0x2B81F) || (c >= 0x2B820 && c <= 0x2CEAF) ||
+         (c >= 0xF900 && c <= 0xFAFF) || (c >= 0x2F800 && c <= 0x2FA1F);
+}
+
+static bool is_cased(int32_t c) {
+  utf8proc_category_t category = utf8proc_category(c);
+  return category >= UTF8PROC_CATEGORY_LU && category <= UTF8PROC_CATEGORY_LT;
+}
+
+static bool is_case_ignorable(int32_t c) {
+  utf8proc_category_t category = utf8proc_category(c);
+  return category == UTF8PROC_CATEGORY_MN || category == UTF8PROC_CATEGORY_ME ||
+         category == UTF8PROC_CATEGORY_CF || category == UTF8PROC_CATEGORY_LM ||
+         category == UTF8PROC_CATEGORY_SK || c == '\'' || c == '.' || c == ':' || c == 0xB7 ||
+         c == 0x2018 || c == 0x2019 || c == 0x2024 || c == 0x2027;
+}
+
+/* A capital sigma that ends a word is written as final sigma in lower case. */
+static bool is_final_sigma(const int32_t *word, int size, int at) {
+  int before = at - 1, after = at + 1;
+  while (before >= 0 && is_case_ignorable(word[before]))
+    before--;
+  while (after < size && is_case_ignorable(word[after]))
+    after++;
+  return before >= 0 && is_cased(word[before]) && (after == size || !is_cased(word[after]));
+}
+
+/* ---- words ---- */
+
+typedef struct Splitter {
+  WordPieceOptions options;
+  void (*word)(void *user, const char *bytes, size_t size);
+  void *user;
+  Text lowered; /* UTF-8 of the word at hand, reused */
+} Splitter;
+
+static void add_character(Text *text, int32_t c) {
+  utf8proc_uint8_t bytes[4];
+  text_add_bytes(text, (const char *)bytes, (size_t)utf8proc_encode_char(c, bytes));
+}
+
+static void lower_word(Splitter *s, const int32_t *word, int size) {
+  for (int i = 0; i < size; i++) {
+    int32_t c = word[i];
+    if (!s->options.lower) {
+      add_character(&s->lowered, c);
+    } else if (c == 0x130) { /* the one character whose lower case is two */
+      add_character(&s->lowered, 'i');
+      add_character(&s->lowered, 0x307);
+    } else if (c == 0x3A3 && is_final_sigma(word, size, i)) {
+      add_character(&s->lowered, 0x3C2);
+    } else {
+      add_character(&s->lowered, utf8proc_tolower(c));
+    }
+  }
+}
+
+static void strip_accents(Text *text) {
+  utf8proc_uint8_t *decomposed;
+  utf8proc_ssize_t size =
+      utf8proc_map((const utf8proc_uint8_t *)text->at, (utf8proc_ssize_t)text->size, &decomposed,
+                   UTF8PROC_DECOMPOSE | UTF8PROC_STABLE);
+  CHECK(size >= 0); /* the text was built from valid code points */
+  text->size = 0;
+  for (utf8proc_ssize_t at = 0; at < size;) {
+    int32_t c;
+    at += utf8proc_iterate(decomposed + at, size - at, &c);
+    if (utf8proc_category(c) != UTF8PROC_CATEGORY_MN)
+      add_character(text, c);
+  }
+  free(decomposed);
+}
+
+/* Hands out one white-space separated word, cut at punctuation. */
+static void emit_word(Splitter *s, const int32_t *word, int size) {
+  bool ascii = true;
+  for (int i = 0; i < size; i++)
+    ascii &= word[i] < 128;
+  s->lowered.size = 0;
+  lower_word(s, word, size);
+  bool strip = s->options.strip_accents == STRIP_YES ||
+               (s->options.strip_accents == STRIP_AS_LOWER && s->options.lower);
+  if (strip && !ascii)
+    strip_accents(&s->lowered);
+  const char *bytes = s->lowered.at;
+  size_t start = 0, at = 0, end = s->lowered.size;
+  while (at < end) {
+    int32_t c;
+    size_t step = (size_t)utf8proc_iterate((const utf8proc_uint8_t *)bytes + at,
+                                           (utf8proc_ssize_t)(end - at), &c);
+    if (is_punctuation(c)) {
+      if (at > start)
+        s->word(s->user, bytes + start, at - start);
+      s->word(s->user, bytes + at, step);
+      start = at + step;
+    }
+    at += step;
+  }
+  if (end > start)
+    s->word(s->user, bytes + start, end - start);
+}
+
+/* Decodes, cleans and separates. `offset` is the text's place in the whole, for messages. */
+static bool split_words(Splitter *s, const char *text, size_t size, size_t offset, Error *error) {
+  int32_t *word = mem_alloc(sizeof(int32_t) * (size + 1));
+  int count = 0;
+  for (size_t at = 0; at < size;) {
+    int32_t c;
+    utf8proc_ssize_t step = utf8proc_iterate((const utf8proc_uint8_t *)text + at,
+                                             (utf8proc_ssize_t)(size - at), &c);
+    if (step <= 0) {
+      free(word);
+      return error_set(error, "byte %zu of the text is not UTF-8", offset + at);
+    }
+    at += (size_t)step;
+    bool ideograph = is_ideograph(c), space = is_space(c);
+    if (!space && (c == 0 || c == 0xFFFD || is_control(c)))
+      continue;
+    if ((space || ideograph) && count) {
+      emit_word(s, word, count);
+      count = 0;
+    }
+    if (ideograph)
+      emit_word(s, &c, 1);
+    else if (!space)
+      word[count++] = c;
+  }
+  if (count)
+    emit_word(s, word, count);
+  free(word);
+  return true;
+}
+
+/* ---- pieces ---- */
+
+void token_ids_add(TokenIds *ids, int32_t id) {
+  if (ids->count == ids->room) {
+    ids->room = ids->room ? ids->room * 2 : 64;
+    ids->at = mem_resize(ids->at, sizeof *ids->at * (size_t)ids->room);
+  }
+  ids->at[ids->count++] = id;
+}
+
+void token_ids_free(TokenIds *ids) {
+  free(ids->at);
+  *ids = (TokenIds){0};
+}
+
+typedef struct Encoder {
+  const WordPiece *pieces;
+  TokenIds *ids;
+} Encoder;
+
+/* Longest match first. The bytes before the rest of the word are spent, so "##" is written there. */
+static void encode_word(void *user, const char *bytes, size_t size) {
+  const Encoder *encoder = user;
+  const WordPiece *pieces = encoder->pieces;
+  char buffer[2 + 4 * MAX_WORD_CHARACTERS];
+  int characters = 0, before = encoder->ids->count;
+  for (size_t i = 0; i < size; i++)
+    characters += (bytes[i] & 0xC0) != 0x80;
+  bool covered = characters <= MAX_WORD_CHARACTERS;
+  if (covered)
+    memcpy(buffer + 2, bytes, size);
+  for (size_t start = 0; covered && start < size;) {
+    char *key = buffer + 2 + start;
+    size_t marks = start ? 2 : 0, end = size;
+    if (start)
+      memcpy(key - 2, "##", 2);
+    if (end - start + marks > (size_t)pieces->longest)
+      end = start + (size_t)pieces->longest - (marks < (size_t)pieces->longest ? marks : 0);
+    int id = -1;
+    for (; end > start; end--) {
+      if (end < size && (bytes[end] & 0xC0) == 0x80)
+        continue; /* inside a character */
+      id = find_piece(pieces, key - marks, end - start + marks);
+      if (id >= 0)
+        break;
+    }
+    covered = id >= 0;
+    if (covered)
+      token_ids_add(encoder->ids, id);
+    start = end;
+  }
+  if (!covered) {
+    encoder->ids->count = before;
+    token_ids_add(encoder->ids, pieces->unknown);
+  }
+}
+
+/* The id of a special token spelled out at the start of the text, or -1. */
+static int special_at(const WordPiece *pieces, const char *text, size_t size, size_t *length) {
+  if (*text != '[')
+    return -1;
+  for (size_t i = 0; i < sizeof special_tokens / sizeof *special_tokens; i++) {
+    *length = strlen(special_tokens[i]);
+    if (size >= *length && memcmp(text, special_tokens[i], *length) == 0)
+      return find_piece(pieces, special_tokens[i], *length);
+  }
+  return -1;
+}
+
+bool wordpiece_encode(const WordPiece *pieces, const char *text, size_t size, TokenIds *ids,
+                      Error *error) {
+  Encoder encoder = {pieces, ids};
+  Splitter splitter = {.options = pieces->options, .word = encode_word, .user = &encoder};
+  size_t start = 0;
+  bool good = true;
+  for (size_t at = 0; at < size && good;) {
+    size_t length;
+    int id = special_at(pieces, text + at, size - at, &length);
+    if (id < 0) {
+      at++;
+      continue;
+    }
+    good = split_words(&splitter, text + start, at - start, start, error);
+    token_ids_add(ids, id);
+    start = at += length;
+  }
+  good = good && split_words(&splitter, text + start, size - start, start, error);
+  text_free(&splitter.lowered);
+  return good;
+}
+
+static void keep_word(void *user, const char *bytes, size_t size) {
+  text_add_bytes(user, bytes, size);
+  text_add_bytes(user, "\n", 1);
+}
+
+bool wordpiece_words(WordPieceOptions options, const char *text, size_t size, Text *words,
+                     Error *error) {
+  Splitter splitter = {.options = options, .word = keep_word, .user = words};
+  bool good = split_words(&splitter, text, size, 0, error);
+  text_free(&splitter.lowered);
+  return good;
+}
+
+/* ---- sequences ---- */
+
+static bool need_special(const WordPiece *pieces, const char *token, int *id, Error *error) {
+  *id = wordpiece_id(pieces, token);
+  return *id >= 0 || error_set(error, "the vocabulary has no %s", token);
+}
+
+/* How many tokens of each text fit. */
+static bool fit(int length, bool pair, int *first, int *second, Error *error) {
+  int special = pair ? 3 : 2;
+  if (length < special)
+    return error_set(error, "a length of %d has no room for the %d special tokens", length, special);
+  while (*first + *second > length - special) {
+    if (*first > *second)
+      --*first;
+    else
+      --*second;
+  }
+  return true;
+}
+
+/* *boundary gets the place after the first [SEP]. */
+static bool join(const WordPiece *pieces, const TokenIds *first, const TokenIds *second, int length,
+                 TokenIds *ids, int *boundary, Error *error) {
+  int cls, sep, n_first = first->count, n_second = second ? second->count : 0;
+  if (!need_special(pieces, "[CLS]", &cls, error) || !need_special(pieces, "[SEP]", &sep, error) ||
+      !fit(length ? length : INT_MAX, second != NULL, &n_first, &n_second, error))
+    return false;
+  token_ids_add(ids, cls);
+  for (int i = 0; i < n_first; i++)
+    token_ids_add(ids, first->at[i]);
+  token_ids_add(ids, sep);
+  *boundary = ids->count;
+  for (int i = 0; i < n_second; i++)
+    token_ids_add(ids, second->at[i]);
+  if (second)
+    token_ids_add(ids, sep);
+  return true;
+}
+
+bool wordpiece_join(const WordPiece *pieces, const TokenIds *first, const TokenIds *second,
+                    int length, TokenIds *ids, Error *error) {
+  int boundary;
+  return join(pieces, first, second, length, ids, &boundary, error);
+}
+
+bool wordpiece_pack(const WordPiece *pieces, const TokenIds *first, const TokenIds *second,
+                    int length, int64_t *ids, int64_t *mask, int64_t *types, int *used,
+                    Error *error) {
+  TokenIds joined = {0};
+  int pad, boundary;
+  CHECK(length > 0);
+  bool good = need_special(pieces, "[PAD]", &pad, error) &&
+              join(pieces, first, second, length, &joined, &boundary, error);
+  for (int i = 0; good && i < length; i++) {
+    bool token = i < joined.count;
+    ids[i] = token ? joined.at[i] : pad;
+    if (mask)
+      mask[i] = token;
+    if (types)
+      types[i] = token && i >= boundary;
+  }
+  *used = joined.count;
+  token_ids_free(&joined);
+  return good;
+}

@@ -1,0 +1,269 @@
+/* WordPiece: sequences and corners on a small vocabulary, then every reference vector. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include "runtime/base/file.h"
+#include "runtime/base/json.h"
+#include "runtime/data/wordpiece.h"
+#include "tests/unit/shared.h"
+#include <string.h>
+
+static char vocabulary[200];
+
+static int make_vocabulary(void **state) {
+  (void)state;
+  snprintf(vocabulary, sizeof vocabulary, "%s/vocab.txt", scratch_make());
+  return 0;
+}
+
+static int remove_vocabulary(void **state) {
+  (void)state;
+  *strrchr(vocabulary, '/') = 0;
+  scratch_remove(vocabulary);
+  return 0;
+}
+
+static WordPiece *open_pieces(const char *lines, bool lower) {
+  Error error = {""};
+  FILE *stream = fopen(vocabulary, "wb");
+  fputs(lines, stream);
+  fclose(stream);
+  WordPiece *pieces = wordpiece_open(vocabulary, (WordPieceOptions){.lower = lower}, &error);
+  if (!pieces)
+    fail_msg("%s", error.text);
+  return pieces;
+}
+
+static void expect_ids(const WordPiece *pieces, const char *text, const int32_t *ids, int count) {
+  TokenIds found = {0};
+  Error error = {""};
+  assert_true(wordpiece_encode(pieces, text, strlen(text), &found, &error));
+  if (found.count != count || (count && memcmp(found.at, ids, sizeof *ids * (size_t)count) != 0))
+    fail_msg("\"%s\": %d ids, not the expected %d", text, found.count, count);
+  token_ids_free(&found);
+}
+
+static void small_vocabulary(void **state) {
+  (void)state;
+  WordPiece *pieces = open_pieces("[PAD]\r\n[UNK]\r\n[CLS]\r\n[SEP]\r\na\r\nab\r\n##b\r\n##\xC3\xA9"
+                                  "\r\n.\r\n[MASK]",
+                                  false);
+  assert_int_equal(wordpiece_count(pieces), 10);
+  assert_string_equal(wordpiece_token(pieces, 5), "ab");
+  expect_ids(pieces, "", NULL, 0);
+  expect_ids(pieces, "abb", (int32_t[]){5, 6}, 2);
+  expect_ids(pieces, "abc a", (int32_t[]){1, 4}, 2); /* no cover: the whole word is unknown */
+  expect_ids(pieces, "a\xC3\xA9.a", (int32_t[]){4, 7, 8, 4}, 4);
+  expect_ids(pieces, "a[MASK]a", (int32_t[]){4, 9, 4}, 3);
+  expect_ids(pieces, "[mask]", (int32_t[]){1, 1, 1}, 3);
+  Error error = {""};
+  TokenIds ids = {0};
+  assert_false(wordpiece_encode(pieces, "ab \xFFz", 5, &ids, &error));
+  assert_non_null(strstr(error.text, "byte 3"));
+  assert_false(wordpiece_encode(pieces, "[MASK]\xC3", 7, &ids, &error));
+  assert_non_null(strstr(error.text, "byte 6"));
+  token_ids_free(&ids);
+  wordpiece_free(pieces);
+  FILE *stream = fopen(vocabulary, "wb");
+  fputs("a\nb\n", stream);
+  fclose(stream);
+  assert_null(wordpiece_open(vocabulary, (WordPieceOptions){0}, &error));
+  assert_non_null(strstr(error.text, "[UNK]"));
+}
+
+static void packing(void **state) {
+  (void)state;
+  WordPiece *pieces = open_pieces("[PAD]\n[UNK]\n[CLS]\n[SEP]\na\nb\n", true);
+  int32_t many[] = {4, 4, 4, 4}, few[] = {5, 5};
+  TokenIds first = {many, 4, 4}, second = {few, 2, 2};
+  int64_t ids[10], mask[10], types[10];
+  int used;
+  Error error = {""};
+  assert_true(wordpiece_pack(pieces, &first, NULL, 8, ids, mask, types, &used, &error));
+  assert_memory_equal(ids, ((int64_t[]){2, 4, 4, 4, 4, 3, 0, 0}), 8 * sizeof *ids);
+  assert_memory_equal(mask, ((int64_t[]){1, 1, 1, 1, 1, 1, 0, 0}), 8 * sizeof *ids);
+  assert_int_equal(used, 6);
+  assert_true(wordpiece_pack(pieces, &first, &second, 10, ids, mask, types, &used, &error));
+  assert_memory_equal(ids, ((int64_t[]){2, 4, 4, 4, 4, 3, 5, 5, 3, 0}), 10 * sizeof *ids);
+  assert_memory_equal(types, ((int64_t[]){0, 0, 0, 0, 0, 0, 1, 1, 1, 0}), 10 * sizeof *ids);
+  assert_true(wordpiece_pack(pieces, &first, &second, 6, ids, NULL, types, &used, &error));
+  assert_memory_equal(ids, ((int64_t[]){2, 4, 4, 3, 5, 3}), 6 * sizeof *ids);
+  assert_memory_equal(types, ((int64_t[]){0, 0, 0, 0, 1, 1}), 6 * sizeof *ids);
+  assert_true(wordpiece_pack(pieces, &first, NULL, 3, ids, NULL, NULL, &used, &error));
+  assert_memory_equal(ids, ((int64_t[]){2, 4, 3}), 3 * sizeof *ids);
+  assert_false(wordpiece_pack(pieces, &first, NULL, 1, ids, NULL, NULL, &used, &error));
+  wordpiece_free(pieces);
+}
+
+static void letters(void **state) {
+  (void)state;
+  static const struct {
+    WordPieceOptions options;
+    const char *text, *words;
+  } cases[] = {
+      {{true, STRIP_NO}, "\u039F\u0394\u039F\u03A3 \u03A3 \u03A3A A\u03A3.", "\u03BF\u03B4\u03BF\u03C2\n\u03C3\n\u03C3a\na\u03C2\n.\n"},
+      {{true, STRIP_NO}, "\u0130", "i\u0307\n"},
+      {{true, STRIP_AS_LOWER}, "\u0130", "i\n"},
+      {{false, STRIP_AS_LOWER}, "\u00C9t\u00E9", "\u00C9t\u00E9\n"},
+      {{false, STRIP_YES}, "\u00C9t\u00E9 e\u0301", "Ete\ne\n"},
+      {{true, STRIP_AS_LOWER}, "a\u0301\u0301", "a\n"},
+      {{true, STRIP_AS_LOWER}, "\u0301 x", "x\n"}, /* nothing is left of the first word */
+      {{true, STRIP_AS_LOWER}, "x\u2028y\u2029z", "x\ny\nz\n"},
+      {{true, STRIP_AS_LOWER}, "a\u00ADb\u200Bc\uFEFF", "abc\n"},
+      {{true, STRIP_AS_LOWER}, "a\u2014b\u00BFc\u3002", "a\n\u2014\nb\n\u00BF\nc\n\u3002\n"},
+      {{true, STRIP_AS_LOWER}, "\uFFFDa\uE000b", "ab\n"},
+  };
+  for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+    Text words = {0};
+    Error error = {""};
+    const char *text = cases[i].text;
+    assert_true(wordpiece_words(cases[i].options, text, strlen(text), &words, &error));
+    assert_string_equal(words.at ? words.at : "", cases[i].words);
+    text_free(&words);
+  }
+}
+
+typedef struct Lines {
+  Arena *arena;
+  char *at;
+} Lines;
+
+static Lines open_lines(const char *name) {
+  Lines lines = {.arena = arena_new()};
+  size_t size;
+  Error error = {""};
+  if (!file_read(lines.arena, shared_path(name), 1 << 26, &lines.at, &size, &error))
+    fail_msg("%s", error.text);
+  return lines;
+}
+
+static bool next_line(Lines *lines, Json *value) {
+  if (!*lines->at)
+    return false;
+  size_t size = strcspn(lines->at, "\n");
+  Error error = {""};
+  if (!json_parse(lines->arena, lines->at, size, value, &error))
+    fail_msg("%s", error.text);
+  lines->at += size + (lines->at[size] == '\n');
+  return true;
+}
+
+static void compare(const WordPiece *pieces, const TokenIds *found, const Json *entry) {
+  const Json *tokens = json_get(entry, "tokens"), *ids = json_get(entry, "ids");
+  const char *text = json_get(entry, "text")->string;
+  if (found->count != tokens->count)
+    fail_msg("\"%.60s\": %d tokens, not %d", text, found->count, tokens->count);
+  for (int i = 0; i < found->count; i++) {
+    const char *token = wordpiece_token(pieces, found->at[i]);
+    if (strcmp(token, tokens->items[i].string) != 0)
+      fail_msg("\"%.60s\": token %d is %s, not %s", text, i, token, tokens->items[i].string);
+    if (ids)
+      assert_int_equal(found->at[i], ids->items[i].integer);
+  }
+}
+
+static void reference_texts(void **state) {
+  (void)state;
+  shared_needed();
+  Error error = {""};
+  WordPiece *pieces = wordpiece_open(shared_path("data/tokenizer/bert-base-uncased_vocab.txt"),
+                                     (WordPieceOptions){.lower = true}, &error);
+  assert_non_null(pieces);
+  assert_int_equal(wordpiece_count(pieces), 30522);
+  static const char *const files[] = {"data/tokenizer/wordpiece_tricky.jsonl",
+                                      "data/tokenizer/wordpiece_reports.jsonl"};
+  int texts = 0;
+  for (int f = 0; f < 2; f++) {
+    Lines lines = open_lines(files[f]);
+    Json entry;
+    for (; next_line(&lines, &entry); texts++) {
+      const char *text = json_get(&entry, "text")->string;
+      TokenIds found = {0};
+      assert_true(wordpiece_encode(pieces, text, strlen(text), &found, &error));
+      compare(pieces, &found, &entry);
+      token_ids_free(&found);
+    }
+    arena_free(lines.arena);
+  }
+  assert_int_equal(texts, 87);
+  wordpiece_free(pieces);
+}
+
+/* A vector that lists words only, without a vocabulary. */
+static void compare_words(const Json *entry) {
+  const Json *strip = json_get(entry, "strip_accents"), *tokens = json_get(entry, "tokens");
+  const char *text = json_get(entry, "text")->string;
+  WordPieceOptions options = {.lower = json_get(entry, "lower")->boolean};
+  if (strip)
+    options.strip_accents = strip->boolean ? STRIP_YES : STRIP_NO;
+  Text words = {0}, wanted = {0};
+  Error error = {""};
+  assert_true(wordpiece_words(options, text, strlen(text), &words, &error));
+  text_add(&words, "end");
+  for (int i = 0; i < tokens->count; i++)
+    text_add(&wanted, "%s\n", tokens->items[i].string);
+  text_add(&wanted, "end");
+  assert_string_equal(words.at, wanted.at);
+  text_free(&words);
+  text_free(&wanted);
+}
+
+static void compare_pieces(const Json *entry) {
+  const Json *listed = json_get(entry, "vocab"), *lower = json_get(entry, "lower");
+  const char *text = json_get(entry, "text")->string;
+  Error error = {""};
+  WordPiece *pieces;
+  if (listed->kind == JSON_LIST) {
+    Text lines = {0};
+    for (int i = 0; i < listed->count; i++)
+      text_add(&lines, "%s\n", listed->items[i].string);
+    pieces = open_pieces(lines.at, lower && lower->boolean);
+    text_free(&lines);
+  } else {
+    pieces = wordpiece_open(shared_path("data/tokenizer/bert-base-uncased_vocab.txt"),
+                            (WordPieceOptions){.lower = true}, &error);
+  }
+  TokenIds found = {0}, pair = {0}, joined = {0};
+  assert_true(wordpiece_encode(pieces, text, strlen(text), &found, &error));
+  const Json *second = json_get(entry, "pair"), *tokens = json_get(entry, "tokens");
+  if (second)
+    assert_true(wordpiece_encode(pieces, second->string, strlen(second->string), &pair, &error));
+  if (strcmp(tokens->items[0].string, "[CLS]") == 0) {
+    assert_true(wordpiece_join(pieces, &found, second ? &pair : NULL, 0, &joined, &error));
+    compare(pieces, &joined, entry);
+  } else {
+    compare(pieces, &found, entry);
+  }
+  token_ids_free(&found);
+  token_ids_free(&pair);
+  token_ids_free(&joined);
+  wordpiece_free(pieces);
+}
+
+static void upstream_vectors(void **state) {
+  (void)state;
+  shared_needed();
+  Lines lines = open_lines("data/tokenizer/upstream_vectors.jsonl");
+  Json entry;
+  int count = 0;
+  for (; next_line(&lines, &entry); count++) {
+    if (json_get(&entry, "basic_only"))
+      compare_words(&entry);
+    else
+      compare_pieces(&entry);
+  }
+  assert_int_equal(count, 10);
+  arena_free(lines.arena);
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(small_vocabulary), cmocka_unit_test(packing),
+      cmocka_unit_test(letters),          cmocka_unit_test(reference_texts),
+      cmocka_unit_test(upstream_vectors),
+  };
+  return cmocka_run_group_tests(tests, make_vocabulary, remove_vocabulary);
+}
