@@ -23,6 +23,7 @@
 #include "runtime/base/diag.h"
 #include "runtime/base/dtype.h"
 #include "runtime/base/fault.h"
+#include "runtime/base/map.h"
 #include "runtime/base/text.h"
 
 enum { MAX_TERMS = 12, MAX_ROW_AXES = 4, MAX_GRID = 8, MAX_KOP_ARGS = 3 };
@@ -234,6 +235,7 @@ typedef struct Kernel {
   Loc loc;         /* YAML place of its main op */
   Stage stage;
   int threads;     /* LOOP stage */
+  IndexVar *thread; /* LOOP stage: the thread's number 0 .. threads-1; may be NULL with one thread */
   int n_grid;
   GridAxis grid[MAX_GRID]; /* blocks are numbered with the last axis fastest */
   VEC(Buffer *) buffers;   /* arguments first, in order */
@@ -244,15 +246,20 @@ typedef struct Kernel {
   VEC(KValue *) values;
   Block body;
   Schedule schedule;
+  Map names; /* taken names, for the builders alone */
 } Kernel;
 
-/* ---- building ---- */
+/* ---- building ----
+ * Names are copied, made of letters, digits, '_' and '.' (others become '_'), and unique in the kernel:
+ * a number is appended when a name is taken. */
 
 Kernel *kernel_new(Arena *arena, const char *name, Stage stage);
 Buffer *kernel_argument(Kernel *, const char *name, Type type, bool written);
 Buffer *kernel_buffer(Kernel *, const char *name, Space space, Dtype dtype, int64_t elements);
 IndexVar *kernel_var(Kernel *, const char *name, int64_t low, int64_t high);
 IndexVar *kernel_grid(Kernel *, const char *name, int64_t extent);
+/* Sets `threads` and makes the variable that holds the thread's number (LOOP stage, once). */
+IndexVar *kernel_thread(Kernel *, const char *name, int threads);
 const Table *kernel_table(Kernel *, const char *name, int count, const int64_t *values);
 /* n_axes 0 gives one row. */
 Tile *kernel_tile(Kernel *, const char *name, Dtype dtype, int n_axes, const int *axis, int cols);
