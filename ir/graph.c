@@ -22,6 +22,8 @@ static bool take_name(Graph *graph, Value *value, const char *name) {
   const char *key = arena_printf(graph->arena, "%%%s", name);
   if (map_get(&graph->names, key))
     return false;
+  if (value->name) /* give back the old one */
+    map_set(&graph->names, arena_printf(graph->arena, "%%%s", value->name), NULL);
   map_set(&graph->names, key, value);
   value->name = key + 1;
   return true;
@@ -198,7 +200,8 @@ double graph_flops(const Graph *graph) {
 /* ---- rewriting ---- */
 
 GraphMap graph_map_start(const Graph *from, Arena *arena) {
-  GraphMap map = {from, graph_new(arena, from->name), ARENA_ARRAY(arena, Value *, from->n_values + 1)};
+  GraphMap map = {from, graph_new(arena, from->name),
+                  ARENA_ARRAY(arena, Value *, from->n_values + 1)};
   for (int i = 0; i < from->inputs.count; i++) {
     const GraphInput *old = &from->inputs.at[i];
     Value *value = graph_add_input(map.to, old->name, old->role, old->value->type, old->loc);
@@ -228,8 +231,9 @@ static Value **mapped_operands(const GraphMap *map, const Node *node) {
 Node *graph_map_copy(GraphMap *map, const Node *node) {
   Builder b = builder_like(map->to, node);
   Value **in = mapped_operands(map, node);
-  Node *copy = node->op->cls == OP_REGION ? build_region(&b, node->n_in, in, node->body)
-                                          : build_node_attrs(&b, node->op, node->n_in, in, node->attrs);
+  Node *copy = node->op->cls == OP_REGION
+                   ? build_region(&b, node->n_in, in, node->body)
+                   : build_node_attrs(&b, node->op, node->n_in, in, node->attrs);
   for (int i = 0; i < node->n_out; i++) {
     graph_name_value(map->to, &copy->out[i], node->out[i].name);
     map->value[node->out[i].id] = &copy->out[i];
