@@ -1,5 +1,5 @@
-/* Graphs: inputs, outputs, value names, reading nodes, and the map with which passes rebuild graphs.
- * See graph.h. Building of nodes is in graph_build.c.
+/* Graphs: inputs, outputs, value names, reading nodes, and the map with which passes rebuild
+ * graphs. See graph.h. Building of nodes is in graph_build.c.
  */
 #include "ir/graph.h"
 #include "ir/op.h"

@@ -1,10 +1,11 @@
-/* Making nodes: attribute lists, shape rules, located shape errors, and the shorthands. See graph.h.
+/* Making nodes: attribute lists, shape rules, located shape errors, and shorthands. See graph.h.
  *
  * Nothing is simplified here except what would be a no-op by type: a broadcast, reshape or permute
  * that changes nothing returns its operand.
  */
 #include "ir/graph.h"
 #include "ir/op.h"
+#include <stdlib.h>
 #include <string.h>
 
 /* ---- errors ---- */
@@ -17,21 +18,17 @@ static void note_operands(const Builder *b, int n_in, Value *const *in) {
   }
 }
 
-static Node *report(const Builder *b, const char *op, int n_in, Value *const *in,
-                    const char *message) {
+/* Records a shape error, or aborts when the builder's user promised there are none. */
+static Node *report(const Builder *b, int n_in, Value *const *in, const char *message) {
   Text text = {0};
   text_add(&text, "%s", message);
   for (int i = 0; i < n_in; i++)
     text_add(&text, "%s%s", i ? ", " : " (operands: ", type_text(&in[i]->type));
   if (n_in)
     text_add(&text, ")");
-  if (!b->diag) {
-    Error error;
-    error_set(&error, "%s", text.at);
-    text_free(&text);
-    FAULT("%s: %s", op, error.text);
-  }
-  diag_error(b->diag, b->loc, "%s: %s", op, text.at);
+  if (!b->diag)
+    FAULT("%s", text.at);
+  diag_error(b->diag, b->loc, "%s", text.at);
   text_free(&text);
   note_operands(b, n_in, in);
   return NULL;
@@ -86,17 +83,19 @@ Node *build_node_attrs(Builder *b, const Op *op, int n_in, Value *const *in, con
     return NULL;
   CHECK(op->cls != OP_REGION);
   if (op->n_in >= 0 ? n_in != op->n_in : n_in < 1)
-    return report(b, op->name, n_in, in,
-                  op->n_in < 0 ? "needs at least one operand" : "wrong number of operands");
+    return report(b, n_in, in,
+                  arena_printf(b->graph->arena, "%s: wants %s%d operand%s", op->name,
+                               op->n_in < 0 ? "at least " : "", abs(op->n_in),
+                               abs(op->n_in) == 1 ? "" : "s"));
   const Type **types = ARENA_ARRAY(b->graph->arena, const Type *, n_in + 1);
   for (int i = 0; i < n_in; i++)
     types[i] = &in[i]->type;
   Type results[8] = {0};
   CHECK(op->n_out > 0 && op->n_out <= 8);
-  OpCall call = {op, n_in, types, attrs};
+  OpCall call = {op, n_in, types, attrs, NULL};
   Error error = {0};
   if (!op->shape(&call, results, &error))
-    return report(b, op->name, n_in, in, error.text);
+    return report(b, n_in, in, error.text);
   Node *node = append(b, op, n_in, in, op->n_out, results);
   const AttrSpec *specs;
   int count = op_signature(op, &specs);
@@ -191,7 +190,9 @@ static Value *elementwise(Builder *b, const char *op, int n_in, Value *const *in
   Value *stretched[4];
   for (int i = 0; i < n_in; i++)
     if (!join_shapes(&in[i]->type, &rank, dim))
-      return only(report(b, op, n_in, in, "the operands' shapes do not broadcast"));
+      return only(report(b, n_in, in,
+                         arena_printf(b->graph->arena, "%s: the operands' shapes do not broadcast",
+                                      op)));
   for (int i = 0; i < n_in; i++)
     stretched[i] = build_broadcast(b, in[i], rank, dim);
   return only(build_node(b, op, n_in, stretched, NULL));
@@ -245,7 +246,7 @@ Value *build_broadcast(Builder *b, Value *x, int rank, const int64_t *dim) {
   if (!x || same_shape(&x->type, rank, dim))
     return x;
   if (rank < x->type.rank || rank > MAX_RANK)
-    return only(report(b, "broadcast", 1, &x, "the result has fewer axes than the operand"));
+    return only(report(b, 1, &x, "broadcast: the result has fewer axes than the operand"));
   int64_t full[MAX_RANK];
   int missing = rank - x->type.rank;
   for (int i = 0; i < rank; i++)

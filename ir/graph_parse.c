@@ -46,7 +46,7 @@ static bool fail_at(Parser *p, Loc loc, const char *message) {
 
 static bool fail(Parser *p, const char *message) { return fail_at(p, p->token.loc, message); }
 
-static bool is_word_char(int c) { return isalnum(c) || c == '_' || c == '.' || c == '+' || c == '-'; }
+static bool is_word_char(int c) { return isalnum(c) || (c && strchr("_.+-", c)); }
 
 static void skip_blanks(Parser *p) {
   for (; p->at < p->end; p->at++) {

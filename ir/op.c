@@ -4,7 +4,7 @@
  * them; a mistake in one is a fault of ours.
  */
 #include "ir/op.h"
-#include "ir/op_rules.h"
+#include "ir/ops/rules.h"
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
