@@ -41,7 +41,8 @@ typedef void EvalFn(const Node *node, double *const *in, double *const *out);
  * Fills din[i] for operands with need[i]; leaves NULL where the gradient is zero by nature. */
 typedef void GradFn(Builder *b, const Node *node, Value *const *dout, const bool *need,
                     Value **din);
-/* Rewrites a composite into simpler ops, which may themselves be (simpler) composites: `old` has attributes and types, in[] mapped operands. */
+/* Rewrites a composite into simpler ops, which may themselves be (simpler) composites: `old` has
+ * attributes and types, in[] mapped operands. */
 typedef void ExpandFn(Builder *b, const Node *old, Value *const *in, Value **out);
 /* Counted operations of one node (fvcore's rule: MACs; norms 5 an element; elementwise 0). */
 typedef double FlopsFn(const Node *node);
