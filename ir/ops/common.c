@@ -1,35 +1,18 @@
 /* Helpers of the op rules, and the rules that belong to no family. See rules.h. */
 #include "ir/ops/rules.h"
-#include <stdio.h>
 
 /* ---- shape rules ---- */
 
-const Attr *call_attr(const OpCall *call, const char *name) {
-  int i = op_attr_index(call->op, name);
-  if (i < 0)
-    FAULT("op %s has no attribute %s", call->op->name, name);
-  return &call->attrs[i];
-}
-
 int64_t call_int(const OpCall *call, const char *name) { return call_attr(call, name)->i; }
-
-bool refuse(const OpCall *call, Error *error, const char *format, ...) {
-  char words[900];
-  va_list arguments;
-  va_start(arguments, format);
-  vsnprintf(words, sizeof words, format, arguments);
-  va_end(arguments);
-  return error_set(error, "%s: %s", call->op->name, words);
-}
 
 bool call_ints(const OpCall *call, const char *name, int count, int64_t least,
                const int64_t **ints, Error *error) {
   const Attr *attr = call_attr(call, name);
   if (count >= 0 && attr->n != count)
-    return refuse(call, error, "%s wants %d numbers, got %d", name, count, attr->n);
+    return error_set(error, "%s wants %d numbers, got %d", name, count, attr->n);
   for (int i = 0; i < attr->n; i++)
     if (attr->ints[i] < least)
-      return refuse(call, error, "%s has %lld, the least possible is %lld", name,
+      return error_set(error, "%s has %lld, the least possible is %lld", name,
                     (long long)attr->ints[i], (long long)least);
   *ints = attr->ints;
   return true;
@@ -38,14 +21,14 @@ bool call_ints(const OpCall *call, const char *name, int count, int64_t least,
 bool want_type(const OpCall *call, int i, const char *what, const Type *type, Error *error) {
   if (type_equal(call->in[i], type))
     return true;
-  return refuse(call, error, "%s is %s, expected %s", what, type_text(call->in[i]),
+  return error_set(error, "%s is %s, expected %s", what, type_text(call->in[i]),
                 type_text(type));
 }
 
 bool want_float(const OpCall *call, int i, Error *error) {
   if (dtype_is_float(call->in[i]->dtype))
     return true;
-  return refuse(call, error, "wants a floating-point operand, got %s", type_text(call->in[i]));
+  return error_set(error, "wants a floating-point operand, got %s", type_text(call->in[i]));
 }
 
 Type type_of(Dtype dtype, int rank, const int64_t *dim) {

@@ -12,7 +12,7 @@ static bool dtype_attr(const OpCall *call, Dtype *dtype, Error *error) {
   const char *name = call_attr(call, "dtype")->text;
   if (dtype_from_name(name, dtype))
     return true;
-  return refuse(call, error, "there is no element type '%s'", name);
+  return error_set(error, "there is no element type '%s'", name);
 }
 
 bool shape_source(const OpCall *call, Type *out, Error *error) {
@@ -21,12 +21,12 @@ bool shape_source(const OpCall *call, Type *out, Error *error) {
   if (!dtype_attr(call, &out->dtype, error) || !call_ints(call, "shape", -1, 1, &dim, error))
     return false;
   if (shape->n > MAX_RANK)
-    return refuse(call, error, "%d axes are more than %d", shape->n, MAX_RANK);
+    return error_set(error, "%d axes are more than %d", shape->n, MAX_RANK);
   *out = type_of(out->dtype, shape->n, dim);
   if (op_attr_index(call->op, "axis") >= 0) {
     int64_t axis = call_int(call, "axis");
     if (axis < 0 || axis >= out->rank)
-      return refuse(call, error, "%s has no axis %lld", type_text(out), (long long)axis);
+      return error_set(error, "%s has no axis %lld", type_text(out), (long long)axis);
   }
   return true;
 }
@@ -52,8 +52,7 @@ void eval_iota(const Node *node, double *const *in, double *const *out) {
 
 bool shape_ew(const OpCall *call, Type *out, Error *error) {
   if (call->n_in == 2 && !type_equal(call->in[0], call->in[1]))
-    return refuse(call, error, "the operands differ: %s and %s", type_text(call->in[0]),
-                  type_text(call->in[1]));
+    return error_set(error, "the operands differ");
   *out = *call->in[0];
   return true;
 }
@@ -78,8 +77,7 @@ bool shape_select(const OpCall *call, Type *out, Error *error) {
   Type condition = *call->in[1];
   condition.dtype = DT_f32;
   if (!type_equal(call->in[1], call->in[2]))
-    return refuse(call, error, "the two choices differ: %s and %s", type_text(call->in[1]),
-                  type_text(call->in[2]));
+    return error_set(error, "the two choices differ");
   *out = *call->in[1];
   return want_type(call, 0, "the condition", &condition, error);
 }
