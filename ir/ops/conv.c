@@ -1,8 +1,9 @@
 /* conv3d and its two gradients on [N,C,A0,A1,A2] tensors.
  *
- * All three sum the same triples (x element, weight, y element); they differ in which of the three is
- * the result. walk_triples lists the triples in runs along the last axis, and each op is one line of
- * arithmetic over a run. Weights are [O,C/groups,k0,k1,k2]; cross-correlation, zeros around the grid.
+ * All three sum the same triples (x element, weight, y element); they differ in which of the three
+ * is the result. walk_triples lists them in runs along the last axis, and each op is one line of
+ * arithmetic over a run. Weights are [O,C/groups,k0,k1,k2]; cross-correlation, zeros around the
+ * grid.
  */
 #include "ir/ops/rules.h"
 #include <string.h>
@@ -54,7 +55,7 @@ static bool window_places(const ConvAttrs *attrs, int axis, int64_t size, int64_
 static bool want_places(const ConvAttrs *attrs, const int64_t *size, const int64_t *kernel,
                         const Type *dy, Error *error) {
   for (int a = 0; a < AXES; a++) {
-    int64_t places;
+    int64_t places = 0;
     if (!window_places(attrs, a, size[a], kernel[a], &places, error))
       return false;
     if (dy->dim[2 + a] != places)

@@ -1,5 +1,5 @@
-/* Over the last axis: softmax, logsumexp, l2_normalize; and the contrastive loss of CLIP (Radford et
- * al., arXiv 2103.00020). Exponentials are taken after subtracting each row's largest element.
+/* Over the last axis: softmax, logsumexp, l2_normalize; and the contrastive loss of CLIP (Radford
+ * et al., arXiv 2103.00020). Exponentials are taken after subtracting each row's largest element.
  */
 #include "ir/ops/rules.h"
 #include <math.h>

@@ -1,8 +1,8 @@
 /* batch_norm, batch_norm_train and layer_norm.
  *
- * Variances are means of squared distances from the mean: the difference of two large sums would lose
- * f32's digits. The expansions and the gradients build the statistics with the same helper, hence the
- * same ops in the same order, so that merging equal nodes leaves one copy of each.
+ * Variances are means of squared distances from the mean: the difference of two large sums would
+ * lose f32's digits. The expansions and the gradients build the statistics with the same helper,
+ * hence the same ops in the same order, so that merging equal nodes leaves one copy of each.
  */
 #include "ir/ops/rules.h"
 #include <math.h>
@@ -120,7 +120,9 @@ static Value *beside(Builder *b, Value *vector, const Type *x) {
   return build_reshape(b, vector, x->rank, dim);
 }
 
-static Value *as_vector(Builder *b, Value *x, int64_t size) { return build_reshape(b, x, 1, &size); }
+static Value *as_vector(Builder *b, Value *x, int64_t size) {
+  return build_reshape(b, x, 1, &size);
+}
 
 /* All axes but one. */
 static int other_axes(const Type *x, int but, int64_t *axes) {
@@ -176,8 +178,8 @@ void grad_batch_norm(Builder *b, const Node *node, Value *const *dout, const boo
   if (!need[1] && !need[4])
     return;
   Value *product = times(b, d, minus(b, in[0], beside(b, in[3], x)));
-  Value *dw = times(b, as_vector(b, build_reduce(b, "reduce_sum", product, n_axes, axes), x->dim[1]),
-                    rstd);
+  Value *folded = build_reduce(b, "reduce_sum", product, n_axes, axes);
+  Value *dw = times(b, as_vector(b, folded, x->dim[1]), rstd);
   if (need[1])
     din[1] = dw;
   if (need[4])

@@ -1,7 +1,7 @@
 /* max_pool, avg_pool and their gradients on [N,C,A0,A1,A2] tensors.
  *
- * A window sees only the elements inside the grid, and always at least one because pad < kernel. Tap
- * numbers count the window's elements in row-major order, those outside the grid included.
+ * A window sees only the elements inside the grid, and always at least one because pad < kernel.
+ * Tap numbers count the window's elements in row-major order, those outside the grid included.
  */
 #include "ir/ops/rules.h"
 #include <math.h>

@@ -1,6 +1,6 @@
-/* What the rules of the graph ops share: the helpers that keep them short (the rules themselves are
- * declared by ir/op_rules.h). Shape rules give bare messages: the builder adds the op's name, the
- * operands' types and the places that made them.
+/* What the rules of the graph ops share: every function named in a row of ir/ops.def is declared
+ * here, with the helpers that keep the rules short. Shape rules give bare messages: the builder
+ * adds the op's name, the operands' types and the places that made them.
  *
  * Invariants the rules rely on: attributes are complete and in signature order; an eval rule sees
  * only nodes that passed their shape rule; its arrays are row-major doubles, results uninitialised.
@@ -8,7 +8,18 @@
 #ifndef TRICOT_IR_OPS_RULES_H
 #define TRICOT_IR_OPS_RULES_H
 #include "ir/op.h"
-#include "ir/op_rules.h"
+
+#define OP(name, n_in, n_out, cls, signature, shape, eval, grad, expand, flops, flags, doc)        \
+  ShapeFn shape;                                                                                   \
+  EvalFn eval;                                                                                     \
+  GradFn grad;                                                                                     \
+  FlopsFn flops;
+#include "ir/ops.def"
+#undef OP
+/* most rows have no expansion, so these cannot come from the table */
+ExpandFn expand_relu, expand_leaky_relu, expand_sigmoid, expand_gelu, expand_reduce_mean;
+ExpandFn expand_batch_norm, expand_batch_norm_train, expand_layer_norm, expand_softmax;
+ExpandFn expand_logsumexp, expand_l2_normalize, expand_contrastive_loss, expand_adamw;
 
 /* ---- shape rules ---- */
 

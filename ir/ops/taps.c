@@ -1,8 +1,8 @@
 /* The tap forms of convolutions and windows, on [N,A0,A1,A2,C] tensors.
  *
  * A tap is an offset of three integers. Result place o reads operand place (o*stride + tap)/divisor
- * where that division is exact and the place inside the grid; elsewhere the tap contributes nothing.
- * A stride above 1 makes the forward ops, a divisor above 1 their gradients with respect to x, whose
+ * where that division is exact and the place inside the grid; elsewhere the tap adds nothing. A
+ * stride above 1 makes the forward ops, a divisor above 1 their gradients with respect to x, whose
  * taps are the negated ones. Weights are [T,C,O], or [T,C] for the per-channel forms.
  */
 #include "ir/ops/rules.h"

@@ -1,5 +1,5 @@
-/* Views: reshape, permute, broadcast and slice. A view's element is one element of its operand, found
- * by index arithmetic alone.
+/* Views: reshape, permute, broadcast and slice. A view's element is one element of its operand,
+ * found by index arithmetic alone.
  */
 #include "ir/ops/rules.h"
 #include <string.h>
