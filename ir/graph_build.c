@@ -95,7 +95,7 @@ Node *build_node_attrs(Builder *b, const Op *op, int n_in, Value *const *in, con
   OpCall call = {op, n_in, types, attrs, NULL};
   Error error = {0};
   if (!op->shape(&call, results, &error))
-    return report(b, n_in, in, error.text);
+    return report(b, n_in, in, arena_printf(b->graph->arena, "%s: %s", op->name, error.text));
   Node *node = append(b, op, n_in, in, op->n_out, results);
   const AttrSpec *specs;
   int count = op_signature(op, &specs);
