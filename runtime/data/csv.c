@@ -5,6 +5,7 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <utf8proc.h>
 
 typedef VEC(const char *) Cells;
 
@@ -111,6 +112,22 @@ static bool read_rows(Csv *csv, Reader *r) {
   return true;
 }
 
+/* Cells go into messages and manifests, so the whole file must be UTF-8 text. */
+static bool check_text(const char *path, const Mapping *mapping, Error *error) {
+  int line = 1;
+  for (size_t at = 0; at < mapping->size;) {
+    utf8proc_int32_t c;
+    utf8proc_ssize_t step = utf8proc_iterate(mapping->bytes + at,
+                                             (utf8proc_ssize_t)(mapping->size - at), &c);
+    if (step <= 0 || c == 0)
+      return error_set(error, "%s:%d: error: byte %zu is %s", path, line, at,
+                       step <= 0 ? "not UTF-8" : "NUL: not a text file");
+    line += c == '\n';
+    at += (size_t)step;
+  }
+  return true;
+}
+
 bool csv_read(Csv *csv, const char *path, Error *error) {
   Mapping mapping;
   *csv = (Csv){0};
@@ -122,10 +139,7 @@ bool csv_read(Csv *csv, const char *path, Error *error) {
   Reader r = {csv->arena, csv->path, bytes, bytes + mapping.size, 1, error};
   if (mapping.size >= 3 && memcmp(bytes, "\xEF\xBB\xBF", 3) == 0)
     r.at += 3;
-  const char *nul = mapping.size ? memchr(bytes, 0, mapping.size) : NULL;
-  bool good = nul ? error_set(error, "%s: error: byte %zu is NUL: not a text file", path,
-                              (size_t)(nul - bytes))
-                  : read_rows(csv, &r);
+  bool good = check_text(path, &mapping, error) && read_rows(csv, &r);
   file_unmap(&mapping);
   if (!good)
     csv_free(csv);

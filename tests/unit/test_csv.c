@@ -97,7 +97,9 @@ static void refusals(void **state) {
   Csv csv;
   Error error = {""};
   assert_false(parse_bytes("a\n\0b", 4, &csv, &error));
-  assert_non_null(strstr(error.text, "NUL"));
+  assert_non_null(strstr(error.text, "t.csv:2: error: byte 2 is NUL"));
+  assert_false(parse("a\nb\n\xE9t\xE9\n", &csv, &error));
+  assert_non_null(strstr(error.text, "t.csv:3: error: byte 4 is not UTF-8"));
 }
 
 static void reference_tables(void **state) {

@@ -1,0 +1,182 @@
+/* tricot tokenize: texts to WordPiece ids, one JSON list a line. */
+#include "runtime/base/file.h"
+#include "runtime/base/json.h"
+#include "runtime/data/wordpiece.h"
+#include "runtime/job/command.h"
+#include <getopt.h>
+#include <limits.h>
+#include <string.h>
+
+static const char help[] =
+    "Usage: tricot tokenize --vocab FILE (--text TEXT | --file FILE | --jsonl FILE) [options]\n"
+    "\n"
+    "Prints the WordPiece ids of each text as a JSON list on a line of its own.\n"
+    "\n"
+    "  --vocab FILE            the vocabulary, one piece a line\n"
+    "  --text TEXT             one text\n"
+    "  --file FILE             one text a line\n"
+    "  --jsonl FILE            one JSON object a line, its key \"text\"\n"
+    "  --special               add [CLS] and [SEP]\n"
+    "  --pair TEXT             a second text, joined to every first one\n"
+    "  --length N              cut to N tokens, special ones included\n"
+    "  --no-lower              keep capital letters (cased models)\n"
+    "  --strip-accents yes|no  default: yes where letters are lowered\n"
+    "  --tokens                print the pieces instead of their ids\n"
+    "  --output FILE           write there instead of stdout\n"
+    "\n"
+    "Examples:\n"
+    "  tricot tokenize --vocab vocab.txt --text \"No pleural effusion.\"\n"
+    "  tricot tokenize --vocab vocab.txt --jsonl reports.jsonl --special --length 512\n";
+
+typedef struct Tokenize {
+  const char *vocabulary, *text, *file, *jsonl, *pair, *output;
+  bool special, tokens;
+  int64_t length; /* 0: no limit */
+  WordPieceOptions options;
+  WordPiece *pieces;
+  TokenIds second; /* of --pair */
+  Text out;
+} Tokenize;
+
+static void print_ids(Tokenize *t, const TokenIds *ids) {
+  text_add(&t->out, "[");
+  for (int i = 0; i < ids->count; i++) {
+    text_add(&t->out, "%s", i ? ", " : "");
+    if (t->tokens)
+      json_add_string(&t->out, wordpiece_token(t->pieces, ids->at[i]));
+    else
+      text_add(&t->out, "%d", (int)ids->at[i]);
+  }
+  text_add(&t->out, "]\n");
+}
+
+static bool one_text(Tokenize *t, const char *text, size_t size, Error *error) {
+  TokenIds first = {0}, ids = {0};
+  bool good = wordpiece_encode(t->pieces, text, size, &first, error);
+  if (good && t->special) {
+    good = wordpiece_join(t->pieces, &first, t->pair ? &t->second : NULL, (int)t->length, &ids,
+                          error);
+  } else if (good) {
+    for (int i = 0; i < first.count; i++)
+      token_ids_add(&ids, first.at[i]);
+    for (int i = 0; i < t->second.count; i++)
+      token_ids_add(&ids, t->second.at[i]);
+    if (t->length && ids.count > t->length)
+      ids.count = (int)t->length;
+  }
+  if (good)
+    print_ids(t, &ids);
+  token_ids_free(&first);
+  token_ids_free(&ids);
+  return good;
+}
+
+static bool json_line(Tokenize *t, const char *line, size_t size, Error *error) {
+  Arena *arena = arena_new();
+  Json value;
+  bool good = json_parse(arena, line, size, &value, error);
+  const Json *text = good ? json_get(&value, "text") : NULL;
+  if (good && (!text || text->kind != JSON_STRING))
+    good = error_set(error, "expected an object with a text at key \"text\"");
+  if (good)
+    good = one_text(t, text->string, strlen(text->string), error);
+  arena_free(arena);
+  return good;
+}
+
+/* Every line of a file; a blank line is an empty text in --file and nothing in --jsonl. */
+static bool every_line(Tokenize *t, const char *path, Error *error) {
+  Mapping mapping;
+  if (!file_map(path, &mapping, error))
+    return false;
+  const char *at = (const char *)mapping.bytes, *end = at + mapping.size;
+  bool good = true;
+  for (int line = 1; at < end && good; line++) {
+    const char *line_end = memchr(at, '\n', (size_t)(end - at));
+    size_t size = (size_t)((line_end ? line_end : end) - at);
+    size_t used = size && at[size - 1] == '\r' ? size - 1 : size;
+    Error inner;
+    if (!t->jsonl)
+      good = one_text(t, at, used, &inner);
+    else if (used)
+      good = json_line(t, at, used, &inner);
+    if (!good)
+      error_set(error, "%s:%d: error: %.900s", path, line, inner.text);
+    at += size + (line_end != NULL);
+  }
+  file_unmap(&mapping);
+  return good;
+}
+
+static bool tokenize(Tokenize *t, Error *error) {
+  Error inner;
+  t->pieces = wordpiece_open(t->vocabulary, t->options, error);
+  if (!t->pieces)
+    return false;
+  if (t->pair && !wordpiece_encode(t->pieces, t->pair, strlen(t->pair), &t->second, &inner))
+    return error_set(error, "--pair: error: %.900s", inner.text);
+  if (t->text)
+    return one_text(t, t->text, strlen(t->text), &inner) ||
+           error_set(error, "--text: error: %.900s", inner.text);
+  return every_line(t, t->file ? t->file : t->jsonl, error);
+}
+
+static int parse(Tokenize *t, int argc, char **argv) {
+  static const struct option options[] = {{"vocab", required_argument, NULL, 'v'},
+                                          {"text", required_argument, NULL, 't'},
+                                          {"file", required_argument, NULL, 'f'},
+                                          {"jsonl", required_argument, NULL, 'j'},
+                                          {"pair", required_argument, NULL, 'p'},
+                                          {"special", no_argument, NULL, 's'},
+                                          {"length", required_argument, NULL, 'l'},
+                                          {"no-lower", no_argument, NULL, 'n'},
+                                          {"strip-accents", required_argument, NULL, 'a'},
+                                          {"tokens", no_argument, NULL, 'k'},
+                                          {"output", required_argument, NULL, 'o'},
+                                          {"help", no_argument, NULL, 'h'},
+                                          {0}};
+  optind = 0;
+  for (int option; (option = getopt_long(argc, argv, "", options, NULL)) != -1;)
+    switch (option) {
+    case 'v': t->vocabulary = optarg; break;
+    case 't': t->text = optarg; break;
+    case 'f': t->file = optarg; break;
+    case 'j': t->jsonl = optarg; break;
+    case 'p': t->pair = optarg; break;
+    case 's': t->special = true; break;
+    case 'n': t->options.lower = false; break;
+    case 'k': t->tokens = true; break;
+    case 'o': t->output = optarg; break;
+    case 'h': fputs(help, stdout); return -1;
+    case 'l':
+      if (!parse_whole(optarg, 1, INT_MAX, &t->length))
+        return command_usage(argv[0], "--length \"%s\" is not a count", optarg);
+      break;
+    case 'a':
+      if (strcmp(optarg, "yes") != 0 && strcmp(optarg, "no") != 0)
+        return command_usage(argv[0], "--strip-accents is yes or no, not \"%s\"", optarg);
+      t->options.strip_accents = *optarg == 'y' ? STRIP_YES : STRIP_NO;
+      break;
+    default: return command_usage(argv[0], "the options were not understood");
+    }
+  if (optind < argc)
+    return command_usage(argv[0], "unexpected argument \"%s\"", argv[optind]);
+  if (!t->vocabulary)
+    return command_usage(argv[0], "--vocab is missing");
+  if (!!t->text + !!t->file + !!t->jsonl != 1)
+    return command_usage(argv[0], "exactly one of --text, --file and --jsonl is needed");
+  return EXIT_DONE;
+}
+
+int cmd_tokenize(int argc, char **argv) {
+  Tokenize t = {.options = {.lower = true}};
+  Error error;
+  int status = parse(&t, argc, argv);
+  if (status != EXIT_DONE)
+    return status < 0 ? EXIT_DONE : status;
+  bool good = tokenize(&t, &error) && command_output(t.output, &t.out, &error);
+  wordpiece_free(t.pieces);
+  token_ids_free(&t.second);
+  text_free(&t.out);
+  return good ? EXIT_DONE : command_failed(&error);
+}
