@@ -41,8 +41,7 @@ static bool read_shape(const Opening *o, const char *name, const Json *shape, Ty
   int64_t bytes = (int64_t)dtype_size(type->dtype);
   for (int i = 0; i < shape->count; i++) {
     const Json *dim = &shape->items[i];
-    if (dim->kind != JSON_NUMBER || dim->number < 0 ||
-        (!dim->is_integer && dim->number < 0x1p63))
+    if (dim->kind != JSON_NUMBER || dim->number < 0 || (!dim->is_integer && dim->number < 0x1p63))
       return refuse(o, name, "a dimension is not a whole number");
     type->dim[i] = dim->integer;
     if (!dim->is_integer || __builtin_mul_overflow(bytes, dim->integer, &bytes))
@@ -60,8 +59,9 @@ static bool read_dtype(const Opening *o, const char *name, const Json *dtype, Ty
     type->dtype = DT_u8;
     return true;
   }
-  return error_set(o->error, "%s: error: tensor \"%.200s\": element type \"%.40s\" is not supported",
-                   o->path, name, dtype->string);
+  return error_set(o->error,
+                   "%s: error: tensor \"%.200s\": element type \"%.40s\" is not supported", o->path,
+                   name, dtype->string);
 }
 
 static bool read_entry(const Opening *o, const char *name, const Json *entry, size_t data_size,
@@ -78,12 +78,15 @@ static bool read_entry(const Opening *o, const char *name, const Json *entry, si
     return refuse(o, name, "its \"data_offsets\" are not two whole numbers");
   *extent = (Extent){offsets->items[0].integer, offsets->items[1].integer, name};
   if (extent->begin < 0 || extent->end < extent->begin || (uint64_t)extent->end > data_size)
-    return error_set(o->error, "%s: error: tensor \"%.200s\": bytes %lld..%lld lie outside the %zu "
-                     "bytes of data (is the file cut short?)", o->path, name,
-                     (long long)extent->begin, (long long)extent->end, data_size);
+    return error_set(o->error,
+                     "%s: error: tensor \"%.200s\": bytes %lld..%lld lie outside the %zu "
+                     "bytes of data (is the file cut short?)",
+                     o->path, name, (long long)extent->begin, (long long)extent->end, data_size);
   if ((uint64_t)(extent->end - extent->begin) != type_bytes(&tensor->type))
-    return error_set(o->error, "%s: error: tensor \"%.200s\": %s needs %zu bytes, the offsets span "
-                     "%lld", o->path, name, type_text(&tensor->type), type_bytes(&tensor->type),
+    return error_set(o->error,
+                     "%s: error: tensor \"%.200s\": %s needs %zu bytes, the offsets span "
+                     "%lld",
+                     o->path, name, type_text(&tensor->type), type_bytes(&tensor->type),
                      (long long)(extent->end - extent->begin));
   return true;
 }
@@ -97,7 +100,8 @@ static bool read_metadata(const Opening *o, const Json *metadata) {
   file->metadata_values = ARENA_ARRAY(file->arena, const char *, metadata->count);
   for (int i = 0; i < metadata->count; i++) {
     if (metadata->items[i].kind != JSON_STRING)
-      return error_set(o->error, "%s: error: \"__metadata__\": the value of \"%.200s\" is not a text",
+      return error_set(o->error,
+                       "%s: error: \"__metadata__\": the value of \"%.200s\" is not a text",
                        o->path, metadata->keys[i]);
     file->metadata_keys[i] = metadata->keys[i];
     file->metadata_values[i] = metadata->items[i].string;
@@ -124,9 +128,9 @@ static bool check_tiling(const Opening *o, size_t data_size) {
   int64_t at = 0;
   for (int i = 0; i < count; i++) {
     if (o->extents[i].begin != at)
-      return refuse(o, o->extents[i].name, o->extents[i].begin < at
-                                               ? "its bytes overlap another tensor's"
-                                               : "there is a gap before its bytes");
+      return refuse(o, o->extents[i].name,
+                    o->extents[i].begin < at ? "its bytes overlap another tensor's"
+                                             : "there is a gap before its bytes");
     at = o->extents[i].end;
   }
   if ((uint64_t)at != data_size)
@@ -145,12 +149,15 @@ static bool read_header(Opening *o) {
                      size);
   memcpy(&header_size, bytes, 8);
   if (header_size > MAX_HEADER || header_size > size - 8)
-    return error_set(o->error, "%s: error: the header claims %llu bytes, the file has %zu after it "
-                     "(limit %d): not a safetensors file, or cut short", o->path,
-                     (unsigned long long)header_size, size - 8, MAX_HEADER);
+    return error_set(o->error,
+                     "%s: error: the header claims %llu bytes, the file has %zu after it "
+                     "(limit %d): not a safetensors file, or cut short",
+                     o->path, (unsigned long long)header_size, size - 8, MAX_HEADER);
   if (header_size == 0 || bytes[8] != '{')
-    return error_set(o->error, "%s: error: the header does not begin with '{': not a safetensors "
-                     "file", o->path);
+    return error_set(o->error,
+                     "%s: error: the header does not begin with '{': not a safetensors "
+                     "file",
+                     o->path);
   Json header;
   Error inner;
   if (!json_parse(file->arena, (const char *)bytes + 8, (size_t)header_size, &header, &inner))

@@ -24,10 +24,11 @@ static void made_from(const CacheItem *item, const PrepareOptions *options, char
   const PrepareFacts *f = &item->facts;
   char settings[MADE_FROM_ROOM / 2];
   prepare_options_text(options, settings, sizeof settings);
-  snprintf(out, MADE_FROM_ROOM, "%s; rescale %.17g %.17g spacing %.17g %.17g %.17g; "
-           "source of %lld bytes changed at %lld", settings, f->slope, f->intercept, f->spacing[0],
-           f->spacing[1], f->spacing[2], (long long)item->source_bytes,
-           (long long)item->source_time);
+  snprintf(out, MADE_FROM_ROOM,
+           "%s; rescale %.17g %.17g spacing %.17g %.17g %.17g; "
+           "source of %lld bytes changed at %lld",
+           settings, f->slope, f->intercept, f->spacing[0], f->spacing[1], f->spacing[2],
+           (long long)item->source_bytes, (long long)item->source_time);
 }
 
 static const char *metadata_of(const TensorFile *file, const char *key) {
@@ -57,13 +58,13 @@ static bool prepare_file(const CacheItem *item, const PrepareOptions *options, c
   const int64_t *size = options->size;
   Tensor tensor = {"volume", {DT_f32, 4, {1, size[0], size[1], size[2]}}, NULL};
   tensor.data = malloc(type_bytes(&tensor.type));
-  bool good = tensor.data || error_set(error, "%s: error: no memory for the prepared volume",
-                                       item->source);
+  bool good =
+      tensor.data || error_set(error, "%s: error: no memory for the prepared volume", item->source);
   if (good && !prepare_volume(&volume, &item->facts, options, tensor.data, &inner))
     good = error_set(error, "%s: error: %.900s", item->source, inner.text);
   volume_free(&volume);
-  good = good && tensor_file_write(item->file, &tensor, 1, (const char *[]){"made_from"}, &from, 1,
-                                   error);
+  good = good &&
+         tensor_file_write(item->file, &tensor, 1, (const char *[]){"made_from"}, &from, 1, error);
   free(tensor.data);
   return good;
 }
@@ -117,8 +118,8 @@ static double now(void) {
 static void report(Pool *pool, int index) {
   double left = pool->made ? (now() - pool->start) / pool->made * (pool->count - pool->done) : -1;
   if (pool->progress)
-    pool->progress(pool->user, pool->done, pool->count, &pool->items[index],
-                   &pool->results[index], left);
+    pool->progress(pool->user, pool->done, pool->count, &pool->items[index], &pool->results[index],
+                   left);
 }
 
 static void *work(void *argument) {
@@ -140,8 +141,13 @@ static void *work(void *argument) {
 
 void cache_make_all(CacheItem *items, int count, const PrepareOptions *options, int jobs,
                     CacheProgress *progress, void *user, CacheResult *results) {
-  Pool pool = {.items = items, .options = options, .progress = progress, .user = user,
-               .results = results, .count = count, .start = now()};
+  Pool pool = {.items = items,
+               .options = options,
+               .progress = progress,
+               .user = user,
+               .results = results,
+               .count = count,
+               .start = now()};
   pthread_mutex_init(&pool.lock, NULL);
   int extra = (jobs < count ? jobs : count) - 1, started = 0;
   pthread_t *threads = mem_alloc(sizeof *threads * (size_t)(extra > 0 ? extra : 1));

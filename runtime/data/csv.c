@@ -69,7 +69,7 @@ static bool record(Reader *r, Cells *cells, int *count) {
   if (*r->at == '\n' || (*r->at == '\r' && r->at + 1 < r->end && r->at[1] == '\n'))
     return line_end(r);
   for (;;) {
-    const char *cell;
+    const char *cell = NULL;
     bool has_quote = r->at < r->end && *r->at == '"';
     r->at += has_quote;
     if (!(has_quote ? quoted(r, &cell) : bare(r, &cell)))
@@ -117,8 +117,8 @@ static bool check_text(const char *path, const Mapping *mapping, Error *error) {
   int line = 1;
   for (size_t at = 0; at < mapping->size;) {
     utf8proc_int32_t c;
-    utf8proc_ssize_t step = utf8proc_iterate(mapping->bytes + at,
-                                             (utf8proc_ssize_t)(mapping->size - at), &c);
+    utf8proc_ssize_t step =
+        utf8proc_iterate(mapping->bytes + at, (utf8proc_ssize_t)(mapping->size - at), &c);
     if (step <= 0 || c == 0)
       return error_set(error, "%s:%d: error: byte %zu is %s", path, line, at,
                        step <= 0 ? "not UTF-8" : "NUL: not a text file");

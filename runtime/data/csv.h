@@ -1,7 +1,8 @@
 /* Comma-separated values as in RFC 4180: a header row, then rows with as many cells.
  *
  * Cells may be quoted, with doubled quotes and line ends inside; lines end in LF or CRLF; a UTF-8
- * byte order mark at the start and blank lines are skipped. The text must be UTF-8. Errors read "path:line: error: ...".
+ * byte order mark at the start and blank lines are skipped. The text must be UTF-8. Errors read
+ * "path:line: error: ...".
  */
 #ifndef TRICOT_RUNTIME_DATA_CSV_H
 #define TRICOT_RUNTIME_DATA_CSV_H

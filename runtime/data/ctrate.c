@@ -37,10 +37,10 @@ const char *const ctrate_label_names[CTRATE_LABELS] = {
 
 /* Cells that pandas reads as missing; the training code then prints them as "nan". */
 static bool is_missing(const char *cell) {
-  static const char *const words[] = {"",        "#N/A",    "#N/A N/A", "#NA",  "-1.#IND", "-1.#QNAN",
-                                      "-NaN",    "-nan",    "1.#IND",   "1.#QNAN", "<NA>", "N/A",
-                                      "NA",      "NULL",    "NaN",      "None", "n/a",     "nan",
-                                      "null"};
+  static const char *const words[] = {"",         "#N/A", "#N/A N/A", "#NA",    "-1.#IND",
+                                      "-1.#QNAN", "-NaN", "-nan",     "1.#IND", "1.#QNAN",
+                                      "<NA>",     "N/A",  "NA",       "NULL",   "NaN",
+                                      "None",     "n/a",  "nan",      "null"};
   for (size_t i = 0; i < sizeof words / sizeof *words; i++)
     if (strcmp(cell, words[i]) == 0)
       return true;
@@ -91,9 +91,8 @@ static bool facts_of_row(const Csv *csv, const MetadataColumns *columns, int row
       !csv_number(csv, row, columns->z, &facts->spacing[2], error))
     return false;
   facts->spacing[1] = facts->spacing[0];
-  return facts->spacing[2] > 0 ||
-         error_set(error, "%s:%d: error: ZSpacing: %g is not positive", csv->path, csv->lines[row],
-                   facts->spacing[2]);
+  return facts->spacing[2] > 0 || error_set(error, "%s:%d: error: ZSpacing: %g is not positive",
+                                            csv->path, csv->lines[row], facts->spacing[2]);
 }
 
 /* The length of a volume's name without .nii or .nii.gz. */
@@ -200,7 +199,10 @@ bool ctrate_splits(Arena *arena, const char *root, const char ***names, int *cou
 static char *find_table(Arena *arena, const char *root, const char *split, const char *folder,
                         const char *tail) {
   bool train = strncmp(split, "train", 5) == 0, valid = strncmp(split, "valid", 5) == 0;
-  const char *names[] = {split, train ? "train" : valid ? "validation" : split,
+  const char *names[] = {split,
+                         train   ? "train"
+                         : valid ? "validation"
+                                 : split,
                          valid ? "valid" : split};
   const char *folders[] = {folder, "."};
   for (int f = 0; f < 2; f++)
@@ -260,8 +262,8 @@ static bool read_labels(const Csv *csv, int row, const int columns[CTRATE_LABELS
     if (!csv_number(csv, row, columns[i], &value, error))
       return false;
     if (value != 0 && value != 1)
-      return error_set(error, "%s:%d: error: %s: %g is neither 0 nor 1", csv->path,
-                       csv->lines[row], csv->header[columns[i]], value);
+      return error_set(error, "%s:%d: error: %s: %g is neither 0 nor 1", csv->path, csv->lines[row],
+                       csv->header[columns[i]], value);
     sample->labels[i] = value == 1;
   }
   return sample->has_labels = true;
@@ -351,13 +353,13 @@ static bool open_split(Opening *o, bool skip_incomplete, Error *error) {
   Arena *arena = split->arena;
   Samples samples = {0};
   char *folder = arena_printf(arena, "%s/dataset/%s", o->root, split->name);
-  char *labels = find_table(arena, o->root, split->name, "multi_abnormality_labels",
-                            "predicted_labels.csv");
+  char *labels =
+      find_table(arena, o->root, split->name, "multi_abnormality_labels", "predicted_labels.csv");
   o->have_labels = labels != NULL;
   if (!find_volumes(arena, folder, NULL, 0, &samples, error) ||
       !open_table(arena, o->root, split->name, "metadata", "metadata.csv", &o->metadata, error) ||
-      !open_table(arena, o->root, split->name, "radiology_text_reports", "reports.csv",
-                  &o->reports, error) ||
+      !open_table(arena, o->root, split->name, "radiology_text_reports", "reports.csv", &o->reports,
+                  error) ||
       (labels && !(csv_read(&o->labels.csv, labels, error) &&
                    index_rows(arena, &o->labels.csv, &o->labels.rows, error))))
     return false;

@@ -5,9 +5,9 @@
  *   radiology_text_reports/{train,validation}_reports.csv
  *   multi_abnormality_labels/{train,valid}_predicted_labels.csv
  *
- * The volumes in the tree make the list. A volume without its metadata or report row cannot be used:
- * all such volumes are found and counted before anything is said. Rows without a volume are counted
- * too, but are no error, since most copies of CT-RATE are partial.
+ * The volumes in the tree make the list. A volume without its metadata or report row cannot be
+ * used: all such volumes are found and counted before anything is said. Rows without a volume are
+ * counted too, but are no error, since most copies of CT-RATE are partial.
  */
 #ifndef TRICOT_RUNTIME_DATA_CTRATE_H
 #define TRICOT_RUNTIME_DATA_CTRATE_H
@@ -32,7 +32,7 @@ typedef struct CtrateSplit {
   Arena *arena; /* owns everything below */
   const char *name;
   int count;
-  CtrateSample *samples; /* train_2 comes before train_10 */
+  CtrateSample *samples;                                /* train_2 comes before train_10 */
   int without_metadata, without_report, without_labels; /* volumes that lack a row */
   int rows_without_volume;                              /* of the metadata */
   const char *missing; /* the counts and first names in words; "" when nothing is missing */

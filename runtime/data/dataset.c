@@ -94,8 +94,10 @@ typedef struct ManifestReader {
 } ManifestReader;
 
 static bool broken(const ManifestReader *r, const char *what) {
-  return error_set(r->error, "%s: error: %s; not a manifest of this program, prepare the cache "
-                   "again", r->path, what);
+  return error_set(r->error,
+                   "%s: error: %s; not a manifest of this program, prepare the cache "
+                   "again",
+                   r->path, what);
 }
 
 static bool get_numbers(const Json *object, const char *key, double *values, int count) {
@@ -307,9 +309,10 @@ static bool keep_others(const DatasetPreparation *p, Arena *arena, const char *c
     if (touched)
       continue;
     if (strcmp(before, after) != 0)
-      return error_set(error, "%s: error: its split \"%s\" was prepared with other settings (%s); "
-                       "prepare all splits again or use another folder", path, old.at[i].split,
-                       before);
+      return error_set(error,
+                       "%s: error: its split \"%s\" was prepared with other settings (%s); "
+                       "prepare all splits again or use another folder",
+                       path, old.at[i].split, before);
     vec_push(arena, samples, old.at[i]);
   }
   return true;
@@ -355,8 +358,8 @@ bool dataset_prepare(DatasetPreparation *p, Error *error) {
     good = ctrate_splits(arena, p->root, &found, &n_splits, error);
     splits = (const char *const *)found;
   }
-  good = good && make_folders(p->cache, error) &&
-         collect(p, arena, splits, n_splits, &samples, error);
+  good =
+      good && make_folders(p->cache, error) && collect(p, arena, splits, n_splits, &samples, error);
   Samples others = {0};
   good = good && keep_others(p, arena, splits, n_splits, &others, error) &&
          fill_cache(p, &samples, error);

@@ -33,8 +33,8 @@ bool dataset_open_tree(const char *root, const char *split, const char *cache,
                        Error *error);
 void dataset_close(Dataset *dataset);
 
-/* Writes the volume of sample `index`, options.size[0]*[1]*[2] floats. Threads may ask for different
- * samples at the same time. */
+/* Writes the volume of sample `index`, options.size[0]*[1]*[2] floats. Threads may ask for
+ * different samples at the same time. */
 bool dataset_volume(const Dataset *dataset, int index, float *out, Error *error);
 
 /* Prepares whole splits of a CT-RATE tree into a cache and writes its manifest. */

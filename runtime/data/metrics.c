@@ -39,8 +39,8 @@ static void rank_metrics(Scored *scored, int64_t count, int64_t positives, Class
     area += (double)group_negative * ((double)seen_positive + 0.5 * (double)group_positive);
     seen_positive += group_positive;
     seen_negative += group_negative;
-    precision_sum += (double)group_positive * (double)seen_positive /
-                     (double)(seen_positive + seen_negative);
+    precision_sum +=
+        (double)group_positive * (double)seen_positive / (double)(seen_positive + seen_negative);
   }
   metrics->auroc = positives && negatives ? area / ((double)positives * (double)negatives) : NAN;
   metrics->average_precision = positives ? precision_sum / (double)positives : NAN;
@@ -76,10 +76,10 @@ static void summarise(const ClassMetrics *per_class, int classes, const Counts *
       .f1_weighted = ratio(weighted, positives),
       .f1_macro = f1 / classes,
       .accuracy = right / (right + (double)(all->false_positive + all->false_negative)),
-      .precision_micro = ratio((double)all->true_positive,
-                               (double)(all->true_positive + all->false_positive)),
-      .recall_micro = ratio((double)all->true_positive,
-                            (double)(all->true_positive + all->false_negative)),
+      .precision_micro =
+          ratio((double)all->true_positive, (double)(all->true_positive + all->false_positive)),
+      .recall_micro =
+          ratio((double)all->true_positive, (double)(all->true_positive + all->false_negative)),
       .auroc_macro = defined ? auroc / defined : NAN,
   };
 }
@@ -101,8 +101,7 @@ static bool check(const double *probabilities, const uint8_t *labels, int64_t sa
 }
 
 bool metrics_classify(const double *probabilities, const uint8_t *labels, int64_t samples,
-                      int classes, ClassMetrics *per_class, OverallMetrics *overall,
-                      Error *error) {
+                      int classes, ClassMetrics *per_class, OverallMetrics *overall, Error *error) {
   if (!check(probabilities, labels, samples, classes, error))
     return false;
   Scored *scored = mem_alloc(sizeof *scored * (size_t)samples);
@@ -225,9 +224,9 @@ void metrics_add_classes(Text *json, const char *const *names, const ClassMetric
     add_fields(json, fields, 6, "    ");
   }
   const Field fields[] = {
-      {"f1_weighted", overall->f1_weighted},         {"f1_macro", overall->f1_macro},
-      {"accuracy", overall->accuracy},               {"precision_micro", overall->precision_micro},
-      {"recall_micro", overall->recall_micro},       {"auroc_macro", overall->auroc_macro}};
+      {"f1_weighted", overall->f1_weighted},   {"f1_macro", overall->f1_macro},
+      {"accuracy", overall->accuracy},         {"precision_micro", overall->precision_micro},
+      {"recall_micro", overall->recall_micro}, {"auroc_macro", overall->auroc_macro}};
   text_add(json, "\n  },\n  \"overall\": ");
   add_fields(json, fields, 6, "  ");
 }

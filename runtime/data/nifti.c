@@ -24,15 +24,12 @@ static const struct {
   int code, bits, kind;
   const char *name;
 } datatypes[] = {
-    {2, 8, VOXEL_U8, "uint8"},       {4, 16, VOXEL_I16, "int16"},
-    {8, 32, VOXEL_I32, "int32"},     {16, 32, VOXEL_F32, "float32"},
-    {32, 64, -1, "complex64"},       {64, 64, VOXEL_F64, "float64"},
-    {128, 24, -1, "RGB24"},          {256, 8, VOXEL_I8, "int8"},
-    {512, 16, VOXEL_U16, "uint16"},  {768, 32, VOXEL_U32, "uint32"},
-    {1024, 64, VOXEL_I64, "int64"},  {1280, 64, VOXEL_U64, "uint64"},
-    {1536, 128, -1, "float128"},     {1792, 128, -1, "complex128"},
-    {2048, 256, -1, "complex256"},   {2304, 32, -1, "RGBA32"},
-    {1, 1, -1, "binary"},
+    {2, 8, VOXEL_U8, "uint8"},      {4, 16, VOXEL_I16, "int16"},    {8, 32, VOXEL_I32, "int32"},
+    {16, 32, VOXEL_F32, "float32"}, {32, 64, -1, "complex64"},      {64, 64, VOXEL_F64, "float64"},
+    {128, 24, -1, "RGB24"},         {256, 8, VOXEL_I8, "int8"},     {512, 16, VOXEL_U16, "uint16"},
+    {768, 32, VOXEL_U32, "uint32"}, {1024, 64, VOXEL_I64, "int64"}, {1280, 64, VOXEL_U64, "uint64"},
+    {1536, 128, -1, "float128"},    {1792, 128, -1, "complex128"},  {2048, 256, -1, "complex256"},
+    {2304, 32, -1, "RGBA32"},       {1, 1, -1, "binary"},
 };
 
 /* `size` bytes at `bytes` as an unsigned number, in the other byte order when swapped. */
@@ -96,8 +93,10 @@ static bool read_header(Stream *stream, Header *header, Error *error) {
     header->version = size == HEADER_1 ? 1 : size == HEADER_2 ? 2 : 0;
   }
   if (!header->version)
-    return error_set(error, "%s: error: not a NIfTI file: the header size field is %lld, expected "
-                     "348 or 540", path, (long long)whole(bytes, 4, false));
+    return error_set(error,
+                     "%s: error: not a NIfTI file: the header size field is %lld, expected "
+                     "348 or 540",
+                     path, (long long)whole(bytes, 4, false));
   if (header->version == 2) {
     if (!stream_read(stream, bytes + HEADER_1, HEADER_2 - HEADER_1, &more, error))
       return false;
@@ -109,9 +108,11 @@ static bool read_header(Stream *stream, Header *header, Error *error) {
   const char *pair = header->version == 2 ? "ni2" : "ni1";
   header->single = memcmp(magic, single, 4) == 0;
   if (!header->single && memcmp(magic, pair, 4) != 0)
-    return error_set(error, "%s: error: not a NIfTI file: the magic is \"%c%c%c\", expected \"%s\" "
-                     "or \"%s\"", path, magic[0] > 32 ? magic[0] : '?',
-                     magic[1] > 32 ? magic[1] : '?', magic[2] > 32 ? magic[2] : '?', single, pair);
+    return error_set(error,
+                     "%s: error: not a NIfTI file: the magic is \"%c%c%c\", expected \"%s\" "
+                     "or \"%s\"",
+                     path, magic[0] > 32 ? magic[0] : '?', magic[1] > 32 ? magic[1] : '?',
+                     magic[2] > 32 ? magic[2] : '?', single, pair);
   if (header->version == 2 && memcmp(magic + 4, "\r\n\032\n", 4) != 0)
     return error_set(error, "%s: error: the NIfTI-2 magic was altered by a text conversion", path);
   decode(bytes, header);
@@ -152,8 +153,10 @@ static bool check_datatype(const char *path, const Header *header, VoxelKind *ki
     if (datatypes[i].code != header->datatype)
       continue;
     if (datatypes[i].kind < 0)
-      return error_set(error, "%s: error: datatype %s is not supported; integer or float voxels are "
-                       "needed", path, datatypes[i].name);
+      return error_set(error,
+                       "%s: error: datatype %s is not supported; integer or float voxels are "
+                       "needed",
+                       path, datatypes[i].name);
     if (datatypes[i].bits != header->bitpix)
       return error_set(error, "%s: error: datatype %s has %d bits, the header's bitpix says %d",
                        path, datatypes[i].name, datatypes[i].bits, header->bitpix);
@@ -170,8 +173,10 @@ static bool set_scaling(const char *path, const Header *header, Volume *volume, 
   if (header->slope == 0 || isnan(header->slope))
     return true;
   if (isinf(header->slope) || !isfinite(header->intercept))
-    return error_set(error, "%s: error: the scaling in the header is not finite (scl_slope %g, "
-                     "scl_inter %g)", path, header->slope, header->intercept);
+    return error_set(error,
+                     "%s: error: the scaling in the header is not finite (scl_slope %g, "
+                     "scl_inter %g)",
+                     path, header->slope, header->intercept);
   volume->slope = header->slope;
   volume->intercept = header->intercept;
   return true;
@@ -253,7 +258,10 @@ static void set_geometry(const Header *header, Volume *volume) {
 }
 
 static int voxel_size(VoxelKind kind) {
-  return kind <= VOXEL_I8 ? 1 : kind <= VOXEL_I16 ? 2 : kind <= VOXEL_I32 || kind == VOXEL_F32 ? 4 : 8;
+  static const unsigned char sizes[] = {
+      [VOXEL_U8] = 1,  [VOXEL_I8] = 1,  [VOXEL_U16] = 2, [VOXEL_I16] = 2, [VOXEL_U32] = 4,
+      [VOXEL_I32] = 4, [VOXEL_U64] = 8, [VOXEL_I64] = 8, [VOXEL_F32] = 4, [VOXEL_F64] = 8};
+  return sizes[kind];
 }
 
 static void swap_voxels(void *stored, size_t count, int size) {
@@ -293,8 +301,10 @@ static bool read_voxels(Stream *stream, const Header *header, Volume *volume, Er
   large |= __builtin_mul_overflow(count, size, &bytes);
   shape_text(header, shape, sizeof shape);
   if (large || bytes > stream_bound(stream))
-    return error_set(error, "%s: error: truncated: the file is too small to hold %s voxels of %d "
-                     "bytes", stream->path, shape, (int)size);
+    return error_set(error,
+                     "%s: error: truncated: the file is too small to hold %s voxels of %d "
+                     "bytes",
+                     stream->path, shape, (int)size);
   volume->stored = malloc((size_t)bytes);
   if (!volume->stored)
     return error_set(error, "%s: error: no memory for %llu bytes of voxels", stream->path,
@@ -335,8 +345,8 @@ static char *partner(const char *path, const char *from, const char *to) {
 static bool read_pair_image(const char *path, const Header *header, Volume *volume, Error *error) {
   char *image = partner(path, ".hdr", ".img");
   if (!image)
-    return error_set(error, "%s: error: the image file (.img) that belongs to this header is missing",
-                     path);
+    return error_set(
+        error, "%s: error: the image file (.img) that belongs to this header is missing", path);
   Stream stream;
   bool good = stream_open(&stream, image, error) && seek_voxels(&stream, header, 0, error) &&
               read_voxels(&stream, header, volume, error);
@@ -353,8 +363,7 @@ bool volume_read(const char *path, Volume *volume, Error *error) {
   Header header;
   bool good = stream_open(&stream, first, error) && read_header(&stream, &header, error) &&
               check_datatype(first, &header, &volume->kind, error) &&
-              check_shape(first, &header, error) &&
-              set_scaling(first, &header, volume, error);
+              check_shape(first, &header, error) && set_scaling(first, &header, volume, error);
   if (good) {
     volume->nx = header.dim[1];
     volume->ny = header.dim[2];
@@ -380,12 +389,12 @@ void volume_free(Volume *volume) {
 void volume_row(const Volume *volume, int64_t y, int64_t z, double *out) {
   int64_t n = volume->nx, start = (z * volume->ny + y) * n;
   double slope = volume->slope, intercept = volume->intercept;
-#define ROW(tag, ctype)                                                                           \
-  case tag: {                                                                                     \
-    const ctype *from = (const ctype *)volume->stored + start;                                    \
-    for (int64_t x = 0; x < n; x++)                                                               \
-      out[x] = (double)from[x] * slope + intercept;                                               \
-    break;                                                                                        \
+#define ROW(tag, ctype)                                                                            \
+  case tag: {                                                                                      \
+    const ctype *from = (const ctype *)volume->stored + start;                                     \
+    for (int64_t x = 0; x < n; x++)                                                                \
+      out[x] = (double)from[x] * slope + intercept;                                                \
+    break;                                                                                         \
   }
   switch (volume->kind) {
     ROW(VOXEL_U8, uint8_t)

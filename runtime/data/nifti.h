@@ -10,18 +10,26 @@
 #include <stdint.h>
 
 typedef enum VoxelKind {
-  VOXEL_U8, VOXEL_I8, VOXEL_U16, VOXEL_I16, VOXEL_U32, VOXEL_I32, VOXEL_U64, VOXEL_I64,
-  VOXEL_F32, VOXEL_F64
+  VOXEL_U8,
+  VOXEL_I8,
+  VOXEL_U16,
+  VOXEL_I16,
+  VOXEL_U32,
+  VOXEL_I32,
+  VOXEL_U64,
+  VOXEL_I64,
+  VOXEL_F32,
+  VOXEL_F64
 } VoxelKind;
 
 typedef struct Volume {
   int64_t nx, ny, nz;
-  double spacing[3];        /* mm along x, y, z; 0 where the header does not say */
-  double affine[3][4];      /* voxel index to the header's world, in the header's unit */
-  char axes[4];             /* "RAS": where x, y, z point to; '?' for a degenerate axis */
+  double spacing[3];   /* mm along x, y, z; 0 where the header does not say */
+  double affine[3][4]; /* voxel index to the header's world, in the header's unit */
+  char axes[4];        /* "RAS": where x, y, z point to; '?' for a degenerate axis */
   VoxelKind kind;
-  double slope, intercept;  /* value = stored * slope + intercept */
-  void *stored;             /* nx*ny*nz voxels, x fastest, in the machine's byte order; owned */
+  double slope, intercept; /* value = stored * slope + intercept */
+  void *stored;            /* nx*ny*nz voxels, x fastest, in the machine's byte order; owned */
 } Volume;
 
 /* Reads a volume. For a pair either of the two files may be named. */

@@ -1,8 +1,8 @@
 /* CT preprocessing. See prepare.h.
  *
- * Resampling is separable, and only what survives the crop is computed: each output slice is a blend
- * of two source slices, then each of its rows is interpolated along x, then along y. Source slices
- * are scaled and clipped once and kept while the next output slice still needs them.
+ * Resampling is separable, and only what survives the crop is computed: each output slice is a
+ * blend of two source slices, then each of its rows is interpolated along x, then along y. Source
+ * slices are scaled and clipped once and kept while the next output slice still needs them.
  */
 #include "runtime/data/prepare.h"
 #include "runtime/base/arena.h"
@@ -25,7 +25,7 @@ typedef struct Axis {
 } Axis;
 
 typedef struct Slice {
-  int64_t z; /* -1: nothing in it yet */
+  int64_t z;     /* -1: nothing in it yet */
   float *values; /* [ny][nx], thousands of HU */
 } Slice;
 
@@ -40,8 +40,9 @@ PrepareOptions prepare_defaults(void) {
 bool prepare_options_check(const PrepareOptions *options, Error *error) {
   for (int i = 0; i < 3; i++)
     if (options->size[i] < 1 || options->size[i] > MAX_SIZE)
-      return error_set(error, "size %lldx%lldx%lld is not within 1..%d", (long long)options->size[0],
-                       (long long)options->size[1], (long long)options->size[2], MAX_SIZE);
+      return error_set(error, "size %lldx%lldx%lld is not within 1..%d",
+                       (long long)options->size[0], (long long)options->size[1],
+                       (long long)options->size[2], MAX_SIZE);
   for (int i = 0; i < 2; i++)
     if (!isfinite(options->spacing[i]) || options->spacing[i] <= 0)
       return error_set(error, "spacing %g is not a positive number", options->spacing[i]);
@@ -51,14 +52,16 @@ bool prepare_options_check(const PrepareOptions *options, Error *error) {
   if (!isfinite(options->window[0]) || !isfinite(options->window[1]) ||
       options->window[0] >= options->window[1])
     return error_set(error, "window %g:%g is not a range", options->window[0], options->window[1]);
-  return isfinite(options->padding) || error_set(error, "padding %g is no number", options->padding);
+  return isfinite(options->padding) ||
+         error_set(error, "padding %g is no number", options->padding);
 }
 
 void prepare_options_text(const PrepareOptions *o, char *out, size_t room) {
-  snprintf(out, room, "size %lldx%lldx%lld clip %.17g:%.17g window %.17g:%.17g "
-           "spacing %.17g:%.17g padding %.17g", (long long)o->size[0], (long long)o->size[1],
-           (long long)o->size[2], o->clip[0], o->clip[1], o->window[0], o->window[1],
-           o->spacing[0], o->spacing[1], o->padding);
+  snprintf(out, room,
+           "size %lldx%lldx%lld clip %.17g:%.17g window %.17g:%.17g "
+           "spacing %.17g:%.17g padding %.17g",
+           (long long)o->size[0], (long long)o->size[1], (long long)o->size[2], o->clip[0],
+           o->clip[1], o->window[0], o->window[1], o->spacing[0], o->spacing[1], o->padding);
 }
 
 bool prepare_facts(const Volume *volume, const char *path, PrepareFacts *facts, Error *error) {
@@ -66,8 +69,10 @@ bool prepare_facts(const Volume *volume, const char *path, PrepareFacts *facts, 
   for (int i = 0; i < 3; i++) {
     facts->spacing[i] = volume->spacing[i];
     if (!(volume->spacing[i] > 0))
-      return error_set(error, "%s: error: the header does not give the voxel spacing along %c; name "
-                       "it in a metadata file", path, "xyz"[i]);
+      return error_set(error,
+                       "%s: error: the header does not give the voxel spacing along %c; name "
+                       "it in a metadata file",
+                       path, "xyz"[i]);
   }
   return true;
 }
@@ -77,8 +82,10 @@ static bool plan_axis(char name, int64_t n, double spacing, double wanted, int64
                       Axis *axis, Error *error) {
   double exact = (double)n * (spacing / wanted);
   if (!(exact >= 1) || exact > MAX_SIZE)
-    return error_set(error, "%lld voxels of %g mm along %c become %g voxels of %g mm: not within "
-                     "1..%d", (long long)n, spacing, name, trunc(exact), wanted, MAX_SIZE);
+    return error_set(error,
+                     "%lld voxels of %g mm along %c become %g voxels of %g mm: not within "
+                     "1..%d",
+                     (long long)n, spacing, name, trunc(exact), wanted, MAX_SIZE);
   int64_t resampled = (int64_t)exact, start = resampled > target ? (resampled - target) / 2 : 0;
   double ratio = (double)n / (double)resampled;
   axis->count = resampled < target ? resampled : target;
@@ -116,7 +123,7 @@ typedef struct Job {
   const PrepareFacts *facts;
   const PrepareOptions *options;
   Axis x, y, z;
-  double *row;    /* [nx] */
+  double *row; /* [nx] */
   Slice slices[2];
   float *blended; /* [ny][nx], the output slice before x and y are interpolated */
   double *column; /* [ny] of one output row H */
@@ -143,8 +150,8 @@ static void resize_plane(Job *job, const float *plane, int64_t d) {
       const float *row = plane + y * job->volume->nx;
       job->column[y] = row[tx.a] * (1 - tx.weight) + row[tx.b] * tx.weight;
     }
-    float *out = job->out + ((d + job->z.place) * o->size[1] + h + job->x.place) * o->size[2] +
-                 job->y.place;
+    float *out =
+        job->out + ((d + job->z.place) * o->size[1] + h + job->x.place) * o->size[2] + job->y.place;
     for (int64_t w = 0; w < job->y.count; w++) {
       Tap ty = job->y.taps[w];
       double v = 1000 * (job->column[ty.a] * (1 - ty.weight) + job->column[ty.b] * ty.weight);
@@ -187,10 +194,9 @@ bool prepare_volume(const Volume *volume, const PrepareFacts *facts, const Prepa
   if (!isfinite(facts->slope) || !isfinite(facts->intercept))
     return error_set(error, "the rescale slope %g or intercept %g is not finite", facts->slope,
                      facts->intercept);
-  bool good =
-      plan_axis('z', volume->nz, facts->spacing[2], wanted[0], size[0], &job.z, error) &&
-      plan_axis('x', volume->nx, facts->spacing[0], wanted[1], size[1], &job.x, error) &&
-      plan_axis('y', volume->ny, facts->spacing[1], wanted[1], size[2], &job.y, error);
+  bool good = plan_axis('z', volume->nz, facts->spacing[2], wanted[0], size[0], &job.z, error) &&
+              plan_axis('x', volume->nx, facts->spacing[0], wanted[1], size[1], &job.x, error) &&
+              plan_axis('y', volume->ny, facts->spacing[1], wanted[1], size[2], &job.y, error);
   if (good) {
     size_t plane = sizeof(float) * (size_t)(volume->nx * volume->ny);
     job.row = mem_alloc(sizeof(double) * (size_t)volume->nx);

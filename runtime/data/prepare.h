@@ -12,11 +12,11 @@
 #include <stddef.h>
 
 typedef struct PrepareOptions {
-  int64_t size[3];    /* D, H, W of the result */
-  double clip[2];     /* HU, before the resize */
-  double window[2];   /* HU, after it; its ends become -1 and 1 */
-  double spacing[2];  /* mm: along z; along x and y */
-  double padding;     /* value around a volume that is too small */
+  int64_t size[3];   /* D, H, W of the result */
+  double clip[2];    /* HU, before the resize */
+  double window[2];  /* HU, after it; its ends become -1 and 1 */
+  double spacing[2]; /* mm: along z; along x and y */
+  double padding;    /* value around a volume that is too small */
 } PrepareOptions;
 
 /* What the volume's header does not know, or may know wrongly. */

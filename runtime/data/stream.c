@@ -42,7 +42,8 @@ static bool next_member(Stream *stream, Error *error) {
            error_set(error, "%s: error: decompression cannot go on", stream->path);
   for (size_t i = 0; i < left; i++)
     if (rest[i] != 0)
-      return error_set(error, "%s: error: %zu trailing bytes after the gzip data are no gzip member",
+      return error_set(error,
+                       "%s: error: %zu trailing bytes after the gzip data are no gzip member",
                        stream->path, left);
   stream->ended = true;
   return true;

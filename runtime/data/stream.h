@@ -19,7 +19,8 @@ typedef struct Stream {
 } Stream;
 
 bool stream_open(Stream *stream, const char *path, Error *error);
-/* Reads up to `size` bytes; *got is smaller only at the end. False when the gzip data is damaged. */
+/* Reads up to `size` bytes; *got is smaller only at the end. False when the gzip data is damaged.
+ */
 bool stream_read(Stream *stream, void *out, size_t size, size_t *got, Error *error);
 bool stream_skip(Stream *stream, uint64_t size, uint64_t *skipped, Error *error);
 /* Runs a gzip stream to its end, so that every check of it has been made. */

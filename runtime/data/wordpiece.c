@@ -255,8 +255,8 @@ static bool split_words(Splitter *s, const char *text, size_t size, size_t offse
   int count = 0;
   for (size_t at = 0; at < size;) {
     int32_t c;
-    utf8proc_ssize_t step = utf8proc_iterate((const utf8proc_uint8_t *)text + at,
-                                             (utf8proc_ssize_t)(size - at), &c);
+    utf8proc_ssize_t step =
+        utf8proc_iterate((const utf8proc_uint8_t *)text + at, (utf8proc_ssize_t)(size - at), &c);
     if (step <= 0) {
       free(word);
       return error_set(error, "byte %zu of the text is not UTF-8", offset + at);
@@ -300,7 +300,8 @@ typedef struct Encoder {
   TokenIds *ids;
 } Encoder;
 
-/* Longest match first. The bytes before the rest of the word are spent, so "##" is written there. */
+/* Longest match first. The bytes before the rest of the word are spent, so "##" is written there.
+ */
 static void encode_word(void *user, const char *bytes, size_t size) {
   const Encoder *encoder = user;
   const WordPiece *pieces = encoder->pieces;
@@ -395,7 +396,8 @@ static bool need_special(const WordPiece *pieces, const char *token, int *id, Er
 static bool fit(int length, bool pair, int *first, int *second, Error *error) {
   int special = pair ? 3 : 2;
   if (length < special)
-    return error_set(error, "a length of %d has no room for the %d special tokens", length, special);
+    return error_set(error, "a length of %d has no room for the %d special tokens", length,
+                     special);
   while (*first + *second > length - special) {
     if (*first > *second)
       --*first;

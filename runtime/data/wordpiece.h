@@ -3,8 +3,8 @@
  * Words: control characters go, white space and CJK ideographs separate, letters are lowered and
  * lose their accents (canonical decomposition without nonspacing marks), punctuation stands alone.
  * Pieces: greedily the longest piece that the vocabulary has, "##" before those inside a word; a
- * word of more than 100 characters, or one that cannot be covered, is [UNK]. The spelled-out special
- * tokens ([MASK], [SEP], ...) are kept whole where the vocabulary has them.
+ * word of more than 100 characters, or one that cannot be covered, is [UNK]. The spelled-out
+ * special tokens ([MASK], [SEP], ...) are kept whole where the vocabulary has them.
  */
 #ifndef TRICOT_RUNTIME_DATA_WORDPIECE_H
 #define TRICOT_RUNTIME_DATA_WORDPIECE_H
@@ -43,8 +43,8 @@ void token_ids_free(TokenIds *ids);
  * (0: as long as it gets): the longer text loses its last token first, the second one in a tie. */
 bool wordpiece_join(const WordPiece *pieces, const TokenIds *first, const TokenIds *second,
                     int length, TokenIds *ids, Error *error);
-/* The same into arrays of `length`, padded with [PAD]; mask is 1 on tokens, types is 1 on the second
- * text and its [SEP]. mask and types may be NULL. *used gets the number of tokens. */
+/* The same into arrays of `length`, padded with [PAD]; mask is 1 on tokens, types is 1 on the
+ * second text and its [SEP]. mask and types may be NULL. *used gets the number of tokens. */
 bool wordpiece_pack(const WordPiece *pieces, const TokenIds *first, const TokenIds *second,
                     int length, int64_t *ids, int64_t *mask, int64_t *types, int *used,
                     Error *error);

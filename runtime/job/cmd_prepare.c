@@ -76,7 +76,9 @@ static void show_progress(void *user, int done, int total, const CacheItem *item
   (void)user;
   const char *slash = strrchr(item->source, '/');
   fprintf(stderr, "[%d/%d] %s %s", done, total, slash ? slash + 1 : item->source,
-          !result->good ? "failed" : result->kept ? "kept" : "prepared");
+          !result->good  ? "failed"
+          : result->kept ? "kept"
+                         : "prepared");
   if (done < total && seconds_left >= 0) {
     long seconds = (long)(seconds_left + 0.5);
     fprintf(stderr, ", %02ld:%02ld:%02ld left", seconds / 3600, seconds / 60 % 60, seconds % 60);
@@ -91,7 +93,7 @@ static bool prepare_tree(const Prepare *p, Error *error) {
                                     .splits = p->n_splits ? p->splits : NULL,
                                     .n_splits = p->n_splits,
                                     .options = p->options,
-                                    .jobs = p->jobs            ? (int)p->jobs
+                                    .jobs = p->jobs          ? (int)p->jobs
                                             : processors > 8 ? 8
                                                              : (int)processors,
                                     .skip_incomplete = p->skip_incomplete,
@@ -124,23 +126,16 @@ static int check_use(const Prepare *p, const char *verb) {
 }
 
 static int parse(Prepare *p, int argc, char **argv) {
-  static const struct option options[] = {{"volume", required_argument, NULL, 'v'},
-                                          {"metadata", required_argument, NULL, 'm'},
-                                          {"output", required_argument, NULL, 'o'},
-                                          {"dataset", required_argument, NULL, 'd'},
-                                          {"cache", required_argument, NULL, 'c'},
-                                          {"split", required_argument, NULL, 's'},
-                                          {"jobs", required_argument, NULL, 'j'},
-                                          {"skip-incomplete", no_argument, NULL, 'k'},
-                                          {"size", required_argument, NULL, 'z'},
-                                          {"spacing", required_argument, NULL, 'g'},
-                                          {"clip", required_argument, NULL, 'l'},
-                                          {"window", required_argument, NULL, 'w'},
-                                          {"help", no_argument, NULL, 'h'},
-                                          {0}};
+  static const struct option options[] = {
+      {"volume", required_argument, NULL, 'v'}, {"metadata", required_argument, NULL, 'm'},
+      {"output", required_argument, NULL, 'o'}, {"dataset", required_argument, NULL, 'd'},
+      {"cache", required_argument, NULL, 'c'},  {"split", required_argument, NULL, 's'},
+      {"jobs", required_argument, NULL, 'j'},   {"skip-incomplete", no_argument, NULL, 'k'},
+      {"size", required_argument, NULL, 'z'},   {"spacing", required_argument, NULL, 'g'},
+      {"clip", required_argument, NULL, 'l'},   {"window", required_argument, NULL, 'w'},
+      {"help", no_argument, NULL, 'h'},         {0}};
   optind = 0;
-  for (int option, index = 0;
-       (option = getopt_long(argc, argv, "", options, &index)) != -1;) {
+  for (int option, index = 0; (option = getopt_long(argc, argv, "", options, &index)) != -1;) {
     bool good = true;
     switch (option) {
     case 'v': p->volume = optarg; break;

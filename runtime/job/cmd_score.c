@@ -81,8 +81,8 @@ static bool score_classes(Score *s, Error *error) {
   s->names = ARENA_ARRAY(s->arena, const char *, classes);
   s->per_class = ARENA_ARRAY(s->arena, ClassMetrics, classes);
   for (int c = 0; c < s->classes; c++)
-    s->names[c] = classes == CTRATE_LABELS ? ctrate_label_names[c]
-                                           : arena_printf(s->arena, "class %d", c);
+    s->names[c] =
+        classes == CTRATE_LABELS ? ctrate_label_names[c] : arena_printf(s->arena, "class %d", c);
   int64_t count = samples * classes;
   double *probabilities = mem_alloc(sizeof(double) * (size_t)(count + 1));
   uint8_t *labels = mem_alloc((size_t)(count + 1));
@@ -93,7 +93,8 @@ static bool score_classes(Score *s, Error *error) {
   }
   Error inner;
   bool good = metrics_classify(probabilities, labels, samples, s->classes, s->per_class,
-                               &s->overall, &inner) || explain(s, &inner, error);
+                               &s->overall, &inner) ||
+              explain(s, &inner, error);
   free(probabilities);
   free(labels);
   return good;
@@ -158,9 +159,11 @@ static void add_table(const Score *s, Text *out) {
         add_percent(out, values[i]);
     }
     const OverallMetrics *o = &s->overall;
-    text_add(out, "\n\naccuracy %.2f, weighted F1 %.2f, macro F1 %.2f, micro precision %.2f, "
-             "micro recall %.2f, macro AUROC ", 100 * o->accuracy, 100 * o->f1_weighted,
-             100 * o->f1_macro, 100 * o->precision_micro, 100 * o->recall_micro);
+    text_add(out,
+             "\n\naccuracy %.2f, weighted F1 %.2f, macro F1 %.2f, micro precision %.2f, "
+             "micro recall %.2f, macro AUROC ",
+             100 * o->accuracy, 100 * o->f1_weighted, 100 * o->f1_macro, 100 * o->precision_micro,
+             100 * o->recall_micro);
     text_add(out, isnan(o->auroc_macro) ? "undefined\n" : "%.2f\n", 100 * o->auroc_macro);
   }
   for (int direction = 0; s->retrieval && direction < 2; direction++) {
@@ -177,8 +180,10 @@ static int score(Score *s) {
   Text out = {0};
   bool good = score_classes(s, &error) && score_retrieval(s, &error);
   if (good && !s->classes && !s->retrieval)
-    good = error_set(&error, "%s: error: holds neither probabilities and labels nor image_latents "
-                     "and text_latents", s->path);
+    good = error_set(&error,
+                     "%s: error: holds neither probabilities and labels nor image_latents "
+                     "and text_latents",
+                     s->path);
   if (good) {
     (s->json ? add_json : add_table)(s, &out);
     good = command_output(s->output, &out, &error);

@@ -54,8 +54,8 @@ static bool one_text(Tokenize *t, const char *text, size_t size, Error *error) {
   TokenIds first = {0}, ids = {0};
   bool good = wordpiece_encode(t->pieces, text, size, &first, error);
   if (good && t->special) {
-    good = wordpiece_join(t->pieces, &first, t->pair ? &t->second : NULL, (int)t->length, &ids,
-                          error);
+    good =
+        wordpiece_join(t->pieces, &first, t->pair ? &t->second : NULL, (int)t->length, &ids, error);
   } else if (good) {
     for (int i = 0; i < first.count; i++)
       token_ids_add(&ids, first.at[i]);

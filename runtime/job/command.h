@@ -22,7 +22,7 @@ bool command_output(const char *path, const Text *text, Error *error);
 
 /* Option values. All of the text must be the value. */
 bool parse_whole(const char *text, int64_t low, int64_t high, int64_t *value);
-bool parse_size(const char *text, int64_t size[3]);      /* "256x512x512": D, H, W */
-bool parse_range(const char *text, double range[2]);     /* "-1000:200" */
+bool parse_size(const char *text, int64_t size[3]);  /* "256x512x512": D, H, W */
+bool parse_range(const char *text, double range[2]); /* "-1000:200" */
 bool parse_list(const char *text, int64_t *values, int room, int *count); /* "1,5,10" */
 #endif

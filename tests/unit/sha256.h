@@ -15,7 +15,8 @@ typedef struct Sha256 {
 #define sha256_rotate(x, n) ((x) >> (n) | (x) << (32 - (n)))
 
 /* optimised also in the sanitizer build: the reference volumes are hundreds of megabytes */
-__attribute__((optimize("O2"), no_sanitize("address", "undefined"))) static void sha256_block(Sha256 *sha, const unsigned char *p) {
+__attribute__((optimize("O2"), no_sanitize("address", "undefined"))) static void
+sha256_block(Sha256 *sha, const unsigned char *p) {
   static const uint32_t k[64] = {
       0x428a2f98, 0x71374491, 0xb5c0fbcf, 0xe9b5dba5, 0x3956c25b, 0x59f111f1, 0x923f82a4,
       0xab1c5ed5, 0xd807aa98, 0x12835b01, 0x243185be, 0x550c7dc3, 0x72be5d74, 0x80deb1fe,

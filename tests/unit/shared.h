@@ -25,12 +25,12 @@ static inline bool shared_present(void) {
   return stat(shared_path("data"), &info) == 0 && S_ISDIR(info.st_mode);
 }
 
-#define shared_needed()                                                                           \
-  do {                                                                                            \
-    if (!shared_present()) {                                                                      \
-      printf("skipped: the reference data is not at %s\n", shared_path(""));                      \
-      skip();                                                                                     \
-    }                                                                                             \
+#define shared_needed()                                                                            \
+  do {                                                                                             \
+    if (!shared_present()) {                                                                       \
+      printf("skipped: the reference data is not at %s\n", shared_path(""));                       \
+      skip();                                                                                      \
+    }                                                                                              \
   } while (0)
 
 /* A fresh folder for a test's files, removed by scratch_remove(). */

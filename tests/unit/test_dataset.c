@@ -65,7 +65,9 @@ static void write_volume(const char *name, int16_t value) {
   write_bytes(name, bytes, sizeof bytes);
 }
 
-static void write_text(const char *name, const char *text) { write_bytes(name, text, strlen(text)); }
+static void write_text(const char *name, const char *text) {
+  write_bytes(name, text, strlen(text));
+}
 
 static void write_labels(const char *name, const char *rows) {
   Text text = {0};
@@ -145,9 +147,10 @@ static void tells_all_that_is_missing(void **state) {
              "train_10_a_1.nii.gz,1,0,\"[0.75, 0.75]\",1.5\n"
              "train_4_a_1.nii.gz,1,0,\"[0.75, 0.75]\",1.5\n");
   assert_false(ctrate_open(in_folder("tree"), "train", false, &split, &error));
-  assert_non_null(strstr(error.text, "3 of 5 volumes are incomplete: 2 volumes have no metadata row "
-                                     "(train_3_a_1.nii.gz, train_10_a_2.nii.gz); 2 volumes have no "
-                                     "report row (train_3_a_1.nii.gz, train_4_a_1.nii.gz)"));
+  assert_non_null(strstr(error.text,
+                         "3 of 5 volumes are incomplete: 2 volumes have no metadata row "
+                         "(train_3_a_1.nii.gz, train_10_a_2.nii.gz); 2 volumes have no "
+                         "report row (train_3_a_1.nii.gz, train_4_a_1.nii.gz)"));
   assert_true(ctrate_open(in_folder("tree"), "train", true, &split, &error));
   assert_int_equal(split.count, 2);
   assert_int_equal(split.without_metadata, 2);
@@ -163,8 +166,9 @@ static void tells_all_that_is_missing(void **state) {
 }
 
 static int prepare(const char *tree, const char *cache, const char *size, const char *extra) {
-  char *arguments[] = {"prepare", "--dataset", (char *)tree, "--cache", (char *)cache,
-                       "--size",  (char *)size, "--jobs", "2",  (char *)extra, NULL};
+  char *arguments[] = {"prepare",     "--dataset",   (char *)tree, "--cache",
+                       (char *)cache, "--size",      (char *)size, "--jobs",
+                       "2",           (char *)extra, NULL};
   return cmd_prepare(extra ? 10 : 9, arguments);
 }
 
@@ -193,9 +197,9 @@ static void fills_a_cache(void **state) {
   assert_string_equal(dataset.samples[0].volume, "train_2_a_1.nii.gz");
   assert_string_equal(dataset.samples[0].report, "A big old\nmass.Its flat.");
   assert_int_equal(dataset.samples[0].labels[0], 1);
-  expect_constant(&dataset, 0, 0);                  /* 100 - 500 = -400 HU, the window's middle */
+  expect_constant(&dataset, 0, 0); /* 100 - 500 = -400 HU, the window's middle */
   expect_constant(&dataset, 1, 0);
-  expect_constant(&dataset, 2, 1);                  /* above the window */
+  expect_constant(&dataset, 2, 1); /* above the window */
   dataset_close(&dataset);
   assert_true(dataset_open(cache, NULL, &dataset, &error));
   assert_int_equal(dataset.count, 4);
@@ -205,8 +209,12 @@ static void fills_a_cache(void **state) {
 
   /* a changed source is made again, the rest is kept; the other split stays in the manifest */
   write_volume("tree/dataset/train/train_10/train_10_a/train_10_a_1.nii.gz", -1000);
-  DatasetPreparation again = {.root = tree, .cache = cache, .splits = (const char *[]){"train"},
-                              .n_splits = 1, .options = prepare_defaults(), .jobs = 1};
+  DatasetPreparation again = {.root = tree,
+                              .cache = cache,
+                              .splits = (const char *[]){"train"},
+                              .n_splits = 1,
+                              .options = prepare_defaults(),
+                              .jobs = 1};
   memcpy(again.options.size, (int64_t[]){4, 4, 4}, sizeof again.options.size);
   assert_true(dataset_prepare(&again, &error));
   assert_int_equal(again.made, 1);
@@ -218,8 +226,12 @@ static void fills_a_cache(void **state) {
   dataset_close(&dataset);
 
   /* one split with other settings would leave the cache half and half */
-  again = (DatasetPreparation){.root = tree, .cache = cache, .splits = (const char *[]){"train"},
-                               .n_splits = 1, .options = prepare_defaults(), .jobs = 1};
+  again = (DatasetPreparation){.root = tree,
+                               .cache = cache,
+                               .splits = (const char *[]){"train"},
+                               .n_splits = 1,
+                               .options = prepare_defaults(),
+                               .jobs = 1};
   assert_false(dataset_prepare(&again, &error));
   assert_non_null(strstr(error.text, "other settings"));
   text_free(&again.missing);
@@ -298,13 +310,14 @@ static void prepare_command(void **state) {
   snprintf(volume, sizeof volume, "%s", shared_path("goldens/prep/train_2_a_1.nii.gz"));
   snprintf(metadata, sizeof metadata, "%s", shared_path("goldens/prep/metadata.csv"));
   snprintf(output, sizeof output, "%s", in_folder("one.safetensors"));
-  char *arguments[] = {"prepare", "--volume", volume,   "--metadata", metadata, "--size",
-                       "32x64x64", "--output", output, NULL};
+  char *arguments[] = {"prepare", "--volume", volume,     "--metadata", metadata,
+                       "--size",  "32x64x64", "--output", output,       NULL};
   assert_int_equal(cmd_prepare(9, arguments), EXIT_DONE);
   TensorFile file, expected;
   Error error = {""};
   assert_true(tensor_file_open(&file, output, &error));
-  assert_true(tensor_file_open(&expected, shared_path("goldens/prep/expected.safetensors"), &error));
+  assert_true(
+      tensor_file_open(&expected, shared_path("goldens/prep/expected.safetensors"), &error));
   const Tensor *found = tensor_file_find(&file, "volume"), *wanted = NULL;
   for (int i = 0; i < expected.count; i++)
     if (strncmp(expected.tensors[i].name, "train_2_a_1", 11) == 0)
@@ -357,10 +370,10 @@ static void tokenize_command(void **state) {
   snprintf(json, sizeof json, "%s", in_folder("lines.jsonl"));
   snprintf(bad, sizeof bad, "%s", in_folder("bad.jsonl"));
   snprintf(bytes, sizeof bytes, "%s", in_folder("bad.txt"));
-#define CALL(wanted, ...)                                                                         \
-  do {                                                                                            \
-    char *call[] = {"tokenize", "--vocab", vocabulary, __VA_ARGS__};                              \
-    expect_output((int)(sizeof call / sizeof *call), call, wanted);                               \
+#define CALL(wanted, ...)                                                                          \
+  do {                                                                                             \
+    char *call[] = {"tokenize", "--vocab", vocabulary, __VA_ARGS__};                               \
+    expect_output((int)(sizeof call / sizeof *call), call, wanted);                                \
   } while (0)
   CALL("[4, 6, 1]\n", "--text", "ab c");
   CALL("[]\n", "--text", "");
@@ -382,9 +395,9 @@ static void tokenize_command(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(lists_a_tree),    cmocka_unit_test(tells_all_that_is_missing),
-      cmocka_unit_test(fills_a_cache),   cmocka_unit_test(opens_a_tree),
-      cmocka_unit_test(real_tree),       cmocka_unit_test(prepare_command),
+      cmocka_unit_test(lists_a_tree),     cmocka_unit_test(tells_all_that_is_missing),
+      cmocka_unit_test(fills_a_cache),    cmocka_unit_test(opens_a_tree),
+      cmocka_unit_test(real_tree),        cmocka_unit_test(prepare_command),
       cmocka_unit_test(tokenize_command),
   };
   return cmocka_run_group_tests(tests, make_folder, remove_folder);

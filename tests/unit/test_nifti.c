@@ -7,6 +7,7 @@
 #include <cmocka.h>
 
 #include "runtime/base/json.h"
+#include "runtime/base/random.h"
 #include "runtime/data/nifti.h"
 #include "runtime/base/file.h"
 #include "tests/unit/sha256.h"
@@ -84,9 +85,10 @@ static void every_datatype(void **state) {
     int code, bits;
     bool is_real;
     double first; /* stored in the first voxel; the others hold their index */
-  } types[] = {{2, 8, 0, 200},      {256, 8, 0, -100},   {512, 16, 0, 60000}, {4, 16, 0, -30000},
-               {768, 32, 0, 4e9},   {8, 32, 0, -2e9},    {1280, 64, 0, 0x1p63}, {1024, 64, 0, -0x1p62},
-               {16, 32, 1, -0.375}, {64, 64, 1, 1e-300}};
+  } types[] = {{2, 8, 0, 200},        {256, 8, 0, -100},      {512, 16, 0, 60000},
+               {4, 16, 0, -30000},    {768, 32, 0, 4e9},      {8, 32, 0, -2e9},
+               {1280, 64, 0, 0x1p63}, {1024, 64, 0, -0x1p62}, {16, 32, 1, -0.375},
+               {64, 64, 1, 1e-300}};
   for (size_t t = 0; t < sizeof types / sizeof *types; t++)
     for (int version = 1; version <= 2; version++)
       for (int swapped = 0; swapped < 2; swapped++) {
@@ -213,6 +215,35 @@ static void header_truncation(void **state) {
   }
 }
 
+/* Whatever a damaged header says, reading ends with a volume or a message. */
+static void mutations(void **state) {
+  (void)state;
+  int read = 0, refused = 0;
+  for (uint64_t trial = 0; trial < 3000; trial++) {
+    unsigned char bytes[600], packed[1200];
+    uint32_t dice[4];
+    int version = 1 + (int)(trial & 1);
+    size_t size = make_header(bytes, version, trial & 2, 4, 16, 1, 0);
+    memset(bytes + size, 7, 24);
+    size += 24;
+    random_bits(11, trial, 0, dice);
+    for (uint32_t i = 0; i <= dice[0] % 4; i++) {
+      uint32_t hit[4];
+      random_bits(11, trial, i + 1, hit);
+      bytes[hit[0] % size] = hit[1] & 1 ? (unsigned char)(hit[2]) : (unsigned char)(hit[2] % 3 - 1);
+    }
+    size_t n = trial & 4 ? pack(bytes, size, packed, sizeof packed) : 0;
+    if (n && dice[1] % 3 == 0)
+      packed[dice[2] % n] ^= (unsigned char)(1 << dice[3] % 8);
+    Error error = {""};
+    bool good = readable(write_file("m.nii", n ? packed : bytes, n ? n : size), &error);
+    assert_true(good || strstr(error.text, "m.nii: error: "));
+    *(good ? &read : &refused) += 1;
+  }
+  printf("  %d read, %d refused\n", read, refused);
+  assert_true(read > 100 && refused > 100);
+}
+
 static void digest(const Volume *volume, char hex[65]) {
   double *row = mem_alloc(sizeof *row * (size_t)volume->nx);
   float *narrow = mem_alloc(sizeof *narrow * (size_t)volume->nx);
@@ -301,13 +332,20 @@ static void reference_volumes(void **state) {
 
 /* The words a message must hold for each reason of the reference list. */
 static const char *const reasons[][3] = {
-    {"rank", "dimensions", "-D "},    {"crc", "CRC", "CRC"},
-    {"deflate", "damaged", "damaged"}, {"magic", "magic", "magic"},
-    {"datatype", "datatype", "datatype"}, {"trailing", "trailing", "trailing"},
-    {"truncated", "truncated", "truncated"}, {"dimension", "dimension", "dimension"},
-    {"scaling", "scaling", "scaling"}, {"header", "header", "header"},
-    {"offset", "offset", "offset"}, {"empty", "empty", "empty"},
-    {"missing image file", ".img", "missing"}, {"any", "error", "error"},
+    {"rank", "dimensions", "-D "},
+    {"crc", "CRC", "CRC"},
+    {"deflate", "damaged", "damaged"},
+    {"magic", "magic", "magic"},
+    {"datatype", "datatype", "datatype"},
+    {"trailing", "trailing", "trailing"},
+    {"truncated", "truncated", "truncated"},
+    {"dimension", "dimension", "dimension"},
+    {"scaling", "scaling", "scaling"},
+    {"header", "header", "header"},
+    {"offset", "offset", "offset"},
+    {"empty", "empty", "empty"},
+    {"missing image file", ".img", "missing"},
+    {"any", "error", "error"},
 };
 
 static void broken_files(void **state) {
@@ -347,9 +385,10 @@ static void broken_files(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(every_datatype),    cmocka_unit_test(gzip_members),
-      cmocka_unit_test(pairs),             cmocka_unit_test(header_truncation),
-      cmocka_unit_test(reference_volumes), cmocka_unit_test(broken_files),
+      cmocka_unit_test(every_datatype), cmocka_unit_test(gzip_members),
+      cmocka_unit_test(pairs),          cmocka_unit_test(header_truncation),
+      cmocka_unit_test(mutations),      cmocka_unit_test(reference_volumes),
+      cmocka_unit_test(broken_files),
   };
   return cmocka_run_group_tests(tests, make_folder, remove_folder);
 }

@@ -70,11 +70,11 @@ static void matches_the_definition(void **state) {
     int64_t n[3], size[3];
     double spacing[3], wanted[2];
   } cases[] = {
-      {{9, 7, 5}, {8, 10, 6}, {1.3, 1.3, 2.7}, {1.5, 0.75}},   /* crop and pad mixed */
-      {{9, 7, 5}, {3, 4, 3}, {0.5, 0.5, 0.8}, {1.5, 0.75}},    /* fewer voxels, cropped */
-      {{4, 4, 4}, {4, 4, 4}, {1, 1, 1}, {1, 1}},               /* untouched */
-      {{1, 5, 1}, {9, 6, 7}, {3, 0.9, 4}, {1.5, 0.75}},        /* single voxels stretched */
-      {{6, 5, 9}, {16, 9, 9}, {0.9, 1.1, 0.4}, {0.3, 0.75}},   /* different x and y */
+      {{9, 7, 5}, {8, 10, 6}, {1.3, 1.3, 2.7}, {1.5, 0.75}}, /* crop and pad mixed */
+      {{9, 7, 5}, {3, 4, 3}, {0.5, 0.5, 0.8}, {1.5, 0.75}},  /* fewer voxels, cropped */
+      {{4, 4, 4}, {4, 4, 4}, {1, 1, 1}, {1, 1}},             /* untouched */
+      {{1, 5, 1}, {9, 6, 7}, {3, 0.9, 4}, {1.5, 0.75}},      /* single voxels stretched */
+      {{6, 5, 9}, {16, 9, 9}, {0.9, 1.1, 0.4}, {0.3, 0.75}}, /* different x and y */
   };
   for (size_t c = 0; c < sizeof cases / sizeof *cases; c++) {
     Volume volume = made_volume(cases[c].n[0], cases[c].n[1], cases[c].n[2], c);

@@ -6,6 +6,7 @@
 #include <cmocka.h>
 
 #include "runtime/base/json.h"
+#include "runtime/base/random.h"
 #include "runtime/safetensors.h"
 #include "tests/unit/shared.h"
 #include <string.h>
@@ -132,9 +133,11 @@ static void refuses_broken_headers(void **state) {
       {"{\"__metadata__\":{\"a\":1}}", 0, "not a text"},
       {"{\"__metadata__\":[]}", 0, "not an object"},
       {"{\"a\":{\"dtype\":\"I8\",\"shape\":[1],\"data_offsets\":[0,1]},"
-       "\"a\":{\"dtype\":\"I8\",\"shape\":[1],\"data_offsets\":[1,2]}}", 2, "twice"},
+       "\"a\":{\"dtype\":\"I8\",\"shape\":[1],\"data_offsets\":[1,2]}}",
+       2, "twice"},
       {"{\"a\":{\"dtype\":\"I8\",\"shape\":[2],\"data_offsets\":[0,2]},"
-       "\"b\":{\"dtype\":\"I8\",\"shape\":[2],\"data_offsets\":[1,3]}}", 3, "overlap"},
+       "\"b\":{\"dtype\":\"I8\",\"shape\":[2],\"data_offsets\":[1,3]}}",
+       3, "overlap"},
       {"{\"a\":{\"dtype\":\"I8\",\"shape\":[1,1,1,1,1,1,1,1,1],\"data_offsets\":[0,1]}}", 1,
        "8 dimensions"},
   };
@@ -149,6 +152,56 @@ static void refuses_broken_headers(void **state) {
     if (!good && !strstr(error.text, cases[i].message))
       fail_msg("%s: \"%s\" does not say \"%s\"", cases[i].header, error.text, cases[i].message);
   }
+  scratch_remove(folder);
+}
+
+/* Whatever a damaged file says, opening it ends with tensors inside the mapping or a message. */
+static void mutations(void **state) {
+  (void)state;
+  const char *folder = scratch_make();
+  char path[200];
+  snprintf(path, sizeof path, "%s/m.safetensors", folder);
+  float values[6] = {1, 2, 3, 4, 5, 6};
+  Tensor tensors[] = {{"a", {DT_f32, 2, {2, 3}}, values}, {"b", {DT_u8, 1, {4}}, values}};
+  Error error = {""};
+  assert_true(
+      tensor_file_write(path, tensors, 2, (const char *[]){"k"}, (const char *[]){"v"}, 1, &error));
+  Mapping mapping;
+  assert_true(file_map(path, &mapping, &error));
+  size_t size = mapping.size;
+  unsigned char *whole = mem_alloc(size), *bytes = mem_alloc(size);
+  memcpy(whole, mapping.bytes, size);
+  file_unmap(&mapping);
+  int opened = 0, refused = 0;
+  for (uint64_t trial = 0; trial < 3000; trial++) {
+    uint32_t dice[4];
+    random_bits(5, trial, 0, dice);
+    memcpy(bytes, whole, size);
+    size_t length = dice[0] % 4 ? size : dice[1] % size;
+    for (uint32_t i = 0; length && i <= dice[2] % 3; i++) {
+      uint32_t hit[4];
+      random_bits(5, trial, i + 1, hit);
+      bytes[hit[0] % length] = (unsigned char)(hit[1] & 1 ? hit[2] : '0' + hit[2] % 10);
+    }
+    FILE *stream = fopen(path, "wb");
+    fwrite(bytes, 1, length, stream);
+    fclose(stream);
+    TensorFile file;
+    error.text[0] = 0;
+    bool good = tensor_file_open(&file, path, &error);
+    double sum = 0;
+    for (int i = 0; good && i < file.count; i++)
+      for (int64_t j = 0; j < type_elements(&file.tensors[i].type); j++)
+        sum += dtype_load(file.tensors[i].type.dtype, file.tensors[i].data, j) != 0;
+    assert_true(good ? sum <= 28 : error.text[0] != 0);
+    *(good ? &opened : &refused) += 1;
+    if (good)
+      tensor_file_close(&file);
+  }
+  printf("  %d opened, %d refused\n", opened, refused);
+  assert_true(opened > 100 && refused > 100);
+  free(whole);
+  free(bytes);
   scratch_remove(folder);
 }
 
@@ -178,8 +231,8 @@ static void reference_files(void **state) {
       tensor_file_close(&file);
   }
   TensorFile file;
-  assert_true(tensor_file_open(&file, shared_path("data/safetensors/made_all_dtypes.safetensors"),
-                               &error));
+  assert_true(
+      tensor_file_open(&file, shared_path("data/safetensors/made_all_dtypes.safetensors"), &error));
   const Tensor *scalar = tensor_file_find(&file, "scalar");
   assert_int_equal(scalar->type.rank, 0);
   assert_int_equal((uintptr_t)scalar->data % 4, 0);
@@ -193,7 +246,7 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(round_trip),        cmocka_unit_test(empty_file_of_no_tensors),
       cmocka_unit_test(refuses_bad_names), cmocka_unit_test(refuses_broken_headers),
-      cmocka_unit_test(reference_files),
+      cmocka_unit_test(mutations),         cmocka_unit_test(reference_files),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

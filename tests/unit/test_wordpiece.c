@@ -104,7 +104,9 @@ static void letters(void **state) {
     WordPieceOptions options;
     const char *text, *words;
   } cases[] = {
-      {{true, STRIP_NO}, "\u039F\u0394\u039F\u03A3 \u03A3 \u03A3A A\u03A3.", "\u03BF\u03B4\u03BF\u03C2\n\u03C3\n\u03C3a\na\u03C2\n.\n"},
+      {{true, STRIP_NO},
+       "\u039F\u0394\u039F\u03A3 \u03A3 \u03A3A A\u03A3.",
+       "\u03BF\u03B4\u03BF\u03C2\n\u03C3\n\u03C3a\na\u03C2\n.\n"},
       {{true, STRIP_NO}, "\u0130", "i\u0307\n"},
       {{true, STRIP_AS_LOWER}, "\u0130", "i\n"},
       {{false, STRIP_AS_LOWER}, "\u00C9t\u00E9", "\u00C9t\u00E9\n"},
