@@ -1,0 +1,87 @@
+/* Helpers of the graph passes, and the pass dce. See common.h. */
+#include "passes/graph/common.h"
+#include <string.h>
+
+bool is_splat(const Value *value, double *constant) {
+  if (!made_by(value, "constant"))
+    return false;
+  if (constant)
+    *constant = node_float(value->node, "value");
+  return true;
+}
+
+const Node *made_by(const Value *value, const char *op) {
+  return value->node && strcmp(value->node->op->name, op) == 0 ? value->node : NULL;
+}
+
+bool moves_nothing(const Type *x, const int64_t *perm) {
+  int64_t last = -1;
+  for (int i = 0; i < x->rank; i++) {
+    if (x->dim[perm[i]] == 1)
+      continue;
+    if (perm[i] < last)
+      return false;
+    last = perm[i];
+  }
+  return true;
+}
+
+Value *build_move(Builder *b, Value *x, const int64_t *perm) {
+  if (!moves_nothing(&x->type, perm))
+    return build_permute(b, x, perm);
+  int64_t dim[MAX_RANK];
+  for (int i = 0; i < x->type.rank; i++)
+    dim[i] = x->type.dim[perm[i]];
+  return build_reshape(b, x, x->type.rank, dim);
+}
+
+Graph *graph_without_dead(const Graph *graph, Arena *arena) {
+  bool *live = ARENA_ARRAY(arena, bool, graph->n_values + 1);
+  for (int i = 0; i < graph->outputs.count; i++)
+    live[graph->outputs.at[i].value->id] = true;
+  GraphMap map = graph_map_start(graph, arena);
+  bool *keep = ARENA_ARRAY(arena, bool, graph->nodes.count + 1);
+  for (int i = graph->nodes.count - 1; i >= 0; i--) {
+    const Node *node = graph->nodes.at[i];
+    for (int j = 0; j < node->n_out; j++)
+      keep[i] |= live[node->out[j].id];
+    for (int j = 0; j < node->n_in && keep[i]; j++)
+      live[node->in[j]->id] = true;
+  }
+  for (int i = 0; i < graph->nodes.count; i++)
+    if (keep[i])
+      graph_map_copy(&map, graph->nodes.at[i]);
+  return graph_map_finish(&map);
+}
+
+bool *graph_mark_data(const Graph *graph, Arena *arena) {
+  bool *data = ARENA_ARRAY(arena, bool, graph->n_values + 1);
+  for (int i = 0; i < graph->inputs.count; i++)
+    data[graph->inputs.at[i].value->id] = graph->inputs.at[i].role == ROLE_INPUT;
+  for (int i = 0; i < graph->nodes.count; i++) {
+    const Node *node = graph->nodes.at[i];
+    bool any = false;
+    for (int j = 0; j < node->n_in; j++)
+      any |= data[node->in[j]->id];
+    for (int j = 0; j < node->n_out; j++)
+      data[node->out[j].id] = any;
+  }
+  return data;
+}
+
+int graph_count_moves(const Graph *graph) {
+  Arena *arena = arena_new();
+  bool *data = graph_mark_data(graph, arena);
+  int count = 0;
+  for (int i = 0; i < graph->nodes.count; i++) {
+    const Node *node = graph->nodes.at[i];
+    if (made_by(&node->out[0], "permute") && data[node->out[0].id])
+      count += !moves_nothing(&node->in[0]->type, node_ints(node, "perm", NULL));
+  }
+  arena_free(arena);
+  return count;
+}
+
+Graph *pass_dce(PassContext *context, Graph *graph) {
+  return graph_without_dead(graph, context->arena);
+}

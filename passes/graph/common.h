@@ -1,0 +1,30 @@
+/* What graph passes share: small questions about values and graphs, and removal of dead nodes. */
+#ifndef TRICOT_PASSES_GRAPH_COMMON_H
+#define TRICOT_PASSES_GRAPH_COMMON_H
+#include "ir/graph.h"
+#include "ir/op.h"
+#include "passes/pass.h"
+
+/* True when every element of the value is one constant, which goes to *constant (may be NULL). */
+bool is_splat(const Value *value, double *constant);
+/* The value's node when it applies the op, else NULL. */
+const Node *made_by(const Value *value, const char *op);
+/* A permute of x that changes the order of axes of size 1 only: a reshape in truth. */
+bool moves_nothing(const Type *x, const int64_t *perm);
+/* build_permute, but a reshape where that does it. */
+Value *build_move(Builder *b, Value *x, const int64_t *perm);
+
+/* The same graph without nodes that no output needs. */
+Graph *graph_without_dead(const Graph *graph, Arena *arena);
+/* Expands composites that have all of these flags (0: all composites) until none is left. */
+Graph *graph_expand(Graph *graph, Arena *arena, unsigned flags);
+/* By value id: whether the value depends on graph inputs that are data (not parameters, buffers or
+ * state), that is, changes from call to call. */
+bool *graph_mark_data(const Graph *graph, Arena *arena);
+/* Permutes of data that move memory: what the layout pass could not avoid. */
+int graph_count_moves(const Graph *graph);
+
+#define PASS(name, function, required, doc) PassFn function;
+#include "passes/passes.def"
+#undef PASS
+#endif
