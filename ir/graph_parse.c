@@ -233,11 +233,16 @@ static void fail_unknown_attr(Parser *p, const Op *op, const char *name) {
                        near ? "; did you mean '" : "", near ? near : "", near ? "'?" : ""));
 }
 
+/* Words that end a node's attributes when no types do. */
+static bool ends_attrs(const Parser *p) {
+  return is_keyword(p, "ret") || is_keyword(p, "uncounted") || is_keyword(p, "stage");
+}
+
 /* All attributes of a node, defaults filled in. */
 static bool parse_attrs(Parser *p, const Op *op, Loc op_loc, Attr *attrs) {
   const AttrSpec *specs;
   int count = op_signature(op, &specs);
-  while (!p->failed && p->token.kind == T_WORD) {
+  while (!p->failed && p->token.kind == T_WORD && !ends_attrs(p)) {
     int i = op_attr_index(op, p->token.text);
     if (i < 0) {
       fail_unknown_attr(p, op, p->token.text);

@@ -1,7 +1,7 @@
 /* The table of graph passes, their standard order, and the runner. See pass.h.
  *
- * The runner checks the graph before the first and after every pass, so that a broken graph is blamed
- * on the pass that made it.
+ * The runner checks the graph before the first and after every pass, so that a broken graph is
+ * blamed on the pass that made it.
  */
 #include "passes/graph/common.h"
 #include <string.h>
@@ -15,9 +15,8 @@ static const Pass table[] = {
 
 enum { PASSES = sizeof table / sizeof table[0] };
 
-static const char *const standard[] = {"canon", "fold",   "cse",   "dce", "bn_fold", "expand",
-                                       "layout", "canon", "cse",   "knit", "canon",  "fold",
-                                       "cse",    "dce"};
+static const char *const standard[] = {"canon", "fold", "cse", "dce", "bn_fold", "expand",
+                                       "canon", "cse", "fold", "dce"};
 
 const Pass *pass_find(const char *name) {
   for (int i = 0; i < PASSES; i++)

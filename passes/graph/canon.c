@@ -106,8 +106,10 @@ static Value *simplify(Builder *b, const Node *old, Value *const *in) {
     return in[0] == in[1] ? in[0] : NULL;
   if (strcmp(op, "cast") == 0)
     return in[0]->type.dtype == old->out[0].type.dtype ? in[0] : NULL;
-  if (strcmp(op, "abs") == 0)
-    return made_by(in[0], "abs") ? in[0] : negated(in[0]) ? build_unary(b, op, negated(in[0])) : NULL;
+  if (strcmp(op, "abs") == 0 && made_by(in[0], "abs"))
+    return in[0];
+  if (strcmp(op, "abs") == 0 && negated(in[0]))
+    return build_unary(b, op, negated(in[0]));
   return NULL;
 }
 

@@ -13,10 +13,11 @@ static bool same_dims(const Type *a, const Type *b) {
 
 /* ---- reshape ---- */
 
-/* A tensor of shape `small` is stretched to `full` and then seen as `seen`. Finds the shape in which
- * `small` can be seen so that stretching gives `seen` at once: groups of axes with equal products
- * must be stretched wholly or not at all. */
-static bool see_before_stretch(const Type *small, const Type *full, const Type *seen, Type *result) {
+/* A tensor of shape `small` is stretched to `full` and then seen as `seen`. Finds the shape in
+ * which `small` can be seen so that stretching gives `seen` at once: groups of axes with equal
+ * products must be stretched wholly or not at all. */
+static bool see_before_stretch(const Type *small, const Type *full, const Type *seen,
+                               Type *result) {
   *result = *seen;
   for (int i = 0, j = 0; i < full->rank || j < seen->rank;) {
     int i0 = i, j0 = j;
