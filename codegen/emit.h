@@ -17,15 +17,23 @@ typedef void KernelCode(void *const *arguments, int64_t begin, int64_t end);
 typedef enum TextDialect { TEXT_C, TEXT_CUDA } TextDialect;
 /* A whole translation unit for the kernels: prelude, then one function each. The CUDA text compiles
  * with NVRTC as it is, and with a C compiler over codegen/cuda_shim.h. */
+/* Values are f32 or integers (another type is a fault); C kernels have one thread. No argument that a
+ * kernel writes may overlap another argument. */
 void emit_text(TextDialect dialect, Kernel *const *kernels, int count, Text *text);
+/* Bytes of dynamic shared memory a launch of the CUDA text must give a block. */
+int64_t kernel_shared_bytes(const Kernel *kernel);
 
 /* Compiles C text, or CUDA text over the host shim, with the C compiler ($CC or cc) into a shared
  * object in a private temporary folder, loads it, and finds every kernel. The shim's functions have
  * the CPU signature too and run each block's threads as fibers with real barriers. */
 typedef struct TextLibrary TextLibrary;
 TextLibrary *text_library_build(TextDialect dialect, Kernel *const *kernels, int count, Error *);
-KernelCode *text_library_find(const TextLibrary *, const char *name);
-void text_library_free(TextLibrary *);
+KernelCode *text_library_find(const TextLibrary *, const char *name); /* NULL: no such kernel */
+void text_library_free(TextLibrary *); /* an error that nobody asked for is a fault here */
+/* Over the shim: the seed of the order in which threads run (0 at first), and whether all kernels
+ * since the last check kept the rules of barriers; a kernel stops at the block that broke them. */
+void text_library_seed(TextLibrary *, uint64_t seed);
+bool text_library_check(TextLibrary *, Error *);
 
 /* ---- NVRTC (nvrtc.c): loaded at run time, absence is an ordinary answer ---- */
 bool nvrtc_available(Error *why_not);
@@ -36,6 +44,13 @@ typedef struct Cubin {
 } Cubin;
 /* arch: "sm_80", "sm_90a"; "compute_80" gives PTX. */
 bool nvrtc_compile(Arena *, const char *text, const char *name, const char *arch, Cubin *, Error *);
+/* What one kernel of a cubin needs, from its .nv.info section. */
+typedef struct CubinResources {
+  int registers;        /* per thread */
+  int64_t local_bytes;  /* per thread in memory: spilled registers and arrays with moving indices */
+  int64_t shared_bytes; /* per block, beside what the launch gives; sm_90 and later reserve 1024 */
+} CubinResources;
+bool cubin_resources(const Cubin *, const char *kernel, CubinResources *, Error *);
 
 /* ---- LLVM (emit_llvm.c, llvm_target.c): CPU only ---- */
 /* What a CPU level is: the facts for schedules, and what LLVM is told. NULL: unknown name.

@@ -1,0 +1,241 @@
+/* Runs CUDA kernels' threads on this machine: fibers with real barriers.
+ *
+ * In: kernels compiled over cuda_shim.h. Each thread of a block is a fiber with its own stack; all run
+ * on the calling OS thread. In a round every living fiber runs, in a shuffled order, until it reaches
+ * a barrier or returns. Then all must stand at the same barrier, or all must have returned: anything
+ * else is what deadlocks or corrupts on a GPU, and becomes the host's error. Shared memory is filled
+ * with NaN bits for each block. Races show because the order changes from round to round with the
+ * seed. Kernels without a barrier run their threads as a loop, in a shuffled order too.
+ */
+#define TRICOT_SHIM_HOST
+#include "codegen/shim_host.h"
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#ifndef __x86_64__
+#include <ucontext.h>
+#endif
+
+/* ---- switching stacks ---- */
+
+#ifdef __x86_64__
+typedef struct Context {
+  void *stack; /* the stack pointer while it waits */
+} Context;
+
+/* Saves the callee's registers and the floating control words on the stack, and leaves through the
+ * other stack's saved return address. */
+void tricot_switch_stack(void **save, void *to);
+__asm__(".text\n"
+        ".p2align 4\n"
+        ".globl tricot_switch_stack\n"
+        ".hidden tricot_switch_stack\n"
+        ".type tricot_switch_stack,@function\n"
+        "tricot_switch_stack:\n"
+        "  pushq %rbp\n"
+        "  pushq %rbx\n"
+        "  pushq %r12\n"
+        "  pushq %r13\n"
+        "  pushq %r14\n"
+        "  pushq %r15\n"
+        "  subq $8, %rsp\n"
+        "  stmxcsr (%rsp)\n"
+        "  fnstcw 4(%rsp)\n"
+        "  movq %rsp, (%rdi)\n"
+        "  movq %rsi, %rsp\n"
+        "  ldmxcsr (%rsp)\n"
+        "  fldcw 4(%rsp)\n"
+        "  addq $8, %rsp\n"
+        "  popq %r15\n"
+        "  popq %r14\n"
+        "  popq %r13\n"
+        "  popq %r12\n"
+        "  popq %rbx\n"
+        "  popq %rbp\n"
+        "  ret\n"
+        ".size tricot_switch_stack, .-tricot_switch_stack\n");
+
+static void context_switch(Context *from, Context *to) {
+  tricot_switch_stack(&from->stack, to->stack);
+}
+
+/* The frame that the first switch pops: control words, six registers, the entry point, and a null
+ * return address that also gives the entry the alignment of a called function. */
+static void context_start(Context *context, unsigned char *stack, size_t size, void (*entry)(void)) {
+  uint64_t *top = (uint64_t *)(stack + size) - 11;
+  memset(top, 0, 11 * sizeof *top);
+  __asm__ volatile("stmxcsr (%0)\n\tfnstcw 4(%0)" : : "r"(top) : "memory");
+  top[7] = (uint64_t)(uintptr_t)entry;
+  context->stack = top;
+}
+#else
+typedef struct Context {
+  ucontext_t state;
+} Context;
+
+static void context_switch(Context *from, Context *to) {
+  swapcontext(&from->state, &to->state);
+}
+
+static void context_start(Context *context, unsigned char *stack, size_t size, void (*entry)(void)) {
+  getcontext(&context->state);
+  context->state.uc_stack.ss_sp = stack;
+  context->state.uc_stack.ss_size = size;
+  context->state.uc_link = NULL;
+  makecontext(&context->state, entry, 0);
+}
+#endif
+
+/* ---- one call of a kernel ---- */
+
+enum { RETURNED = -1, RUNNING = 0 }; /* else: the line of the barrier a fiber waits at */
+
+typedef struct Run {
+  TricotPlace place;
+  const TricotShimKernel *kernel;
+  void *const *arguments;
+  Context scheduler, *fibers;
+  int *state; /* by thread */
+  int *order; /* threads, shuffled again for each round */
+  uint64_t random;
+} Run;
+
+static _Thread_local Run *current;
+
+static const TricotPlace *place(void) { return &current->place; }
+
+static void fiber_main(void) {
+  current->kernel->thread(current->arguments);
+  current->state[current->place.thread] = RETURNED;
+  context_switch(&current->fibers[current->place.thread], &current->scheduler);
+  FAULT("a finished thread was run again");
+}
+
+/* Called inside a fiber. Kernels without barriers have no fibers, and never call this. */
+static void barrier(int line) {
+  CHECK(line > 0 && current->fibers);
+  current->state[current->place.thread] = line;
+  context_switch(&current->fibers[current->place.thread], &current->scheduler);
+}
+
+static void shuffle(Run *run) {
+  for (int i = run->kernel->threads - 1; i > 0; i--) {
+    run->random = run->random * 6364136223846793005u + 1442695040888963407u;
+    int j = (int)((run->random >> 33) % (uint64_t)(i + 1));
+    int kept = run->order[i];
+    run->order[i] = run->order[j];
+    run->order[j] = kept;
+  }
+}
+
+/* After a round: true when all returned or all wait at one barrier. */
+static bool round_is_uniform(ShimHost *host, const Run *run) {
+  const int *state = run->state;
+  for (int t = 1; t < run->kernel->threads; t++) {
+    if (state[t] == state[0])
+      continue;
+    int waiting = state[0] == RETURNED ? t : 0;
+    const char *other = "returned without reaching it";
+    if (state[0] != RETURNED && state[t] != RETURNED)
+      other = "waits at another barrier";
+    shim_report(host,
+                "kernel %s, block %d: thread %d waits at the barrier of line %d, thread %d %s",
+                run->kernel->name, run->place.block, waiting, state[waiting], waiting ? 0 : t,
+                other);
+    return false;
+  }
+  return true;
+}
+
+static bool run_fibers(ShimHost *host, Run *run, unsigned char *stacks, size_t stack_size) {
+  int threads = run->kernel->threads;
+  for (int t = 0; t < threads; t++) {
+    run->state[t] = RUNNING;
+    context_start(&run->fibers[t], stacks + stack_size * (size_t)t, stack_size, fiber_main);
+  }
+  do {
+    shuffle(run);
+    for (int i = 0; i < threads; i++) {
+      run->place.thread = run->order[i];
+      context_switch(&run->scheduler, &run->fibers[run->order[i]]);
+    }
+    if (!round_is_uniform(host, run))
+      return false;
+  } while (run->state[0] != RETURNED);
+  return true;
+}
+
+static void run_plain(Run *run) {
+  shuffle(run);
+  for (int i = 0; i < run->kernel->threads; i++) {
+    run->place.thread = run->order[i];
+    run->kernel->thread(run->arguments);
+  }
+}
+
+static void run(TricotHost *base, const TricotShimKernel *kernel, void *const *arguments,
+                long long begin, long long end) {
+  ShimHost *host = (ShimHost *)base;
+  size_t threads = (size_t)kernel->threads, stack_size = 0;
+  size_t shared_size = ((size_t)kernel->shared_bytes + 63) / 64 * 64;
+  Run state = {.kernel = kernel, .arguments = arguments};
+  unsigned char *stacks = NULL, *shared = shared_size ? aligned_alloc(64, shared_size) : NULL;
+  if (shared_size && !shared)
+    FAULT("no memory for the shared memory of %s", kernel->name);
+  state.order = mem_alloc(sizeof(int) * threads);
+  for (int t = 0; t < kernel->threads; t++)
+    state.order[t] = t;
+  if (kernel->has_barrier) {
+    stack_size = (32768 + 2 * (size_t)kernel->stack_bytes + 4095) / 4096 * 4096;
+    stacks = mmap(NULL, stack_size * threads, PROT_READ | PROT_WRITE,
+                  MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (stacks == MAP_FAILED)
+      FAULT("no memory for the stacks of %s", kernel->name);
+    state.fibers = mem_alloc(sizeof(Context) * threads);
+    state.state = mem_alloc(sizeof(int) * threads);
+  }
+  state.place.shared = shared;
+  Run *outer = current;
+  current = &state;
+  bool good = true;
+  for (long long block = begin; good && block < end; block++) {
+    state.place.block = (int)block;
+    state.random = shim_seed(host) * 0x9e3779b97f4a7c15u + (uint64_t)block;
+    if (shared)
+      memset(shared, 0xff, shared_size); /* NaN in every float, -1 in every integer */
+    if (kernel->has_barrier)
+      good = run_fibers(host, &state, stacks, stack_size);
+    else
+      run_plain(&state);
+  }
+  current = outer;
+  if (stacks)
+    munmap(stacks, stack_size * threads);
+  free(state.fibers);
+  free(state.state);
+  free(state.order);
+  free(shared);
+}
+
+/* ---- the host ---- */
+
+void shim_init(ShimHost *host) {
+  *host = (ShimHost){.base = {.place = place, .barrier = barrier, .run = run}};
+  pthread_mutex_init(&host->lock, NULL);
+}
+
+void shim_close(ShimHost *host) { pthread_mutex_destroy(&host->lock); }
+
+uint64_t shim_seed(ShimHost *host) { return __atomic_load_n(&host->seed, __ATOMIC_RELAXED); }
+
+void shim_report(ShimHost *host, const char *format, ...) {
+  pthread_mutex_lock(&host->lock);
+  if (!host->failed) {
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(host->error.text, sizeof host->error.text, format, arguments);
+    va_end(arguments);
+  }
+  host->failed = true;
+  pthread_mutex_unlock(&host->lock);
+}

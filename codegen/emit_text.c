@@ -1,0 +1,417 @@
+/* LOOP-stage kernels to readable C or CUDA text. See emit.h, text_dialect.h.
+ *
+ * In: kernels that kernel_check accepts, values of types f32 and the integers (others are a fault).
+ * Out: one translation unit. A statement becomes a line, a value a const variable declared where it
+ * is set; the few that outlive their braces are declared first. Element by element the text computes
+ * what kop_eval computes, so every target gives the same bits.
+ */
+#include "codegen/text_dialect.h"
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- where things are declared ---- */
+
+typedef struct Homes {
+  Emitter *e;
+  int *var, *value, *buffer; /* serial of the block that sets it, 0: nothing yet */
+  VEC(bool) open;            /* by block serial */
+} Homes;
+
+static void set(int *home, bool *early, int id, int serial) {
+  if (home[id])
+    early[id] = true;
+  home[id] = serial;
+}
+
+static void use(Homes *homes, const int *home, bool *early, int id) {
+  if (!home[id] || !homes->open.at[home[id]])
+    early[id] = true;
+}
+
+static void use_affine(Homes *homes, const Affine *a) {
+  for (int i = 0; i < a->count; i++)
+    use(homes, homes->var, homes->e->var_early, a->term[i].var->id);
+}
+
+static void note_value(Emitter *e, const KValue *value) {
+  int log = 0;
+  while (1 << log < value->width)
+    log++;
+  CHECK(1 << log == value->width && log < 8);
+  spell_type(e, value->dtype, 1);
+  e->usage.value[value->dtype][log] = true;
+}
+
+static void find_homes(Homes *homes, const Block *block, int serial);
+
+static void find_body(Homes *homes, const Block *block, const IndexVar *var) {
+  int serial = homes->open.count;
+  vec_push(homes->e->arena, &homes->open, true);
+  if (var) /* a loop sets its own variable anew; several loops may share one */
+    homes->var[var->id] = serial;
+  find_homes(homes, block, serial);
+  homes->open.at[serial] = false;
+}
+
+/* A local buffer becomes an array of vectors when every access is a whole aligned vector: compilers
+ * keep such arrays in registers, but not float arrays that are read through vectors. */
+static void note_access(Emitter *e, const Stmt *stmt, int width) {
+  int *kept = &e->local_width[stmt->buffer->id];
+  bool whole = stmt->buffer->space == SPACE_LOCAL && !stmt->dynamic && !stmt->has_lanes &&
+               stmt->at.constant % width == 0 && stmt->buffer->type.dim[0] % width == 0 &&
+               e->dialect->vector_arrays;
+  for (int i = 0; i < stmt->at.count; i++)
+    whole = whole && stmt->at.term[i].factor % width == 0;
+  if (!whole || (*kept && *kept != width))
+    *kept = 1;
+  else
+    *kept = width;
+}
+
+static void find_homes(Homes *homes, const Block *block, int serial) {
+  Emitter *e = homes->e;
+  for (int i = 0; i < block->count; i++) {
+    const Stmt *s = block->at[i];
+    use_affine(homes, &s->at);
+    use_affine(homes, &s->low);
+    use_affine(homes, &s->high);
+    use_affine(homes, &s->high2);
+    use_affine(homes, &s->lanes);
+    for (int g = 0; g < s->guards.count; g++)
+      use_affine(homes, &s->guards.at[g].value);
+    for (int a = 0; a < MAX_KOP_ARGS; a++)
+      if (s->value_arg[a])
+        use(homes, homes->value, e->value_early, s->value_arg[a]->id);
+    if (s->dynamic)
+      use(homes, homes->value, e->value_early, s->dynamic->id);
+    if (s->buffer && s->buffer->space == SPACE_POINTER && s->kind != STMT_POINTER)
+      use(homes, homes->buffer, e->buffer_early, s->buffer->id);
+    if (s->kind == STMT_LOAD || s->kind == STMT_STORE)
+      note_access(e, s, s->kind == STMT_LOAD ? s->value->width : s->value_arg[0]->width);
+    if (s->kind == STMT_PREFETCH)
+      e->local_width[s->buffer->id] = 1;
+    if (s->value) {
+      set(homes->value, e->value_early, s->value->id, serial);
+      note_value(e, s->value);
+    }
+    if (s->kind == STMT_LOOKUP || s->kind == STMT_INDEX)
+      set(homes->var, e->var_early, s->var->id, serial);
+    if (s->kind == STMT_POINTER) {
+      set(homes->buffer, e->buffer_early, s->buffer->id, serial);
+      int64_t length = type_elements(&s->buffer->type);
+      int64_t *zeros = &e->usage.zeros[s->buffer->type.dtype];
+      *zeros = *zeros > length ? *zeros : length;
+    }
+    if (s->kind == STMT_FOR || s->kind == STMT_IF)
+      find_body(homes, &s->body, s->kind == STMT_FOR ? s->var : NULL);
+    if (s->kind == STMT_IF)
+      find_body(homes, &s->other, NULL);
+  }
+}
+
+/* Sets everything of the emitter that depends on the kernel. */
+static void study(Emitter *e, const Kernel *k) {
+  CHECK(k->stage == STAGE_LOOP && k->threads >= 1);
+  e->kernel = k;
+  e->line = 0;
+  name_everything(e);
+  e->var_early = ARENA_ARRAY(e->arena, bool, k->vars.count);
+  e->value_early = ARENA_ARRAY(e->arena, bool, k->values.count);
+  e->buffer_early = ARENA_ARRAY(e->arena, bool, k->buffers.count);
+  e->local_width = ARENA_ARRAY(e->arena, int, k->buffers.count);
+  Homes homes = {.e = e,
+                 .var = ARENA_ARRAY(e->arena, int, k->vars.count),
+                 .value = ARENA_ARRAY(e->arena, int, k->values.count),
+                 .buffer = ARENA_ARRAY(e->arena, int, k->buffers.count)};
+  vec_push(e->arena, &homes.open, false); /* serial 0: nowhere */
+  vec_push(e->arena, &homes.open, true);  /* 1: the kernel's body */
+  for (int i = 0; i < k->n_grid; i++)
+    homes.var[k->grid[i].var->id] = 1;
+  if (k->thread)
+    homes.var[k->thread->id] = 1;
+  find_homes(&homes, &k->body, 1);
+  for (int i = 0; i < k->buffers.count; i++)
+    if (!e->local_width[i])
+      e->local_width[i] = 1;
+}
+
+/* ---- statements ---- */
+
+static const char *table_name(Emitter *e, const Table *table) {
+  for (int i = 0; i < e->kernel->tables.count; i++)
+    if (e->kernel->tables.at[i] == table)
+      return e->table_name[i];
+  FAULT("kernel %s uses a table it does not own", e->kernel->name);
+}
+
+/* The YAML place, once for each run of statements that share it. */
+static void place_comment(Emitter *e, Loc loc) {
+  if (!loc.source || !loc.line || loc.line == e->line)
+    return;
+  e->line = loc.line;
+  comment(e, spell(e, "%s:%d", loc.source->path, loc.line));
+}
+
+/* Declares the variable in place, or sets the one declared early. */
+static void define(Emitter *e, bool early, const char *type, const char *name, const char *to) {
+  if (early)
+    line(e, "%s = %s;", name, to);
+  else
+    line(e, "const %s %s = %s;", type, name, to);
+}
+
+void assign(Emitter *e, const KValue *value, const char *expression) {
+  define(e, e->value_early[value->id] || e->lane, spell_type(e, value->dtype, value->width),
+         spell_value(e, value), expression);
+}
+
+static void emit_load(Emitter *e, const Stmt *s) {
+  const char *read = spell(e, "%s[%s]", e->buffer_name[s->buffer->id], spell_address(e, s));
+  if (e->lane && s->has_lanes)
+    read = spell(e, "%s < %s ? %s : 0", e->lane, spell_affine(e, &s->lanes), read);
+  const char *guards = spell_guards(e, &s->guards);
+  if (guards)
+    read = spell(e, "%s ? %s : %s", guards, e->lane && s->has_lanes ? spell(e, "(%s)", read) : read,
+                 spell_number(e, s->value->dtype, s->number));
+  assign(e, s->value, read);
+}
+
+static void emit_store(Emitter *e, const Stmt *s) {
+  const char *guards = spell_guards(e, &s->guards);
+  if (e->lane && s->has_lanes) {
+    const char *mask = spell(e, "%s < %s", e->lane, spell_affine(e, &s->lanes));
+    guards = guards ? spell(e, "%s && %s", guards, mask) : mask;
+  }
+  if (guards)
+    line(e, "if (%s)", guards);
+  e->indent += guards != NULL;
+  line(e, "%s[%s] = %s;", e->buffer_name[s->buffer->id], spell_address(e, s),
+       spell_value(e, s->value_arg[0]));
+  e->indent -= guards != NULL;
+}
+
+void emit_scalar(Emitter *e, const Stmt *s) {
+  switch (s->kind) {
+  case STMT_LOAD: emit_load(e, s); break;
+  case STMT_STORE: emit_store(e, s); break;
+  case STMT_LET: assign(e, s->value, spell_kop(e, s)); break;
+  case STMT_CONST: assign(e, s->value, spell_number(e, s->value->dtype, s->number)); break;
+  case STMT_INDEX_VALUE: {
+    const char *at = spell_operand(e, &s->at);
+    if (e->lane && s->col_factor)
+      at = spell(e, "(%s + %lld*%s)", at, (long long)s->col_factor, e->lane);
+    assign(e, s->value, spell(e, "(%s)%s", dtype_name(s->value->dtype), at));
+    break;
+  }
+  default: FAULT("statement %d is not an element's", (int)s->kind);
+  }
+}
+
+static void emit_block(Emitter *e, const Block *block);
+
+static void emit_for(Emitter *e, const Stmt *s) {
+  CHECK(s->step > 0);
+  const char *name = e->var_name[s->var->id], *end = spell_affine(e, &s->high);
+  int64_t last = affine_high(&s->high);
+  if (s->has_high2) {
+    int64_t last2 = affine_high(&s->high2);
+    end = spell(e, "(%s < %s ? %s : %s)", end, spell_affine(e, &s->high2), end,
+                spell_affine(e, &s->high2));
+    last = last < last2 ? last : last2;
+  }
+  int64_t trips = (last - affine_low(&s->low) + s->step - 1) / s->step;
+  if (s->unroll == -1)
+    e->dialect->unroll(e, trips > 1 ? trips : 1);
+  else if (s->unroll > 1)
+    e->dialect->unroll(e, s->unroll);
+  const char *type = spell_index_type(e, s->var->low, last + s->step);
+  line(e, "for (%s%s%s = %s; %s < %s; %s += %lld) {", e->var_early[s->var->id] ? "" : type,
+       e->var_early[s->var->id] ? "" : " ", name, spell_affine(e, &s->low), name, end, name,
+       (long long)s->step);
+  e->indent++;
+  emit_block(e, &s->body);
+  e->indent--;
+  line(e, "}");
+}
+
+static void emit_if(Emitter *e, const Stmt *s) {
+  const char *guards = spell_guards(e, &s->guards);
+  line(e, "if (%s) {", guards ? guards : "1");
+  e->indent++;
+  emit_block(e, &s->body);
+  e->indent--;
+  if (s->other.count) {
+    line(e, "} else {");
+    e->indent++;
+    emit_block(e, &s->other);
+    e->indent--;
+  }
+  line(e, "}");
+}
+
+static void emit_index(Emitter *e, const Stmt *s) {
+  const char *value = spell_operand(e, &s->at);
+  if (s->kind == STMT_LOOKUP)
+    value = spell(e, "%s[%s]", table_name(e, s->table), spell_affine(e, &s->at));
+  else {
+    if (s->divisor != 1)
+      value = spell(e, "%s / %lld", value, (long long)s->divisor);
+    if (s->modulus)
+      value = spell(e, "%s %% %lld", value, (long long)s->modulus);
+  }
+  define(e, e->var_early[s->var->id], spell_index_type(e, s->var->low, s->var->high),
+         e->var_name[s->var->id], value);
+}
+
+static void emit_pointer(Emitter *e, const Stmt *s) {
+  const char *guards = spell_guards(e, &s->guards), *type = dtype_name(s->buffer->type.dtype);
+  const char *address =
+      spell(e, "%s + %s", e->buffer_name[s->base->id], spell_operand(e, &s->at));
+  if (guards)
+    address = spell(e, "%s ? %s : tricot_zeros_%s", guards, address, type);
+  bool early = e->buffer_early[s->buffer->id];
+  line(e, early ? "%s%s = %s;" : "const %s *%s = %s;", early ? "" : type,
+       e->buffer_name[s->buffer->id], address);
+}
+
+static void emit_stmt(Emitter *e, const Stmt *s) {
+  place_comment(e, s->loc);
+  switch (s->kind) {
+  case STMT_FOR: emit_for(e, s); break;
+  case STMT_IF: emit_if(e, s); break;
+  case STMT_LOOKUP:
+  case STMT_INDEX: emit_index(e, s); break;
+  case STMT_POINTER: emit_pointer(e, s); break;
+  case STMT_LOAD:
+  case STMT_STORE:
+  case STMT_LET:
+  case STMT_CONST:
+  case STMT_INDEX_VALUE: {
+    bool vector = s->value && s->value->width > 1;
+    for (int i = 0; i < MAX_KOP_ARGS; i++)
+      vector = vector || (s->value_arg[i] && s->value_arg[i]->width > 1);
+    if (vector)
+      e->dialect->vector(e, s);
+    else
+      emit_scalar(e, s);
+    break;
+  }
+  case STMT_BARRIER: line(e, "%s", e->dialect->barrier); break;
+  case STMT_PREFETCH:
+    e->dialect->prefetch(
+        e, spell(e, "&%s[%s]", e->buffer_name[s->buffer->id], spell_address(e, s)));
+    break;
+  default: FAULT("kernel %s: statement %d belongs to the TILE stage", e->kernel->name, s->kind);
+  }
+}
+
+static void emit_block(Emitter *e, const Block *block) {
+  for (int i = 0; i < block->count; i++)
+    emit_stmt(e, block->at[i]);
+}
+
+/* ---- kernels ---- */
+
+void emit_grid(Emitter *e, const char *type) {
+  const Kernel *k = e->kernel;
+  int64_t inner = 1;
+  const char *text[MAX_GRID];
+  for (int i = k->n_grid - 1; i >= 0; i--) {
+    const char *block = inner == 1 ? "block" : spell(e, "block / %lld", (long long)inner);
+    inner *= k->grid[i].extent;
+    text[i] = i == 0 ? block : spell(e, "%s %% %lld", block, (long long)k->grid[i].extent);
+  }
+  for (int i = 0; i < k->n_grid; i++)
+    line(e, "const %s %s = %s;", type, e->var_name[k->grid[i].var->id], text[i]);
+}
+
+static void declare_buffers(Emitter *e) {
+  const Kernel *k = e->kernel;
+  int64_t offset = 0;
+  for (int i = 0; i < k->buffers.count; i++) {
+    const Buffer *b = k->buffers.at[i];
+    const char *type = spell_type(e, b->type.dtype, e->local_width[i]);
+    long long elements = (long long)type_elements(&b->type) / e->local_width[i];
+    if (b->space == SPACE_SHARED) {
+      e->dialect->shared(e, b, offset);
+      offset += ((int64_t)type_bytes(&b->type) + 15) / 16 * 16;
+    } else if (b->space == SPACE_LOCAL) {
+      line(e, "%s %s[%lld];", type, e->buffer_name[i], elements);
+    } else if (b->space == SPACE_POINTER && e->buffer_early[i]) {
+      line(e, "const %s *%s;", type, e->buffer_name[i]);
+    }
+  }
+}
+
+static void declare_early(Emitter *e) {
+  const Kernel *k = e->kernel;
+  for (int i = 0; i < k->vars.count; i++)
+    if (e->var_early[i])
+      line(e, "%s %s;", spell_index_type(e, k->vars.at[i]->low, k->vars.at[i]->high),
+           e->var_name[i]);
+  for (int i = 0; i < k->values.count; i++) {
+    const KValue *value = k->values.at[i];
+    /* lane loops set vectors element by element, so those are never const */
+    if (e->value_early[i])
+      line(e, "%s v%d;", spell_type(e, value->dtype, value->width), value->id);
+  }
+}
+
+static void emit_table(Emitter *e, const Table *table, const char *name) {
+  int64_t low = 0, high = 0;
+  for (int i = 0; i < table->count; i++) {
+    low = table->values[i] < low ? table->values[i] : low;
+    high = table->values[i] > high ? table->values[i] : high;
+  }
+  line(e, "%s %s %s[%d] = {", e->dialect->constant, spell_index_type(e, low, high), name,
+       table->count > 0 ? table->count : 1);
+  for (int i = 0; i < table->count; i++)
+    text_add(e->text, "%s%lld%s", i % 12 ? " " : "    ", (long long)table->values[i],
+             i + 1 == table->count ? "\n" : i % 12 == 11 ? ",\n" : ",");
+  line(e, "};");
+}
+
+static void emit_kernel(Emitter *e) {
+  const Kernel *k = e->kernel;
+  text_add(e->text, "\n");
+  const char *doc = k->doc && *k->doc ? k->doc : k->name;
+  if (k->loc.source && k->loc.line)
+    doc = spell(e, "%s\n%s:%d", doc, k->loc.source->path, k->loc.line);
+  comment(e, doc);
+  e->line = k->loc.line;
+  for (int i = 0; i < k->tables.count; i++)
+    emit_table(e, k->tables.at[i], e->table_name[i]);
+  e->dialect->open(e);
+  declare_buffers(e);
+  declare_early(e);
+  emit_block(e, &k->body);
+  e->dialect->close(e);
+}
+
+int64_t kernel_shared_bytes(const Kernel *k) {
+  int64_t bytes = 0;
+  for (int i = 0; i < k->buffers.count; i++)
+    if (k->buffers.at[i]->space == SPACE_SHARED)
+      bytes += ((int64_t)type_bytes(&k->buffers.at[i]->type) + 15) / 16 * 16;
+  return bytes;
+}
+
+void emit_text(TextDialect dialect, Kernel *const *kernels, int count, Text *text) {
+  Emitter all = {.dialect = dialect == TEXT_C ? &dialect_c : &dialect_cuda, .text = text};
+  Emitter *states = mem_alloc(sizeof(Emitter) * (size_t)(count + 1));
+  all.arena = arena_new();
+  for (int i = 0; i < count; i++) {
+    study(&all, kernels[i]);
+    states[i] = all;
+  }
+  all.kernel = NULL;
+  all.dialect->prelude(&all);
+  for (int d = 0; d < DT_COUNT; d++)
+    if (all.usage.zeros[d])
+      line(&all, "%s %s tricot_zeros_%s[%lld] = {0};", all.dialect->constant, dtype_name((Dtype)d),
+           dtype_name((Dtype)d), (long long)all.usage.zeros[d]);
+  for (int i = 0; i < count; i++)
+    emit_kernel(&states[i]);
+  arena_free(all.arena);
+  free(states);
+}
