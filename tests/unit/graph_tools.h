@@ -97,8 +97,8 @@ static inline Graph *expand_graph(Arena *arena, Graph *graph) {
 }
 
 /* Adds to `graph` the gradients of its float inputs, given dout[] for each node result value by its
- * id (NULL: none); din[i] is the gradient of graph input i, NULL where zero by nature. */
-static inline void differentiate(Graph *graph, Value **dout, Value **din) {
+ * id (NULL: none); din[i], i < n_in, is the gradient of graph input i, NULL where zero by nature. */
+static inline void differentiate(Graph *graph, Value **dout, int n_in, Value **din) {
   int nodes = graph->nodes.count;
   for (int n = nodes - 1; n >= 0; n--) {
     const Node *node = graph->nodes.at[n];
@@ -118,7 +118,7 @@ static inline void differentiate(Graph *graph, Value **dout, Value **din) {
         *sum = *sum ? build_binary(&b, "add", *sum, operand[i]) : operand[i];
     }
   }
-  for (int i = 0; i < graph->inputs.count; i++)
+  for (int i = 0; i < n_in; i++)
     din[i] = dout[graph->inputs.at[i].value->id];
 }
 #endif

@@ -213,6 +213,7 @@ static double loss_of(Arena *arena, const Graph *graph, const bool *carry, doubl
 
 /* Adds inputs for the results' gradients and outputs with the operands' gradients. */
 static void add_gradients(Arena *arena, Graph *graph, const bool *carry, Value **din) {
+  int n_in = graph->inputs.count;
   int results = graph->outputs.count;
   Value **dout = ARENA_ARRAY(arena, Value *, graph->n_values + 64);
   for (int o = 0; o < results; o++) {
@@ -221,7 +222,7 @@ static void add_gradients(Arena *arena, Graph *graph, const bool *carry, Value *
       dout[result->id] = graph_add_input(graph, arena_printf(arena, "d%d", o), ROLE_INPUT,
                                          result->type, (Loc){0});
   }
-  differentiate(graph, dout, din);
+  differentiate(graph, dout, n_in, din);
   graph->outputs.count = 0;
 }
 
