@@ -97,7 +97,7 @@ static inline Graph *expand_graph(Arena *arena, Graph *graph) {
 }
 
 /* Adds to `graph` the gradients of its float inputs, given dout[] for each node result value by its
- * id (NULL: none); din[i], i < n_in, is the gradient of graph input i, NULL where zero by nature. */
+ * id (NULL: none); din[i], i < n_in, is the gradient of graph input i, NULL where zero. */
 static inline void differentiate(Graph *graph, Value **dout, int n_in, Value **din) {
   int nodes = graph->nodes.count;
   for (int n = nodes - 1; n >= 0; n--) {
