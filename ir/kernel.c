@@ -140,7 +140,9 @@ static bool take_name(Kernel *kernel, const char *name) {
 /* The wanted name if it is free, else the name without its final digits and the first free number.
  * In kernel->names keys with '%' are taken names; without it a stem's last number tried. */
 static const char *unique_name(Kernel *kernel, const char *wanted) {
-  char *name = arena_strdup(kernel->arena, *wanted ? wanted : "v");
+  /* names of digits are kept for values */
+  bool plain = isalpha((unsigned char)*wanted) || *wanted == '_';
+  char *name = arena_printf(kernel->arena, "%s%s", plain ? "" : "v", wanted);
   for (char *c = name; *c; c++)
     if (!isalnum((unsigned char)*c) && *c != '_' && *c != '.')
       *c = '_';
