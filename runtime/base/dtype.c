@@ -82,7 +82,7 @@ static uint16_t float_to_half(float value) {
     return sign | 0x7C00;
   int exponent;
   frexpf(magnitude, &exponent);
-  if (exponent < -13)
+  if (exponent < -13 || magnitude == 0) /* frexpf gives zero the exponent 0 */
     return sign | (uint16_t)lrintf(ldexpf(magnitude, 24));
   /* mantissa with its hidden bit, rounded by the FPU; a carry walks into the exponent by itself */
   long mantissa = lrintf(ldexpf(magnitude, 11 - exponent));
