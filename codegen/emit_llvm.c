@@ -95,8 +95,10 @@ LLVMValueRef walk_sum_value(Walk *walk, Sum sum) {
 static Condition guard_condition(Walk *walk, const Guard *guard) {
   Sum sum = walk_sum(walk, &guard->value);
   if (!sum.dynamic)
-    return (Condition){true, guard->modulus > 0 ? sum.constant % guard->modulus == 0
-                                 : sum.constant >= 0 && sum.constant < guard->extent, NULL};
+    return (Condition){.known = true,
+                       .holds = guard->modulus > 0
+                                    ? sum.constant % guard->modulus == 0
+                                    : sum.constant >= 0 && sum.constant < guard->extent};
   if (guard->modulus == 1 || (!guard->modulus && sum.low >= 0 && sum.high < guard->extent))
     return (Condition){true, true, NULL};
   if (!guard->modulus && (sum.high < 0 || sum.low >= guard->extent))
@@ -131,8 +133,8 @@ Condition walk_guards(Walk *walk, const Guards *guards) {
 
 /* ---- loops ---- */
 
-/* The loop's identity is a node that refers to itself. Unrolling is decided by schedules, so LLVM is
- * told either how often or not at all. */
+/* The loop's identity is a node that refers to itself. Unrolling is decided by schedules, so LLVM
+ * is told either how often or not at all. */
 static void mark_loop(Walk *walk, LLVMValueRef branch, int unroll) {
   LLVMContextRef context = walk->context;
   const char *word = unroll > 1 ? "llvm.loop.unroll.count" : "llvm.loop.unroll.disable";
@@ -258,12 +260,11 @@ static void walk_let(Walk *walk, const Stmt *stmt) {
     arguments[i] = walk->value[stmt->value_arg[i]->id];
     CHECK(arguments[i]);
   }
-  const KValue *operand = stmt->value_arg[info->kind == KOP_SELECT ? 1 : 0];
-  LLVMValueRef result =
+  const KValue *operand = stmt->value_arg[info->kind == KOP_SELECT ? 1 : 0], *to = stmt->value;
+  walk->value[to->id] =
       info->kind == KOP_SPLAT
-          ? walk_splat(walk, arguments[0], stmt->value->width)
-          : walk_kop(walk, stmt->kop, operand->dtype, stmt->value->dtype, operand->width, arguments);
-  walk->value[stmt->value->id] = result;
+          ? walk_splat(walk, arguments[0], to->width)
+          : walk_kop(walk, stmt->kop, operand->dtype, to->dtype, operand->width, arguments);
 }
 
 static void walk_index_value(Walk *walk, const Stmt *stmt) {
@@ -285,9 +286,10 @@ static void set_debug_place(Walk *walk, Loc loc) {
     return;
   walk->line = loc.line;
   walk->column = loc.column;
-  LLVMSetCurrentDebugLocation2(
-      walk->builder, LLVMDIBuilderCreateDebugLocation(walk->context, (unsigned)loc.line,
-                                                      (unsigned)loc.column, walk->subprogram, NULL));
+  LLVMMetadataRef place =
+      LLVMDIBuilderCreateDebugLocation(walk->context, (unsigned)loc.line, (unsigned)loc.column,
+                                       walk->subprogram, NULL);
+  LLVMSetCurrentDebugLocation2(walk->builder, place);
 }
 
 static void walk_statement(Walk *walk, const Stmt *stmt) {

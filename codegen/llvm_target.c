@@ -133,9 +133,9 @@ static LLVMMetadataRef debug_function(LLVMDIBuilderRef builder, const Kernel *ke
 
 /* ---- modules ---- */
 
-/* Half the time of default<O1>, and the same loops. early-cse merges the addresses the walk repeats,
- * loop-unroll serves loops with an unroll count; instcombine must not insist on a fixed point: it
- * would end the process. */
+/* Half the time of default<O1>, and the same loops. early-cse merges the addresses the walk
+ * repeats, loop-unroll serves loops with an unroll count; instcombine must not insist on a fixed
+ * point: it would end the process. */
 static const char passes[] =
     "function(sroa,early-cse<memssa>,instcombine<no-verify-fixpoint>,simplifycfg,loop-mssa(licm),"
     "loop-unroll,early-cse<memssa>,instcombine<no-verify-fixpoint>,simplifycfg)";

@@ -17,8 +17,8 @@
 #include <llvm-c/TargetMachine.h>
 #include <llvm/Config/llvm-config.h>
 
-/* An index variable at this point of the walk: absent, a known number (in unrolled loops), or an i64
- * value. `order` counts definitions: outer variables have smaller ones. */
+/* An index variable at this point of the walk: absent, a known number (in unrolled loops), or an
+ * i64 value. `order` counts definitions: outer variables have smaller ones. */
 typedef struct Index {
   enum { INDEX_ABSENT, INDEX_KNOWN, INDEX_VALUE } state;
   int64_t number;

@@ -1,6 +1,7 @@
 /* Every scalar op the LLVM back end spells, at widths 1, 4, 8 and 16 and all element types, bit for
- * bit against kop_eval (any NaN equals any NaN): compiled for this machine by the JIT, as an x86-64-v3
- * object linked by the C compiler, and as an AArch64 object run by qemu where that is installed. */
+ * bit against kop_eval (any NaN equals any NaN): compiled for this machine by the JIT, as an
+ * x86-64-v3 object linked by the C compiler, and as an AArch64 object run by qemu where that is
+ * installed. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -158,7 +159,8 @@ static void add_case(Kop kop, Dtype from, Dtype to, int width) {
   for (int i = 0; i < c.results; i++) {
     Scalar scalars[3] = {{0}}, result;
     for (int j = 0; j < c.arity && kind != KOP_HORIZONTAL; j++)
-      scalars[j] = get(operand_type(kop, from, j), c.arguments[j], kind == KOP_SPLAT ? i / width : i);
+      scalars[j] = get(operand_type(kop, from, j), c.arguments[j],
+                       kind == KOP_SPLAT ? i / width : i);
     result = kind == KOP_HORIZONTAL
                  ? fold(kop, from, c.arguments[0], (int64_t)i * width, width)
                  : kop_eval(kop, from, to, scalars);
@@ -215,7 +217,8 @@ static bool same(Dtype dtype, const void *a, const void *b, int64_t at) {
   size_t size = dtype_size(dtype);
   if (memcmp((const char *)a + size * (size_t)at, (const char *)b + size * (size_t)at, size) == 0)
     return true;
-  return dtype_is_float(dtype) && isnan(dtype_load(dtype, a, at)) && isnan(dtype_load(dtype, b, at));
+  return dtype_is_float(dtype) && isnan(dtype_load(dtype, a, at)) &&
+         isnan(dtype_load(dtype, b, at));
 }
 
 static void check_result(const Case *c, const void *result, const char *who) {
@@ -309,7 +312,8 @@ static void write_runner(const char *path) {
   for (int i = 0; i < all.cases.count; i++)
     fprintf(file, "void %s_arm(void *const *, long, long);\n", all.cases.at[i].kernel->name);
   fprintf(file,
-          "static void run(void f(void *const *, long, long), int n, const int *sizes, long blocks) {\n"
+          "static void run(void f(void *const *, long, long), int n, const int *sizes,\n"
+          "                long blocks) {\n"
           "  void *a[4];\n"
           "  for (int i = 0; i <= n; i++) {\n"
           "    a[i] = aligned_alloc(64, 4096);\n"
