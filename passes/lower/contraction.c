@@ -1,0 +1,250 @@
+/* The contraction template: acc[rows, columns] += A[rows, k] . B[k, columns] on a register tile.
+ *
+ * Every contraction is described by how the coordinates of its two operands follow from output
+ * dimensions, k axes and taps; the last k axis is the one inside `dot`, the others are loops. A is
+ * read element by element and spread over the vector of columns, so any strides do; B is read along
+ * its columns. When there are few output blocks and much to sum (weight gradients), the outermost k
+ * axes become a grid of strips whose partial results are added in order by a second kernel.
+ */
+#include "passes/lower/taps.h"
+#include <string.h>
+
+enum { MAX_K = 5, FEW_BLOCKS = 256, STRIPS = 32, GPU_ROWS = 32, GPU_COLUMNS = 32, GPU_K = 16 };
+
+typedef struct Contraction {
+  int n_k;
+  int64_t k_extent[MAX_K];
+  int tap_k;         /* the k axis that counts taps, -1: none */
+  int tap_out;       /* the output dimension that counts taps, -1: none */
+  unsigned box_dims; /* output dimensions that may have several rows in a tile */
+  Coordinate a[MAX_RANK], b[MAX_RANK];
+} Contraction;
+
+static const Coordinate none = {-1, -1, -1, 1, 1};
+
+static Coordinate from_out(int out) {
+  return (Coordinate){out, -1, -1, 1, 1};
+}
+
+static Coordinate from_k(int k) {
+  return (Coordinate){-1, k, -1, 1, 1};
+}
+
+static void describe_matmul(const Node *node, Contraction *c) {
+  int rank = node->out[0].type.rank, m = rank - 2, n = rank - 1;
+  bool ta = node_int(node, "ta");
+  CHECK(!node_int(node, "tb"));
+  c->n_k = 1;
+  c->k_extent[0] = node->in[1]->type.dim[m];
+  c->box_dims = 1u << m;
+  for (int d = 0; d < m; d++)
+    c->a[d] = c->b[d] = from_out(d);
+  c->a[ta ? n : m] = from_out(m);
+  c->a[ta ? m : n] = from_k(0);
+  c->b[m] = from_k(0);
+  c->b[n] = from_out(n);
+}
+
+static void describe_tap_conv(const Node *node, Contraction *c) {
+  const int64_t *stride = node_ints(node, "stride", NULL);
+  const int64_t *divisor = node_ints(node, "divisor", NULL);
+  c->n_k = 2;
+  c->k_extent[0] = node->in[1]->type.dim[0];
+  c->k_extent[1] = node->in[1]->type.dim[1];
+  c->tap_k = 0;
+  c->box_dims = 0xE; /* the three axes of space */
+  c->a[0] = from_out(0);
+  for (int d = 0; d < 3; d++)
+    c->a[1 + d] = (Coordinate){1 + d, -1, d, stride[d], divisor[d]};
+  c->a[4] = from_k(1);
+  c->b[0] = from_k(0);
+  c->b[1] = from_k(1);
+  c->b[2] = from_out(4);
+}
+
+static void describe_tap_conv_grad_weight(const Node *node, Contraction *c) {
+  const int64_t *stride = node_ints(node, "stride", NULL);
+  const Type *dy = &node->in[1]->type;
+  c->n_k = 4;
+  for (int j = 0; j < 4; j++)
+    c->k_extent[j] = dy->dim[j];
+  c->tap_out = 0;
+  c->box_dims = 2; /* input channels */
+  c->a[0] = from_k(0);
+  for (int d = 0; d < 3; d++)
+    c->a[1 + d] = (Coordinate){-1, 1 + d, d, 1, 1};
+  for (int d = 0; d < 3; d++)
+    CHECK(stride[d] >= 1);
+  c->a[4] = from_out(1);
+  for (int j = 0; j < 4; j++)
+    c->b[j] = from_k(j);
+  c->b[4] = from_out(2);
+}
+
+static const struct {
+  const char *op;
+  void (*describe)(const Node *, Contraction *);
+} rows[] = {
+    {"matmul", describe_matmul},
+    {"tap_conv", describe_tap_conv},
+    {"tap_conv_grad_weight", describe_tap_conv_grad_weight},
+};
+
+static Contraction describe(const Node *node) {
+  Contraction c = {.tap_k = -1, .tap_out = -1};
+  for (int d = 0; d < MAX_RANK; d++)
+    c.a[d] = c.b[d] = none;
+  for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++)
+    if (strcmp(rows[i].op, node->op->name) == 0) {
+      rows[i].describe(node, &c);
+      return c;
+    }
+  FAULT("no contraction is described for op %s", node->op->name);
+}
+
+/* Register tile: as many rows as accumulators fit beside one row of B and one element of A. */
+static void choose_tile(const Facts *facts, const Contraction *c, Frame *frame, int *box,
+                        int *cols) {
+  int64_t width = frame->extent[frame->rank - 1];
+  if (facts->threads > 1) {
+    *cols = width < GPU_COLUMNS ? (int)width : GPU_COLUMNS;
+    choose_box(frame->rank - 1, frame->extent, c->box_dims, GPU_ROWS, box);
+    return;
+  }
+  int64_t vectors = ceil_div(width, facts->vector);
+  int across = vectors < 2 ? (int)vectors : 2;
+  *cols = width < across * facts->vector ? (int)width : across * facts->vector;
+  int rows_that_fit = (facts->registers - across - 1) / across;
+  choose_box(frame->rank - 1, frame->extent, c->box_dims, rows_that_fit < 12 ? rows_that_fit : 12,
+             box);
+}
+
+/* How many leading k axes become strips: 0 unless blocks are few. */
+static int choose_strips(const Contraction *c, const Frame *frame, const int *box, int cols,
+                         int64_t *strips) {
+  int64_t blocks = ceil_div(frame->extent[frame->rank - 1], cols);
+  int axes = 0;
+  for (int d = 0; d < frame->rank - 1; d++)
+    blocks *= ceil_div(frame->extent[d], box[d]);
+  *strips = 1;
+  while (c->tap_k < 0 && axes < c->n_k - 1 && *strips < STRIPS && blocks * *strips < FEW_BLOCKS)
+    *strips *= c->k_extent[axes++];
+  return axes;
+}
+
+/* The stride of a k axis over positions: x is read at stride * position. */
+static int64_t position_stride(const Node *node, const Contraction *c, int k) {
+  return c->tap_out >= 0 && k >= 1 ? node_ints(node, "stride", NULL)[k - 1] : 1;
+}
+
+static void store_partial(Frame *frame, Tile *sum, const Affine *strip, int64_t strips,
+                          Partial *partial) {
+  Lower *lower = frame->lower;
+  const Type *out = &lower->anchor->out[0].type;
+  Type type = {DT_f32, out->rank + 1, {strips}};
+  Access access = {.rank = type.rank};
+  access.dim[0] = (AccessDim){.at = *strip, .divisor = 1};
+  for (int d = 0; d < out->rank; d++) {
+    type.dim[d + 1] = out->dim[d];
+    AccessDim *dim = &access.dim[d + 1];
+    *dim = (AccessDim){.at = frame->place[d].at, .divisor = 1, .col = frame->place[d].col};
+    memcpy(dim->row, frame->place[d].row, sizeof dim->row);
+  }
+  *partial = (Partial){&lower->anchor->out[0], K_add, lower->out->temps.count};
+  vec_push(lower->arena, &lower->out->temps, type);
+  access.buffer = frame_temp(frame, partial->temp, type, true);
+  frame_store(frame, &access, sum);
+}
+
+/* The operands' accesses and the dot itself, for one chunk of the last k axis at `chunk`. */
+static void dot_statements(Frame *frame, const Contraction *c, const Affine *k, Affine chunk,
+                           int depth, const Affine *offset, Tile *sum) {
+  const Node *node = frame->lower->anchor;
+  Place out_b[MAX_RANK], ka[MAX_K] = {0}, kb[MAX_K] = {0};
+  for (int d = 0; d < frame->rank; d++) {
+    out_b[d] = frame->place[d];
+    memset(out_b[d].row, 0, sizeof out_b[d].row); /* B's rows are k */
+  }
+  for (int j = 0; j < c->n_k - 1; j++) {
+    ka[j].at = affine_scale(k[j], position_stride(node, c, j));
+    kb[j].at = k[j];
+  }
+  int j = c->n_k - 1;
+  int64_t stride = position_stride(node, c, j);
+  ka[j] = (Place){.at = affine_scale(chunk, stride), .col = stride};
+  kb[j] = (Place){.at = chunk, .row = {1}};
+  Place out_a[MAX_RANK];
+  for (int d = 0; d < frame->rank; d++) {
+    out_a[d] = frame->place[d];
+    out_a[d].col = 0; /* A's columns are k */
+  }
+  Access a = operand_access(frame, node->in[0], c->a, out_a, ka, offset);
+  Access b = operand_access(frame, node->in[1], c->b, out_b, kb, offset);
+  Stmt *load_a = stmt_add(frame->kernel, frame->block, STMT_TILE_LOAD);
+  load_a->access = a;
+  load_a->tile = kernel_tile(frame->kernel, "a", DT_f32, frame->n_axes, frame->axis, depth);
+  Stmt *load_b = stmt_add(frame->kernel, frame->block, STMT_TILE_LOAD);
+  load_b->access = b;
+  load_b->tile = kernel_tile(frame->kernel, "b", DT_f32, 1, &depth, frame->cols);
+  Stmt *dot = stmt_add(frame->kernel, frame->block, STMT_TILE_DOT);
+  dot->tile = sum;
+  dot->tile_arg[0] = load_a->tile;
+  dot->tile_arg[1] = load_b->tile;
+}
+
+void lower_contraction(Lower *lower) {
+  const Node *node = lower->anchor;
+  Contraction c = describe(node);
+  Frame frame;
+  frame_start(&frame, lower, "");
+  frame_dims(&frame, &node->out[0].type);
+  int box[MAX_RANK], cols;
+  choose_tile(lower->facts, &c, &frame, box, &cols);
+  int64_t strips, b_bytes = (int64_t)type_bytes(&node->in[1]->type);
+  int strip_axes = choose_strips(&c, &frame, box, cols, &strips);
+
+  Affine k[MAX_K], strip = affine_constant(0), offset[3];
+  for (int j = 0; j < strip_axes; j++) {
+    k[j] = c.k_extent[j] > 1 ? affine_var(kernel_grid(frame.kernel, "k", c.k_extent[j]), 1)
+                             : affine_constant(0);
+    strip = affine_add(affine_scale(strip, c.k_extent[j]), k[j]);
+  }
+  place_output(&frame, box, cols, strip_axes == 0 && b_bytes > lower->facts->l2 / 2);
+  Taps taps = {0};
+  if (c.tap_k >= 0 || c.tap_out >= 0)
+    taps = taps_of(&frame, node);
+  if (c.tap_out >= 0)
+    taps_lookup(&frame, &taps, frame.place[c.tap_out].at, offset);
+
+  Tile *sum = frame_fill(&frame, 0, DT_f32, true, true);
+  Block *outside = frame.block;
+  Stmt *loop;
+  for (int j = strip_axes; j < c.n_k - 1; j++) {
+    k[j] = affine_constant(0);
+    if (c.k_extent[j] > 1)
+      k[j] = affine_var(frame_loop(&frame, "k", 0, c.k_extent[j], 1, &loop), 1);
+    if (j == c.tap_k)
+      taps_lookup(&frame, &taps, k[j], offset);
+  }
+  int64_t depth = c.k_extent[c.n_k - 1];
+  int chunk = lower->facts->threads > 1 && depth > GPU_K ? GPU_K : (int)depth;
+  Affine at = affine_constant(0);
+  if (depth > chunk)
+    at = affine_var(frame_loop(&frame, "kk", 0, depth, chunk, &loop), 1);
+  dot_statements(&frame, &c, k, at, chunk, offset, sum);
+  frame.block = outside;
+  frame.kernel->schedule = (Schedule){.rows = sum->rows, .cols = cols, .unroll_k = 4,
+                                      .strips = (int)strips,
+                                      .stage_a = lower->facts->threads > 1,
+                                      .stage_b = lower->facts->threads > 1};
+  if (strips > 1) {
+    Partial partial;
+    store_partial(&frame, sum, &strip, strips, &partial);
+    frame_finish(&frame, node->op->name);
+    lower_finish(lower, &partial, 1, (int)strips);
+    return;
+  }
+  frame.tile[node->out[0].id] = sum;
+  frame_store_outputs(&frame, NULL);
+  frame_finish(&frame, node->op->name);
+}

@@ -1,0 +1,364 @@
+/* Frames: accesses through views, tiles of values, grouping of dimensions. See frame.h. */
+#include "passes/lower/frame.h"
+#include <math.h>
+#include <string.h>
+
+int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
+
+int64_t divisor_below(int64_t n, int64_t limit) {
+  for (int64_t d = limit < n ? limit : n; d > 1; d--)
+    if (n % d == 0)
+      return d;
+  return 1;
+}
+
+double fold_neutral(Kop kop) { return kop == K_max ? -INFINITY : kop == K_min ? INFINITY : 0; }
+
+Kop fold_kop(const Node *reduce) {
+  return strcmp(reduce->op->name, "reduce_max") == 0 ? K_max : K_add;
+}
+
+bool is_column_fold(const Node *node) {
+  int n;
+  if (node->op->cls != OP_REDUCE)
+    return false;
+  const int64_t *axes = node_ints(node, "axes", &n);
+  return n == 1 && axes[0] == node->in[0]->type.rank - 1;
+}
+
+static bool is_base(void *context, const Value *value) {
+  (void)context;
+  return !value->node || value->node->op->cls != OP_VIEW;
+}
+
+ViewMap frame_resolve(const Frame *frame, Value *value) {
+  (void)frame;
+  ViewMap map;
+  Value *stuck;
+  CHECK(view_map_resolve(value, is_base, NULL, &map, &stuck));
+  return map;
+}
+
+void frame_start(Frame *frame, Lower *lower, const char *suffix) {
+  *frame = (Frame){.lower = lower};
+  frame->kernel = kernel_new(lower->arena, arena_printf(lower->arena, "%s%s", lower->name, suffix),
+                             STAGE_TILE);
+  frame->kernel->loc = lower->region->loc;
+  frame->block = &frame->kernel->body;
+  frame->tile = ARENA_ARRAY(lower->arena, Tile *, lower->body->n_values);
+  frame->step.kernel = frame->kernel;
+}
+
+void frame_finish(Frame *frame, const char *doc) {
+  frame->kernel->doc = doc;
+  vec_push(frame->lower->arena, &frame->lower->out->steps, frame->step);
+}
+
+/* ---- arguments ---- */
+
+static Buffer *argument(Frame *frame, LoweredArg arg, const char *name, Type type, bool written) {
+  for (int i = 0; i < frame->step.args.count; i++) {
+    LoweredArg *known = &frame->step.args.at[i];
+    Buffer *buffer = frame->kernel->buffers.at[i];
+    if (known->value == arg.value && known->temp == arg.temp && type_equal(&buffer->type, &type)) {
+      buffer->written |= written;
+      return buffer;
+    }
+  }
+  vec_push(frame->lower->arena, &frame->step.args, arg);
+  return kernel_argument(frame->kernel, name, type, written);
+}
+
+Buffer *frame_buffer(Frame *frame, const Value *base, Type type, bool written) {
+  const Node *region = frame->lower->region;
+  const Graph *body = frame->lower->body;
+  LoweredArg arg = {NULL, -1};
+  if (!base->node)
+    arg.value = region->in[base->index];
+  for (int i = 0; !arg.value && i < body->outputs.count; i++)
+    if (body->outputs.at[i].value == base)
+      arg.value = &region->out[i];
+  CHECK(arg.value);
+  return argument(frame, arg, base->name, type, written);
+}
+
+Buffer *frame_temp(Frame *frame, int temp, Type type, bool written) {
+  LoweredArg arg = {NULL, temp};
+  return argument(frame, arg, arena_printf(frame->lower->arena, "partial%d", temp), type, written);
+}
+
+/* ---- grouping ---- */
+
+typedef struct Strides {
+  int64_t at[MAX_RANK];
+} Strides;
+
+/* Strides, per dimension of the space, with which a body value is walked. */
+static Strides strides_of(const ViewMap *map, const Type *type, const Type *space) {
+  Strides s = {{0}};
+  for (int d = 0; d < space->rank; d++)
+    s.at[d] = d < type->rank && type->dim[d] != 1 ? view_map_stride(map, d) : 0;
+  return s;
+}
+
+/* Values the body reads from memory or from iota, and its outputs: everything with an address. */
+static void collect(const Frame *frame, const Type *space, Strides *out, int *count, int room) {
+  const Graph *body = frame->lower->body;
+  *count = 0;
+  for (int n = 0; n <= body->nodes.count; n++) {
+    int operands = n < body->nodes.count ? body->nodes.at[n]->n_in : body->outputs.count;
+    if (n < body->nodes.count && body->nodes.at[n]->op->cls == OP_VIEW)
+      continue;
+    for (int i = 0; i < operands; i++) {
+      Value *value = n < body->nodes.count ? body->nodes.at[n]->in[i] : body->outputs.at[i].value;
+      if (value->type.rank != space->rank)
+        continue;
+      CHECK(*count + 2 < room);
+      ViewMap map = frame_resolve(frame, value);
+      const Node *maker = map.base->node;
+      if (maker && maker->op->cls == OP_SOURCE) {
+        int axis = op_attr_index(maker->op, "axis");
+        if (axis < 0)
+          continue;
+        /* an iota walks its own axis only: weigh it so that no neighbour merges with it */
+        Strides s = {{0}};
+        for (int d = 0; d < space->rank; d++)
+          s.at[d] = map.factor[maker->attrs[axis].i][d] ? (int64_t)1 << 40 : 0;
+        out[(*count)++] = s;
+        continue;
+      }
+      out[(*count)++] = strides_of(&map, &value->type, space);
+      if (n == body->nodes.count) { /* the output itself is dense */
+        map = (ViewMap){.type = value->type, .rank = value->type.rank};
+        for (int d = 0; d < map.rank; d++)
+          map.factor[d][d] = 1;
+        out[(*count)++] = strides_of(&map, &value->type, space);
+      }
+    }
+  }
+}
+
+void frame_flatten(Frame *frame, const Type *space, unsigned keep_apart) {
+  enum { ROOM = 512 };
+  Strides *strides = ARENA_ARRAY(frame->lower->arena, Strides, ROOM);
+  int count;
+  collect(frame, space, strides, &count, ROOM);
+  frame->flat = true;
+  frame->rank = space->rank;
+  frame->n_groups = 0;
+  for (int d = 0; d < space->rank; d++) {
+    bool merge = d > 0 && (keep_apart >> d & 1) == (keep_apart >> (d - 1) & 1);
+    for (int i = 0; merge && i < count; i++) {
+      int64_t outer = frame->extent[frame->n_groups - 1] == 1 ? -1 : 0; /* -1: nothing to walk */
+      for (int e = d - 1; outer == 0 && e >= 0 && frame->group[e] == frame->n_groups - 1; e--)
+        if (space->dim[e] != 1)
+          outer = strides[i].at[e] + 1; /* +1 tells stride 0 from none */
+      merge = outer == -1 || space->dim[d] == 1 || outer - 1 == strides[i].at[d] * space->dim[d];
+    }
+    if (merge)
+      frame->extent[frame->n_groups - 1] *= space->dim[d];
+    else
+      frame->extent[frame->n_groups++] = space->dim[d];
+    frame->group[d] = frame->n_groups - 1;
+  }
+}
+
+void frame_dims(Frame *frame, const Type *space) {
+  frame->flat = false;
+  frame->rank = frame->n_groups = space->rank;
+  for (int d = 0; d < space->rank; d++) {
+    frame->group[d] = d;
+    frame->extent[d] = space->dim[d];
+  }
+}
+
+/* ---- accesses ---- */
+
+static void add_place(AccessDim *dim, const Place *place, int64_t factor) {
+  dim->at = affine_add(dim->at, affine_scale(place->at, factor));
+  for (int j = 0; j < MAX_ROW_AXES; j++)
+    dim->row[j] += factor * place->row[j];
+  dim->col += factor * place->col;
+}
+
+/* Flat stride of a group for a map: that of its last dimension longer than 1. */
+static int64_t group_stride(const Frame *frame, const ViewMap *map, const Type *type, int group) {
+  for (int d = frame->rank - 1; d >= 0; d--)
+    if (frame->group[d] == group && type->dim[d] != 1)
+      return view_map_stride(map, d);
+  return 0;
+}
+
+static Access access_by_map(Frame *frame, const ViewMap *map, const Type *type, bool written) {
+  Access access = {.rank = map->type.rank};
+  CHECK(type->rank == frame->rank);
+  if (frame->flat) {
+    Type line = {map->type.dtype, 1, {type_elements(&map->type)}};
+    access.rank = 1;
+    access.buffer = frame_buffer(frame, map->base, line, written);
+    access.dim[0].divisor = 1;
+    access.dim[0].at = affine_constant(view_map_origin(map));
+    for (int g = 0; g < frame->n_groups; g++)
+      add_place(&access.dim[0], &frame->place[g], group_stride(frame, map, type, g));
+    return access;
+  }
+  access.buffer = frame_buffer(frame, map->base, map->type, written);
+  for (int b = 0; b < map->type.rank; b++) {
+    access.dim[b].divisor = 1;
+    access.dim[b].at = affine_constant(map->offset[b]);
+    for (int d = 0; d < frame->rank; d++)
+      if (type->dim[d] != 1)
+        add_place(&access.dim[b], &frame->place[d], map->factor[b][d]);
+  }
+  return access;
+}
+
+Access frame_access(Frame *frame, Value *value) {
+  ViewMap map = frame_resolve(frame, value);
+  return access_by_map(frame, &map, &value->type, false);
+}
+
+static ViewMap identity_map(Value *value) {
+  ViewMap map = {.base = value, .type = value->type, .rank = value->type.rank};
+  for (int d = 0; d < map.rank; d++)
+    map.factor[d][d] = 1;
+  return map;
+}
+
+/* ---- tiles ---- */
+
+Tile *frame_tile(Frame *frame, Dtype dtype, bool rows, bool cols) {
+  return kernel_tile(frame->kernel, "t", dtype, rows ? frame->n_axes : 0, frame->axis,
+                     cols ? frame->cols : 1);
+}
+
+Tile *frame_fill(Frame *frame, double number, Dtype dtype, bool rows, bool cols) {
+  Stmt *s = stmt_add(frame->kernel, frame->block, STMT_TILE_FILL);
+  s->number = number;
+  return s->tile = frame_tile(frame, dtype, rows, cols);
+}
+
+Tile *frame_load(Frame *frame, const Access *access, Dtype dtype, double fill) {
+  bool rows = access->gather && access->gather->n_axes, cols = false;
+  for (int b = 0; b < access->rank; b++) {
+    cols |= access->dim[b].col != 0;
+    for (int j = 0; j < frame->n_axes; j++)
+      rows |= access->dim[b].row[j] != 0;
+  }
+  Stmt *s = stmt_add(frame->kernel, frame->block, STMT_TILE_LOAD);
+  s->access = *access;
+  s->number = fill;
+  return s->tile = frame_tile(frame, dtype, rows, cols);
+}
+
+void frame_store(Frame *frame, const Access *access, Tile *tile) {
+  Stmt *s = stmt_add(frame->kernel, frame->block, STMT_TILE_STORE);
+  s->access = *access;
+  s->tile_arg[0] = tile;
+}
+
+IndexVar *frame_loop(Frame *frame, const char *name, int64_t low, int64_t high, int64_t step,
+                     Stmt **loop) {
+  IndexVar *var = kernel_var(frame->kernel, name, low, high > low ? high - 1 : low);
+  *loop = stmt_for(frame->kernel, frame->block, var, low, high, step);
+  frame->block = &(*loop)->body;
+  return var;
+}
+
+/* iota, read through views: the coordinate of its axis. */
+static Tile *index_tile(Frame *frame, const ViewMap *map, const Type *type) {
+  const Node *iota = map->base->node;
+  int axis = (int)node_int(iota, "axis");
+  AccessDim dim = {.at = affine_constant(map->offset[axis])};
+  for (int d = 0; d < frame->rank; d++)
+    if (map->factor[axis][d] && type->dim[d] != 1)
+      add_place(&dim, &frame->place[frame->group[d]], map->factor[axis][d]);
+  bool rows = false;
+  for (int j = 0; j < frame->n_axes; j++)
+    rows |= dim.row[j] != 0;
+  Stmt *s = stmt_add(frame->kernel, frame->block, STMT_TILE_INDEX);
+  s->at = dim.at;
+  memcpy(s->row_factor, dim.row, sizeof dim.row);
+  s->col_factor = dim.col;
+  return s->tile = frame_tile(frame, map->base->type.dtype, rows, dim.col != 0);
+}
+
+static Tile *map_tile(Frame *frame, const Node *node) {
+  Kop kop;
+  CHECK(kop_find(node->op->name, &kop) && kop_info[kop].arity == node->n_in);
+  Tile *args[MAX_KOP_ARGS] = {0};
+  bool rows = false, cols = false;
+  for (int i = 0; i < node->n_in; i++) {
+    args[i] = frame_value(frame, node->in[i]);
+    rows |= args[i]->n_axes > 0;
+    cols |= args[i]->cols > 1;
+  }
+  Tile *result = frame_tile(frame, node->out[0].type.dtype, rows, cols);
+  stmt_map(frame->kernel, frame->block, result, kop, args[0], args[1], args[2]);
+  return result;
+}
+
+static Tile *fold_tile(Frame *frame, const Node *node) {
+  CHECK(is_column_fold(node));
+  Tile *operand = frame_value(frame, node->in[0]);
+  if (operand->cols != frame->cols) /* folding a value that is the same in every column */
+    operand = stmt_map(frame->kernel, frame->block,
+                       frame_tile(frame, operand->dtype, operand->n_axes > 0, true), K_add, operand,
+                       frame_fill(frame, 0, operand->dtype, false, true), NULL)->tile;
+  Stmt *s = stmt_add(frame->kernel, frame->block, STMT_TILE_FOLD);
+  s->kop = fold_kop(node);
+  s->tile_arg[0] = operand;
+  return s->tile = frame_tile(frame, operand->dtype, operand->n_axes > 0, false);
+}
+
+Tile *frame_value(Frame *frame, Value *value) {
+  if (frame->tile[value->id])
+    return frame->tile[value->id];
+  ViewMap map = frame_resolve(frame, value);
+  Node *maker = map.base->node;
+  Tile *tile;
+  if (!maker) {
+    Access access = access_by_map(frame, &map, &value->type, false);
+    tile = frame_load(frame, &access, value->type.dtype, 0);
+  } else if (maker->op->cls == OP_SOURCE) {
+    tile = op_attr_index(maker->op, "axis") < 0
+               ? frame_fill(frame, node_float(maker, "value"), value->type.dtype, false, false)
+               : index_tile(frame, &map, &value->type);
+  } else if (map.base != value) {
+    tile = frame_value(frame, map.base); /* stretched: tiles broadcast by themselves */
+  } else if (maker->op->cls == OP_REDUCE) {
+    tile = fold_tile(frame, maker);
+  } else {
+    CHECK(maker->op->cls == OP_EW);
+    tile = map_tile(frame, maker);
+  }
+  return frame->tile[value->id] = tile;
+}
+
+void frame_store_outputs(Frame *frame, bool (*wanted)(const Frame *, const Value *)) {
+  const Graph *body = frame->lower->body;
+  for (int i = 0; i < body->outputs.count; i++) {
+    Value *value = body->outputs.at[i].value;
+    bool again = false;
+    for (int j = 0; j < i; j++)
+      again |= body->outputs.at[j].value == value;
+    if (again || (wanted && !wanted(frame, value)))
+      continue;
+    Tile *tile = frame_value(frame, value);
+    ViewMap map = identity_map(value);
+    Access access = access_by_map(frame, &map, &value->type, true);
+    bool rows = false, cols = false;
+    for (int b = 0; b < access.rank; b++) {
+      cols |= access.dim[b].col != 0;
+      for (int j = 0; j < frame->n_axes; j++)
+        rows |= access.dim[b].row[j] != 0;
+    }
+    if ((rows && !tile->n_axes) || (cols && tile->cols == 1 && frame->cols > 1)) {
+      Tile *whole = frame_tile(frame, tile->dtype, rows, cols);
+      Tile *zero = frame_fill(frame, 0, tile->dtype, rows, cols);
+      stmt_map(frame->kernel, frame->block, whole, K_add, tile, zero, NULL);
+      tile = whole;
+    }
+    frame_store(frame, &access, tile);
+  }
+}

@@ -1,0 +1,93 @@
+/* A frame: one kernel under construction, and where in the region's space it stands.
+ *
+ * The iteration space is described per dimension by a Place: a grid or loop position plus factors of
+ * the tile's row axes and column. In a flat frame neighbouring dimensions that every access walks in
+ * step are one group, and buffers are read as one long axis; otherwise accesses keep the tensors' own
+ * dimensions, and so their bounds: reading outside gives the fill value, writing outside is dropped.
+ */
+#ifndef TRICOT_PASSES_LOWER_FRAME_H
+#define TRICOT_PASSES_LOWER_FRAME_H
+#include "passes/lower/lower.h"
+#include "passes/view_map.h"
+
+typedef struct Place {
+  Affine at;
+  int64_t row[MAX_ROW_AXES], col;
+} Place;
+
+typedef struct Lower {
+  Arena *arena;
+  const Facts *facts;
+  const Node *region;
+  const Graph *body;
+  const Node *anchor; /* of the body, or NULL */
+  const char *name;
+  Lowered *out;
+} Lower;
+
+typedef struct Frame {
+  Lower *lower;
+  Kernel *kernel;
+  Block *block;     /* where statements go */
+  LoweredStep step;
+  bool flat;
+  int rank;         /* of the space */
+  int group[MAX_RANK]; /* flat: dimension -> group */
+  int n_groups;
+  int64_t extent[MAX_RANK]; /* of each dimension (not flat) or group (flat) */
+  Place place[MAX_RANK];
+  int n_axes, axis[MAX_ROW_AXES], cols; /* tile box */
+  Tile **tile;      /* by body value id: already computed here */
+} Frame;
+
+void frame_start(Frame *frame, Lower *lower, const char *suffix);
+/* Hands the finished kernel over as the next step. */
+void frame_finish(Frame *frame, const char *doc);
+
+/* Groups the dimensions of `space` for a flat frame; dimensions whose `keep_apart` bits differ never
+ * share a group. Considers every access the body makes at this space. */
+void frame_flatten(Frame *frame, const Type *space, unsigned keep_apart);
+void frame_dims(Frame *frame, const Type *space); /* not flat: one place per dimension */
+
+/* Kernel argument for a base value of the body (an input or a result), read as `type`. */
+Buffer *frame_buffer(Frame *frame, const Value *base, Type type, bool written);
+Buffer *frame_temp(Frame *frame, int temp, Type type, bool written);
+/* Access to a body value of the frame's space (or broadcast to it) through its views. */
+Access frame_access(Frame *frame, Value *value);
+Tile *frame_tile(Frame *frame, Dtype dtype, bool rows, bool cols);
+Tile *frame_load(Frame *frame, const Access *access, Dtype dtype, double fill);
+/* The tile of a body value at the current place: loads, computes, recursively. */
+Tile *frame_value(Frame *frame, Value *value);
+void frame_store(Frame *frame, const Access *access, Tile *tile);
+/* Computes and stores every output of the body that `wanted` accepts (NULL: all). */
+void frame_store_outputs(Frame *frame, bool (*wanted)(const Frame *, const Value *));
+Tile *frame_fill(Frame *frame, double number, Dtype dtype, bool rows, bool cols);
+IndexVar *frame_loop(Frame *frame, const char *name, int64_t low, int64_t high, int64_t step,
+                     Stmt **loop); /* opens a loop: frame->block moves inside */
+
+/* Resolution of a body value to its base: a body input or a computed value. */
+ViewMap frame_resolve(const Frame *frame, Value *value);
+
+/* ---- templates ---- */
+void lower_rows(Lower *lower);
+void lower_fold(Lower *lower);
+void lower_contraction(Lower *lower);
+void lower_window(Lower *lower);
+void lower_gather(Lower *lower);
+/* Sums partial results [strips, result elements] of some body values in strip order and goes on with
+ * everything that follows them: the second half of a split fold or contraction. */
+typedef struct Partial {
+  Value *value; /* of the body */
+  Kop kop;      /* add, max, min */
+  int temp;
+} Partial;
+void lower_finish(Lower *lower, const Partial *partials, int count, int strips);
+
+/* ---- small helpers for schedules ---- */
+int64_t ceil_div(int64_t a, int64_t b);
+/* The largest divisor of n that is at most limit. */
+int64_t divisor_below(int64_t n, int64_t limit);
+double fold_neutral(Kop kop);
+Kop fold_kop(const Node *reduce);
+bool is_column_fold(const Node *node); /* a fold over exactly the last axis */
+#endif

@@ -1,0 +1,96 @@
+/* Chooses the template for a region. See lower.h. */
+#include "passes/lower/lower.h"
+#include "passes/lower/frame.h"
+
+/* "tap_conv+add+add": what is inside, for people. */
+static const char *describe(const Graph *body, Arena *arena) {
+  const char *text = "";
+  int listed = 0;
+  for (int n = 0; n < body->nodes.count; n++) {
+    const Node *node = body->nodes.at[n];
+    if (node->op->cls == OP_SOURCE)
+      continue;
+    if (++listed > 8)
+      return arena_printf(arena, "%s+…", text);
+    text = arena_printf(arena, "%s%s%s", text, *text ? "+" : "", node->op->name);
+  }
+  return text;
+}
+
+/* Rank-0 bodies get one dimension, so that every space has columns. */
+static Graph *with_columns(const Graph *body, Arena *arena);
+
+void lower_region(const Node *region, const Facts *facts, Arena *arena, const char *name,
+                  Lowered *out) {
+  *out = (Lowered){0};
+  Lower lower = {.arena = arena, .facts = facts, .region = region, .name = name, .out = out};
+  lower.body = with_columns(region->body, arena);
+  bool folds_rows = false;
+  for (int n = 0; n < lower.body->nodes.count; n++) {
+    const Node *node = lower.body->nodes.at[n];
+    OpClass cls = node->op->cls;
+    if (cls == OP_CONTR || cls == OP_WINDOW || cls == OP_INDEX || cls == OP_MOVE) {
+      CHECK(!lower.anchor);
+      lower.anchor = node;
+    }
+    folds_rows |= cls == OP_REDUCE && !is_column_fold(node);
+  }
+  if (!lower.anchor)
+    (folds_rows ? lower_fold : lower_rows)(&lower);
+  else if (lower.anchor->op->cls == OP_CONTR)
+    lower_contraction(&lower);
+  else if (lower.anchor->op->cls == OP_WINDOW)
+    lower_window(&lower);
+  else
+    lower_gather(&lower);
+  const char *doc = describe(region->body, arena);
+  for (int i = 0; i < out->steps.count; i++) {
+    Kernel *kernel = out->steps.at[i].kernel;
+    kernel->doc = i ? arena_printf(arena, "%s (%s)", doc, kernel->doc) : doc;
+  }
+}
+
+/* Copies the body with every scalar given the shape [1]: elementwise ops, sources and views of rank 0
+ * become rank 1; a reshape to or from a scalar keeps its other side. */
+static Graph *with_columns(const Graph *body, Arena *arena) {
+  bool any = false;
+  for (int i = 0; i < body->inputs.count; i++)
+    any |= body->inputs.at[i].value->type.rank == 0;
+  for (int n = 0; n < body->nodes.count; n++)
+    for (int i = 0; i < body->nodes.at[n]->n_out; i++)
+      any |= body->nodes.at[n]->out[i].type.rank == 0;
+  if (!any)
+    return (Graph *)body;
+  Graph *graph = graph_new(arena, body->name);
+  Value **value = ARENA_ARRAY(arena, Value *, body->n_values);
+  for (int i = 0; i < body->inputs.count; i++) {
+    const GraphInput *input = &body->inputs.at[i];
+    Type type = input->value->type;
+    if (type.rank == 0)
+      type = (Type){type.dtype, 1, {1}};
+    value[input->value->id] = graph_add_input(graph, input->name, input->role, type, input->loc);
+  }
+  static const int64_t one[1] = {1}, zero[1] = {0};
+  for (int n = 0; n < body->nodes.count; n++) {
+    const Node *node = body->nodes.at[n];
+    Attr attrs[MAX_ATTRS];
+    for (int a = 0; a < MAX_ATTRS; a++) {
+      attrs[a] = node->attrs[a];
+      if (attrs[a].kind == ATTR_INTS && attrs[a].n == 0 && node->op->cls != OP_REDUCE) {
+        attrs[a].n = 1;
+        attrs[a].ints = op_attr_index(node->op, "perm") == a ? zero : one;
+      }
+    }
+    Value **in = ARENA_ARRAY(arena, Value *, node->n_in);
+    for (int i = 0; i < node->n_in; i++)
+      in[i] = value[node->in[i]->id];
+    Builder b = {.graph = graph, .loc = node->loc};
+    Node *copy = build_node_attrs(&b, node->op, node->n_in, in, attrs);
+    for (int i = 0; i < node->n_out; i++)
+      value[node->out[i].id] = &copy->out[i];
+  }
+  for (int i = 0; i < body->outputs.count; i++)
+    graph_add_output(graph, body->outputs.at[i].name, value[body->outputs.at[i].value->id], NULL,
+                     body->outputs.at[i].loc);
+  return graph;
+}

@@ -1,0 +1,102 @@
+/* The rows template: elementwise work, views and folds over columns, with nothing to anchor it.
+ *
+ * The space is flattened into as few groups as the accesses allow. The last group is the columns: a
+ * whole row when a fold needs it, else a long run. Other groups make the grid; the innermost of them
+ * contributes a few rows to the tile so that a block has some thousand elements of work.
+ */
+#include "passes/lower/frame.h"
+
+enum { BLOCK_ELEMENTS = 2048, MIN_BLOCKS = 64 };
+
+static Place grid_place(Frame *frame, const char *name, int64_t extent, int64_t step) {
+  Place place = {.at = affine_constant(0)};
+  if (extent > step)
+    place.at = affine_var(kernel_grid(frame->kernel, name, ceil_div(extent, step)), step);
+  return place;
+}
+
+static void place_rows(Frame *frame, bool whole_rows) {
+  int last = frame->n_groups - 1;
+  int64_t cols = frame->extent[last], rows = 1, total = 1;
+  for (int g = 0; g < frame->n_groups; g++)
+    total *= frame->extent[g];
+  int64_t block = total / MIN_BLOCKS < BLOCK_ELEMENTS ? total / MIN_BLOCKS : BLOCK_ELEMENTS;
+  int vector = frame->lower->facts->vector * frame->lower->facts->threads;
+  if (block < vector)
+    block = vector;
+  block = ceil_div(block, vector) * vector;
+  if (last == 0 && !whole_rows && cols > block)
+    cols = block; /* one long axis: the ragged end is clipped by the tensors' own size */
+  else if (last > 0)
+    rows = divisor_below(frame->extent[last - 1], cols < block ? block / cols : 1);
+  frame->cols = (int)cols;
+  for (int g = 0; g < last; g++)
+    frame->place[g] = grid_place(frame, "r", frame->extent[g], g == last - 1 ? rows : 1);
+  frame->place[last] = grid_place(frame, "c", frame->extent[last], cols);
+  frame->place[last].col = 1;
+  if (rows > 1) {
+    frame->n_axes = 1;
+    frame->axis[0] = (int)rows;
+    frame->place[last - 1].row[0] = 1;
+  }
+}
+
+static const Type *row_space(const Graph *body, bool *folds) {
+  const Type *space = NULL;
+  *folds = false;
+  for (int n = 0; n < body->nodes.count; n++)
+    if (is_column_fold(body->nodes.at[n])) {
+      space = &body->nodes.at[n]->in[0]->type;
+      *folds = true;
+    }
+  return space ? space : &body->outputs.at[0].value->type;
+}
+
+void lower_rows(Lower *lower) {
+  Frame frame;
+  bool folds;
+  const Type *space = row_space(lower->body, &folds);
+  frame_start(&frame, lower, "");
+  frame_flatten(&frame, space, folds ? 1u << (space->rank - 1) : 0);
+  place_rows(&frame, folds);
+  frame_store_outputs(&frame, NULL);
+  frame_finish(&frame, "rows");
+}
+
+void lower_finish(Lower *lower, const Partial *partials, int count, int strips) {
+  Frame frame;
+  const Type *space = &partials[0].value->type;
+  frame_start(&frame, lower, "_finish");
+  frame_flatten(&frame, space, 0);
+  place_rows(&frame, false);
+  int64_t elements = type_elements(space);
+  VEC(Tile *) sums = {0};
+  for (int i = 0; i < count; i++) {
+    Tile *sum = frame_fill(&frame, fold_neutral(partials[i].kop), DT_f32, frame.n_axes > 0, true);
+    vec_push(lower->arena, &sums, sum);
+    frame.tile[partials[i].value->id] = sum;
+  }
+  Block *outer = frame.block;
+  Stmt *loop;
+  IndexVar *strip = frame_loop(&frame, "s", 0, strips, 1, &loop);
+  for (int i = 0; i < count; i++) {
+    Access access = {.rank = 2};
+    Type type = {DT_f32, 2, {strips, elements}};
+    access.buffer = frame_temp(&frame, partials[i].temp, type, false);
+    access.dim[0] = (AccessDim){.at = affine_var(strip, 1), .divisor = 1};
+    access.dim[1] = (AccessDim){.at = affine_constant(0), .divisor = 1};
+    int64_t stride = 1; /* the partial is dense in the result's own order */
+    for (int g = frame.n_groups - 1; g >= 0; g--) {
+      access.dim[1].at = affine_add(access.dim[1].at, affine_scale(frame.place[g].at, stride));
+      for (int j = 0; j < MAX_ROW_AXES; j++)
+        access.dim[1].row[j] += stride * frame.place[g].row[j];
+      access.dim[1].col += stride * frame.place[g].col;
+      stride *= frame.extent[g];
+    }
+    Tile *part = frame_load(&frame, &access, DT_f32, 0);
+    stmt_map(frame.kernel, frame.block, sums.at[i], partials[i].kop, sums.at[i], part, NULL);
+  }
+  frame.block = outer;
+  frame_store_outputs(&frame, NULL);
+  frame_finish(&frame, "finish");
+}

@@ -1,0 +1,233 @@
+/* The window template: per channel, a fold over taps (depthwise convolution, pools, their gradients).
+ *
+ * A tile is a few positions by a few vectors of channels; one loop over taps loads the shifted tile
+ * and folds it in. The gradient of depthwise weights turns the roles round: taps are the rows of the
+ * result, positions are summed in strips, and the strips' partial results are added in order.
+ */
+#include "passes/lower/taps.h"
+#include <math.h>
+#include <string.h>
+
+enum { STRIPS = 64, GPU_ROWS = 32, POSITIONS = 16 };
+
+typedef struct Window {
+  Lower *lower;
+  const Node *node;
+  Frame frame;
+  Taps taps;
+  Affine offset[3];
+  IndexVar *tap; /* loop variable */
+} Window;
+
+/* Coordinates of a tensor on the input's grid, read through the current tap. */
+static void tapped_coordinates(const Window *w, Coordinate *c) {
+  const Node *node = w->node;
+  const int64_t *stride = NULL, *divisor = NULL;
+  if (op_attr_index(node->op, "stride") >= 0)
+    stride = node_ints(node, "stride", NULL);
+  if (op_attr_index(node->op, "divisor") >= 0)
+    divisor = node_ints(node, "divisor", NULL);
+  c[0] = (Coordinate){0, -1, -1, 1, 1};
+  for (int d = 0; d < 3; d++)
+    c[1 + d] = (Coordinate){1 + d, -1, d, stride ? stride[d] : 1, divisor ? divisor[d] : 1};
+  c[4] = (Coordinate){4, -1, -1, 1, 1};
+}
+
+static Tile *load_tapped(Window *w, int operand, double fill) {
+  Coordinate c[MAX_RANK];
+  tapped_coordinates(w, c);
+  Access access =
+      operand_access(&w->frame, w->node->in[operand], c, w->frame.place, NULL, w->offset);
+  return frame_load(&w->frame, &access, w->node->in[operand]->type.dtype, fill);
+}
+
+static Tile *map(Frame *frame, Kop kop, Tile *result, Tile *a, Tile *b, Tile *c) {
+  return stmt_map(frame->kernel, frame->block, result, kop, a, b, c)->tile;
+}
+
+static Tile *tap_number(Window *w) {
+  Stmt *s = stmt_add(w->frame.kernel, w->frame.block, STMT_TILE_INDEX);
+  s->at = affine_var(w->tap, 1);
+  return s->tile = frame_tile(&w->frame, DT_f32, false, false);
+}
+
+static void open_taps(Window *w) {
+  Stmt *loop;
+  w->tap = frame_loop(&w->frame, "t", 0, w->taps.count, 1, &loop);
+  taps_lookup(&w->frame, &w->taps, affine_var(w->tap, 1), w->offset);
+}
+
+/* ---- one row of the table below per op ---- */
+
+static void depthwise(Window *w) {
+  Frame *f = &w->frame;
+  Tile *sum = frame_fill(f, 0, DT_f32, true, true);
+  Block *outside = f->block;
+  open_taps(w);
+  Coordinate c[MAX_RANK] = {{-1, 0, -1, 1, 1}, {4, -1, -1, 1, 1}};
+  Place tap = {.at = affine_var(w->tap, 1)};
+  Access weight = operand_access(f, w->node->in[1], c, f->place, &tap, w->offset);
+  Tile *wt = frame_load(f, &weight, DT_f32, 0), *x = load_tapped(w, 0, 0);
+  map(f, K_fma, sum, x, wt, sum);
+  f->block = outside;
+  f->tile[w->node->out[0].id] = sum;
+}
+
+static void tap_sum(Window *w) {
+  Frame *f = &w->frame;
+  Tile *sum = frame_fill(f, 0, DT_f32, true, true);
+  Block *outside = f->block;
+  open_taps(w);
+  map(f, K_add, sum, sum, load_tapped(w, 0, 0), NULL);
+  f->block = outside;
+  f->tile[w->node->out[0].id] = sum;
+}
+
+static void tap_max(Window *w) {
+  Frame *f = &w->frame;
+  Tile *best = frame_fill(f, -INFINITY, DT_f32, true, true);
+  Tile *which = frame_fill(f, 0, DT_f32, true, true);
+  Block *outside = f->block;
+  open_taps(w);
+  Tile *number = tap_number(w);
+  Tile *x = load_tapped(w, 0, -INFINITY);
+  Tile *larger = map(f, K_lt, frame_tile(f, DT_f32, true, true), best, x, NULL);
+  map(f, K_select, which, larger, number, which);
+  map(f, K_select, best, larger, x, best);
+  f->block = outside;
+  f->tile[w->node->out[0].id] = best;
+  f->tile[w->node->out[1].id] = map(f, K_cast, frame_tile(f, DT_u8, true, true), which, NULL, NULL);
+}
+
+static void tap_max_grad(Window *w) {
+  Frame *f = &w->frame;
+  Tile *sum = frame_fill(f, 0, DT_f32, true, true);
+  Tile *zero = frame_fill(f, 0, DT_f32, false, false);
+  Block *outside = f->block;
+  open_taps(w);
+  Tile *number = tap_number(w);
+  Tile *dy = load_tapped(w, 0, 0), *raw = load_tapped(w, 1, 255);
+  Tile *which = map(f, K_cast, frame_tile(f, DT_f32, true, true), raw, NULL, NULL);
+  Tile *mine = map(f, K_eq, frame_tile(f, DT_f32, true, true), which, number, NULL);
+  Tile *part = map(f, K_select, frame_tile(f, DT_f32, true, true), mine, dy, zero);
+  map(f, K_add, sum, sum, part, NULL);
+  f->block = outside;
+  f->tile[w->node->out[0].id] = sum;
+}
+
+static const struct {
+  const char *op;
+  void (*statements)(Window *);
+} rows[] = {
+    {"tap_depthwise", depthwise},
+    {"tap_sum", tap_sum},
+    {"tap_max", tap_max},
+    {"tap_max_grad", tap_max_grad},
+};
+
+/* Channels of a tile: up to two vectors that divide the channels evenly, or all of a few. */
+static int choose_columns(const Facts *facts, int64_t width) {
+  int vector = facts->threads > 1 ? 16 : facts->vector;
+  if (width <= 2 * vector)
+    return (int)width;
+  return width % (2 * vector) == 0 || width % vector != 0 ? 2 * vector : vector;
+}
+
+/* ---- gradient of depthwise weights ---- */
+
+static void weight_gradient(Lower *lower) {
+  const Node *node = lower->anchor;
+  const int64_t *stride = node_ints(node, "stride", NULL);
+  const Type *dy_type = &node->in[1]->type;
+  Frame frame;
+  Stmt *loop;
+  frame_start(&frame, lower, "");
+  frame_dims(&frame, &node->out[0].type);
+
+  /* strips over batch and the first axis; loops over the second; rows of the third */
+  Place k[4];
+  IndexVar *n = kernel_grid(frame.kernel, "n", dy_type->dim[0]);
+  IndexVar *a0 = kernel_grid(frame.kernel, "a", dy_type->dim[1]);
+  int64_t strips = dy_type->dim[0] * dy_type->dim[1];
+  Affine strip = affine_add(affine_var(n, dy_type->dim[1]), affine_var(a0, 1));
+  int box[MAX_RANK] = {1, 1};
+  place_output(&frame, box, choose_columns(lower->facts, frame.extent[1]), false);
+  Affine offset[3];
+  Taps taps = taps_of(&frame, node);
+  taps_lookup(&frame, &taps, frame.place[0].at, offset);
+  Tile *sum = frame_fill(&frame, 0, DT_f32, false, true);
+  Block *outside = frame.block;
+  k[0] = (Place){.at = affine_var(n, 1)};
+  k[1] = (Place){.at = affine_var(a0, 1)};
+  k[2] = (Place){.at = affine_var(frame_loop(&frame, "b", 0, dy_type->dim[2], 1, &loop), 1)};
+  int64_t positions = divisor_below(dy_type->dim[3], POSITIONS);
+  k[3] = (Place){.at = affine_constant(0)};
+  if (dy_type->dim[3] > positions)
+    k[3].at = affine_var(frame_loop(&frame, "c", 0, dy_type->dim[3], positions, &loop), 1);
+  if (positions > 1) {
+    frame.n_axes = 1;
+    frame.axis[0] = (int)positions;
+    k[3].row[0] = 1;
+  }
+  Place kx[4];
+  for (int j = 0; j < 4; j++) {
+    int64_t s = j ? stride[j - 1] : 1;
+    kx[j] = (Place){.at = affine_scale(k[j].at, s), .row = {s * k[j].row[0]}};
+  }
+  Coordinate cx[MAX_RANK], cy[MAX_RANK];
+  for (int d = 0; d < 4; d++) {
+    cx[d] = (Coordinate){-1, d, d - 1, 1, 1};
+    cy[d] = (Coordinate){-1, d, -1, 1, 1};
+  }
+  cx[4] = cy[4] = (Coordinate){1, -1, -1, 1, 1};
+  Access x = operand_access(&frame, node->in[0], cx, frame.place, kx, offset);
+  Access dy = operand_access(&frame, node->in[1], cy, frame.place, k, offset);
+  Tile *tx = frame_load(&frame, &x, DT_f32, 0), *ty = frame_load(&frame, &dy, DT_f32, 0);
+  Tile *product = map(&frame, K_mul, frame_tile(&frame, DT_f32, true, true), tx, ty, NULL);
+  if (product->n_axes) {
+    Stmt *s = stmt_add(frame.kernel, frame.block, STMT_TILE_FOLD);
+    s->kop = K_add;
+    s->fold_rows = true;
+    s->tile_arg[0] = product;
+    product = s->tile = frame_tile(&frame, DT_f32, false, true);
+  }
+  map(&frame, K_add, sum, sum, product, NULL);
+  frame.block = outside;
+
+  const Type *out = &node->out[0].type;
+  Type type = {DT_f32, 3, {strips, out->dim[0], out->dim[1]}};
+  Partial partial = {&node->out[0], K_add, lower->out->temps.count};
+  vec_push(lower->arena, &lower->out->temps, type);
+  Access store = {.rank = 3, .buffer = frame_temp(&frame, partial.temp, type, true)};
+  store.dim[0] = (AccessDim){.at = strip, .divisor = 1};
+  store.dim[1] = (AccessDim){.at = frame.place[0].at, .divisor = 1};
+  store.dim[2] = (AccessDim){.at = frame.place[1].at, .col = 1, .divisor = 1};
+  frame_store(&frame, &store, sum);
+  frame_finish(&frame, node->op->name);
+  lower_finish(lower, &partial, 1, (int)strips);
+}
+
+void lower_window(Lower *lower) {
+  const Node *node = lower->anchor;
+  if (strcmp(node->op->name, "tap_depthwise_grad_weight") == 0) {
+    weight_gradient(lower);
+    return;
+  }
+  Window w = {.lower = lower, .node = node};
+  frame_start(&w.frame, lower, "");
+  frame_dims(&w.frame, &node->out[0].type);
+  int box[MAX_RANK], cols = choose_columns(lower->facts, w.frame.extent[4]);
+  int vectors = (int)ceil_div(cols, lower->facts->vector);
+  int rows_limit = lower->facts->threads > 1 ? GPU_ROWS : lower->facts->registers / 4 / vectors;
+  choose_box(4, w.frame.extent, 0xE, rows_limit < 1 ? 1 : rows_limit, box);
+  place_output(&w.frame, box, cols, false);
+  w.taps = taps_of(&w.frame, node);
+  for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++)
+    if (strcmp(rows[i].op, node->op->name) == 0) {
+      rows[i].statements(&w);
+      frame_store_outputs(&w.frame, NULL);
+      frame_finish(&w.frame, node->op->name);
+      return;
+    }
+  FAULT("no window lowering for op %s", node->op->name);
+}
