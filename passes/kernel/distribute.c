@@ -1,0 +1,262 @@
+/* Distribution: TILE stage to LOOP stage.
+ *
+ * Consecutive statements over the same rows and columns become one loop nest, so that what they hand
+ * each other stays in registers; a tile that outlives its nest gets an array. Statements over a
+ * smaller domain (a bias row, a row's mean) that do not depend on the open nest are emitted ahead of
+ * it. How a nest walks its domain is the target's affair: one thread with vectors of columns
+ * (distribute_vector.c) or many threads with an element each (distribute_thread.c); which one follows
+ * from the facts alone.
+ */
+#include "passes/kernel/distribute.h"
+
+const Tile *stmt_domain(const Stmt *s) {
+  return s->kind == STMT_TILE_STORE || s->kind == STMT_TILE_FOLD ? s->tile_arg[0] : s->tile;
+}
+
+bool same_domain(const Tile *a, const Tile *b) {
+  if (a->cols != b->cols || a->n_axes != b->n_axes)
+    return false;
+  for (int j = 0; j < a->n_axes; j++)
+    if (a->axis[j] != b->axis[j])
+      return false;
+  return true;
+}
+
+static bool reads(const Stmt *s, const Tile *tile) {
+  for (int i = 0; i < MAX_KOP_ARGS; i++)
+    if (s->tile_arg[i] == tile)
+      return true;
+  return s->access.gather == tile || (s->kind == STMT_TILE_DOT && s->tile == tile);
+}
+
+bool nest_defines(const Nest *nest, const Tile *tile) {
+  for (int i = 0; i < nest->count; i++)
+    if (nest->stmt[i]->tile == tile)
+      return true;
+  return false;
+}
+
+bool nest_touches(const Nest *nest, const Tile *tile) {
+  for (int i = 0; i < nest->count; i++)
+    if (nest->stmt[i]->tile == tile || reads(nest->stmt[i], tile))
+      return true;
+  return false;
+}
+
+bool nest_private(const Spread *spread, const Nest *nest, const Tile *tile) {
+  int here = 0;
+  for (int i = 0; i < nest->count; i++) {
+    bool defines = nest->stmt[i]->tile == tile, uses = reads(nest->stmt[i], tile);
+    if (here == 0 && uses)
+      return false;
+    here += defines || uses;
+  }
+  return here == spread->references[tile->id];
+}
+
+/* May the statement join the nest, or must the nest end before it? */
+static bool joins(const Nest *nest, const Stmt *s) {
+  if (nest->count == MAX_NEST || !same_domain(nest->domain, stmt_domain(s)))
+    return false;
+  for (int i = 0; i < nest->count; i++) {
+    const Stmt *earlier = nest->stmt[i];
+    if (earlier->kind == STMT_TILE_FOLD && (reads(s, earlier->tile) || s->tile == earlier->tile))
+      return false; /* a fold is complete only after the nest */
+    /* a broadcast operand is read from its array: it must be complete before the nest */
+    if (earlier->tile && reads(s, earlier->tile) && !same_domain(earlier->tile, nest->domain))
+      return false;
+  }
+  return true;
+}
+
+static bool independent(const Nest *nest, const Stmt *s) {
+  if (s->kind == STMT_TILE_STORE || (s->tile && nest_touches(nest, s->tile)))
+    return false;
+  if (s->access.gather && nest_defines(nest, s->access.gather))
+    return false;
+  for (int i = 0; i < MAX_KOP_ARGS; i++)
+    if (s->tile_arg[i] && nest_defines(nest, s->tile_arg[i]))
+      return false;
+  for (int i = 0; i < nest->count; i++) /* loads stay behind the nest's stores to the same tensor */
+    if (nest->stmt[i]->kind == STMT_TILE_STORE && s->kind == STMT_TILE_LOAD &&
+        nest->stmt[i]->access.buffer == s->access.buffer)
+      return false;
+  return true;
+}
+
+static void flush(Spread *spread, const SpreadHooks *hooks, Nest *nest, Block *to) {
+  if (nest->count)
+    hooks->nest(spread, to, nest);
+  nest->count = 0;
+}
+
+static void add_to_nest(Spread *spread, const SpreadHooks *hooks, Nest *nest, const Stmt *s,
+                        Block *to) {
+  if (nest->count && !joins(nest, s)) {
+    if (!same_domain(nest->domain, stmt_domain(s)) && independent(nest, s)) {
+      Nest single = {.stmt = {s}, .count = 1, .domain = stmt_domain(s)};
+      hooks->nest(spread, to, &single);
+      return;
+    }
+    flush(spread, hooks, nest, to);
+  }
+  if (!nest->count)
+    nest->domain = stmt_domain(s);
+  nest->stmt[nest->count++] = s;
+}
+
+void spread_block(Spread *spread, const SpreadHooks *hooks, const Block *from, Block *to) {
+  Nest *nest = ARENA_NEW(spread->arena, Nest);
+  for (int i = 0; i < from->count; i++) {
+    const Stmt *s = from->at[i];
+    if (s->kind == STMT_TILE_LOAD && spread->deferred[s->tile->id])
+      continue;
+    if (s->kind >= STMT_TILE_FILL && s->kind <= STMT_TILE_STORE && s->kind != STMT_TILE_DOT) {
+      add_to_nest(spread, hooks, nest, s, to);
+      continue;
+    }
+    flush(spread, hooks, nest, to);
+    if (s->kind == STMT_TILE_DOT) {
+      hooks->dot(spread, to, s);
+      continue;
+    }
+    Stmt *copy = stmt_add(spread->to, to, s->kind);
+    *copy = *s;
+    copy->body = copy->other = (Block){0};
+    spread_block(spread, hooks, &s->body, &copy->body);
+    spread_block(spread, hooks, &s->other, &copy->other);
+  }
+  flush(spread, hooks, nest, to);
+}
+
+/* ---- addresses ---- */
+
+int64_t access_stride(const Access *access, int dim) {
+  int64_t stride = 1;
+  for (int d = access->rank - 1; d > dim; d--)
+    stride *= access->buffer->type.dim[d];
+  return stride;
+}
+
+int64_t access_col_stride(const Access *access) {
+  int64_t sum = 0;
+  for (int d = 0; d < access->rank; d++)
+    sum += access->dim[d].col * access_stride(access, d);
+  return sum;
+}
+
+Affine access_value(const AccessDim *dim, const Position *position) {
+  Affine value = dim->at;
+  for (int j = 0; j < MAX_ROW_AXES; j++)
+    if (dim->row[j])
+      value = affine_add(value, affine_scale(position->row[j], dim->row[j]));
+  return value;
+}
+
+static void add_guard(Spread *spread, Address *address, Affine value, int64_t extent,
+                      int64_t modulus) {
+  Guard guard = {value, extent, modulus};
+  if (modulus == 0 && affine_low(&value) >= 0 && affine_high(&value) < extent)
+    return;
+  vec_push(spread->arena, &address->guards, guard);
+}
+
+/* (value / divisor) as a variable; values below zero are shifted up by a multiple first. */
+static Affine divided(Spread *spread, Block *block, Affine value, int64_t divisor) {
+  int64_t low = affine_low(&value), shift = low < 0 ? (-low + divisor - 1) / divisor : 0;
+  Affine shifted = affine_offset(value, shift * divisor);
+  Stmt *s = stmt_add(spread->to, block, STMT_INDEX);
+  s->at = shifted;
+  s->divisor = divisor;
+  s->var = kernel_var(spread->to, "q", affine_low(&shifted) / divisor,
+                      affine_high(&shifted) / divisor);
+  return affine_offset(affine_var(s->var, 1), -shift);
+}
+
+Address address_of(Spread *spread, Block *block, const Access *access, const Position *position,
+                   bool vector_columns) {
+  Address address = {.flat = affine_constant(0)};
+  for (int d = 0; d < access->rank; d++) {
+    const AccessDim *dim = &access->dim[d];
+    int64_t extent = access->buffer->type.dim[d], stride = access_stride(access, d);
+    if (access->gather && access->gather_dim == d) {
+      address.dynamic = stride;
+      continue;
+    }
+    Affine value = access_value(dim, position);
+    if (dim->col)
+      value = affine_add(value, affine_scale(position->col, dim->col));
+    if (dim->divisor > 1) {
+      add_guard(spread, &address, value, 0, dim->divisor);
+      add_guard(spread, &address, value, extent * dim->divisor, 0);
+      value = divided(spread, block, value, dim->divisor);
+    } else if (dim->col && vector_columns) {
+      address.col_limited = true;
+      address.limit = affine_add(affine_constant(extent), affine_scale(value, -1));
+    } else {
+      add_guard(spread, &address, value, extent, 0);
+    }
+    address.flat = affine_add(address.flat, affine_scale(value, stride));
+  }
+  return address;
+}
+
+Affine tile_row(const Tile *tile, const Position *position) {
+  Affine row = affine_constant(0);
+  for (int j = 0; j < tile->n_axes; j++)
+    row = affine_add(affine_scale(row, tile->axis[j]), position->row[j]);
+  return row;
+}
+
+/* ---- analysis and entry ---- */
+
+static void count_references(Spread *spread, const Block *block, bool *other_use) {
+  for (int i = 0; i < block->count; i++) {
+    const Stmt *s = block->at[i];
+    for (int t = 0; t < spread->from->tiles.count; t++) {
+      const Tile *tile = spread->from->tiles.at[t];
+      bool defines = s->tile == tile, uses = reads(s, tile);
+      if (!defines && !uses)
+        continue;
+      spread->references[tile->id]++;
+      if (s->kind == STMT_TILE_LOAD && defines && !spread->deferred[tile->id])
+        spread->deferred[tile->id] = s;
+      else if (s->kind != STMT_TILE_DOT || defines)
+        other_use[tile->id] = true;
+    }
+    count_references(spread, &s->body, other_use);
+    count_references(spread, &s->other, other_use);
+  }
+}
+
+Kernel *kernel_distribute(const Kernel *from, const Facts *facts, Arena *arena) {
+  CHECK(from->stage == STAGE_TILE);
+  Spread spread = {.arena = arena, .facts = facts, .from = from};
+  Kernel *to = spread.to = kernel_new(arena, from->name, STAGE_LOOP);
+  to->doc = from->doc;
+  to->loc = from->loc;
+  to->threads = facts->threads;
+  to->schedule = from->schedule;
+  to->n_grid = from->n_grid;
+  for (int i = 0; i < from->n_grid; i++)
+    to->grid[i] = from->grid[i];
+  for (int i = 0; i < from->buffers.count; i++)
+    vec_push(arena, &to->buffers, from->buffers.at[i]);
+  to->n_arguments = from->n_arguments;
+  for (int i = 0; i < from->tables.count; i++)
+    vec_push(arena, &to->tables, from->tables.at[i]);
+  for (int i = 0; i < from->vars.count; i++)
+    vec_push(arena, &to->vars, from->vars.at[i]);
+
+  int n_tiles = from->tiles.count;
+  spread.storage = ARENA_ARRAY(arena, Buffer *, n_tiles + 1);
+  spread.deferred = ARENA_ARRAY(arena, const Stmt *, n_tiles + 1);
+  spread.references = ARENA_ARRAY(arena, int, n_tiles + 1);
+  bool *other_use = ARENA_ARRAY(arena, bool, n_tiles + 1);
+  count_references(&spread, &from->body, other_use);
+  for (int t = 0; t < n_tiles; t++)
+    if (other_use[t])
+      spread.deferred[t] = NULL;
+  (facts->threads > 1 ? distribute_thread : distribute_vector)(&spread);
+  return to;
+}
