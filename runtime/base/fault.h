@@ -17,8 +17,8 @@ typedef struct Error {
  * `error` may be NULL when the caller does not want the words. */
 bool error_set(Error *error, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
-_Noreturn void fault(const char *file, int line, const char *format, ...)
-    __attribute__((format(printf, 3, 4)));
+void fault(const char *file, int line, const char *format, ...)
+    __attribute__((noreturn, format(printf, 3, 4)));
 #define FAULT(...) fault(__FILE__, __LINE__, __VA_ARGS__)
 #define CHECK(condition)                                                                          \
   do {                                                                                            \
