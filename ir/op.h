@@ -19,9 +19,11 @@ typedef enum OpClass {
 } OpClass;
 
 enum {
-  OPF_COMMUTES = 1,   /* operands 0 and 1 may be swapped */
-  OPF_SPATIAL = 2,    /* works on [N,C,A0,A1,A2] tensors: the layout pass rewrites it */
-  OPF_GRAD_EXPAND = 4 /* differentiate the expansion */
+  OPF_COMMUTES = 1,    /* operands 0 and 1 may be swapped */
+  OPF_SPATIAL = 2,     /* works on [N,C,A0,A1,A2] tensors: the layout pass rewrites it */
+  OPF_GRAD_EXPAND = 4, /* differentiate the expansion */
+  OPF_TAP_SUM = 8      /* a sum over `taps`, each with its part of operand 1 along axis 0: sums of
+                          such ops over one x are one op with the taps of all */
 };
 
 /* What a shape rule sees: operand types and attributes. */
