@@ -131,7 +131,8 @@ Jit *jit_build(Kernel *const *kernels, int count, int threads, Error *error) {
   map_init(&jit->addresses, jit->arena);
   Work work = {.kernels = kernels, .count = count, .parts = (count + AT_A_TIME - 1) / AT_A_TIME};
   work.objects = ARENA_ARRAY(jit->arena, LLVMMemoryBufferRef, work.parts);
-  bool good = cpu_level_find("native", &work.level, error) && compile_all(&work, threads, error) &&
+  bool good = llvm_names_differ(kernels, count, error) &&
+              cpu_level_find("native", &work.level, error) && compile_all(&work, threads, error) &&
               link_objects(jit, &work, error) && look_up(jit, kernels, count, error);
   for (int i = 0; i < work.parts; i++)
     if (work.objects[i])

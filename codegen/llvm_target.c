@@ -133,6 +133,20 @@ static LLVMMetadataRef debug_function(LLVMDIBuilderRef builder, const Kernel *ke
 
 /* ---- modules ---- */
 
+bool llvm_names_differ(Kernel *const *kernels, int count, Error *error) {
+  Arena *arena = arena_new();
+  Map names;
+  bool good = true;
+  map_init(&names, arena);
+  for (int i = 0; i < count && good; i++) {
+    if (map_get(&names, kernels[i]->name))
+      good = error_set(error, "two kernels are named \"%s\"", kernels[i]->name);
+    map_set(&names, kernels[i]->name, kernels[i]);
+  }
+  arena_free(arena);
+  return good;
+}
+
 /* Half the time of default<O1>, and the same loops. early-cse merges the addresses the walk
  * repeats, loop-unroll serves loops with an unroll count; instcombine must not insist on a fixed
  * point: it would end the process. */
@@ -215,7 +229,8 @@ bool llvm_emit(Kernel *const *kernels, int count, const CpuLevel *level, const c
                const char *kind, Text *out, Error *error) {
   if (strcmp(kind, "object") != 0 && strcmp(kind, "asm") != 0 && strcmp(kind, "llvm") != 0)
     return error_set(error, "LLVM writes \"object\", \"asm\" or \"llvm\", not \"%s\"", kind);
-  LLVMTargetMachineRef machine = llvm_machine(level, error);
+  LLVMTargetMachineRef machine =
+      llvm_names_differ(kernels, count, error) ? llvm_machine(level, error) : NULL;
   if (!machine)
     return false;
   LLVMContextRef context = LLVMContextCreate();

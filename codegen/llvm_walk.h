@@ -94,6 +94,8 @@ LLVMValueRef walk_kop(Walk *walk, Kop kop, Dtype operand, Dtype result, int widt
 
 /* llvm_target.c */
 LLVMTargetMachineRef llvm_machine(const CpuLevel *level, Error *error);
+/* LLVM would rename the second of two functions with one name; they are an error instead. */
+bool llvm_names_differ(Kernel *const *kernels, int count, Error *error);
 /* A verified, optimised module of all the kernels. FAULTs when what was written is not valid IR. */
 LLVMModuleRef llvm_module(LLVMContextRef context, LLVMTargetMachineRef machine,
                           Kernel *const *kernels, int count, const CpuLevel *level,
