@@ -33,9 +33,15 @@ template <class V> int count_of(const V *vector) { return vector ? int(vector->s
 
 const char *text_of(const flatbuffers::String *text) { return text ? text->c_str() : ""; }
 
+// The verifier checks that a vector's length is aligned, but not its wider elements.
+template <class V> bool aligned(const V *vector) {
+  return !vector || !vector->size() ||
+         reinterpret_cast<uintptr_t>(vector->Data()) % alignof(int64_t) == 0;
+}
+
 bool read_type(const Reader &r, const fb::Type *in, const char *name, Type *out) {
   int rank = count_of(in->dims());
-  if (in->dtype() >= DT_COUNT || rank > MAX_RANK)
+  if (in->dtype() >= DT_COUNT || rank > MAX_RANK || !aligned(in->dims()))
     return r.refuse("unknown element type or too many dimensions", name);
   out->dtype = Dtype(in->dtype());
   out->rank = rank;
@@ -122,7 +128,7 @@ bool read_step(const Reader &r, const PlanEntry *entry, const fb::Step *in, bool
   out->flops = in->flops();
   out->traffic = in->traffic();
   out->n_args = count_of(in->args());
-  if (in->kind() > STEP_ALL_REDUCE)
+  if (in->kind() > STEP_ALL_REDUCE || !aligned(in->args()))
     return r.refuse("unknown kind of step", name);
   out->kind = PlanStepKind(in->kind());
   bool kernel = out->kind == STEP_KERNEL;
