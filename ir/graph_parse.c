@@ -1,8 +1,8 @@
 /* The text form of graphs, reading side; docs/graph-ir.md has the grammar. Writing: graph_print.c.
  *
- * A recursive descent over tokens with one token of look-ahead. The first mistake ends the parse; it
- * is recorded at its token's line and column. Nodes are made through the builder, so shape mistakes
- * are reported like those of a model, at the place of the op's name.
+ * A recursive descent over tokens with one token of look-ahead. The first mistake ends the parse;
+ * it is recorded at its token's line and column. Nodes are made through the builder, so shape
+ * mistakes are reported like those of a model, at the place of the op's name.
  */
 #include "ir/graph.h"
 #include "ir/op.h"

@@ -15,9 +15,10 @@ static const Pass table[] = {
 
 enum { PASSES = sizeof table / sizeof table[0] };
 
-static const char *const standard[] = {"canon",  "fold",  "cse", "dce",  "bn_fold", "expand",
-                                       "layout", "canon", "cse", "knit", "canon",   "fold",
-                                       "cse",    "dce"};
+static const char *const standard[] = {
+    "canon", "fold", "cse",   "dce",  "bn_fold", "expand", "layout", "canon",
+    "cse",   "knit", "canon", "fold", "cse",     "dce",    "fuse",
+};
 
 const Pass *pass_find(const char *name) {
   for (int i = 0; i < PASSES; i++)

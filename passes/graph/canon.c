@@ -1,8 +1,8 @@
 /* Canonicalisation: the pass, and the algebra of elementwise ops. Views are in canon_view.c.
  *
- * Normal form: constants stand right; x - c is x + (-c) and x / c is x * (1/c); negations are merged
- * into neighbours. Every rule makes the graph smaller or moves something one way only, so repeating
- * them ends. This is the one pass that knows ops by name.
+ * Normal form: constants stand right; x - c is x + (-c) and x / c is x * (1/c); negations are
+ * merged into neighbours. Every rule makes the graph smaller or moves something one way only, so
+ * repeating them ends. This is the one pass that knows ops by name.
  */
 #include "passes/graph/canon.h"
 #include <math.h>

@@ -1,8 +1,8 @@
 /* Canonicalisation of views, reductions and matrix products. See canon.h.
  *
- * Normal form: one view where several follow each other; broadcasts stand below (after) reshapes and
- * permutes, so that those act on the small tensor; reshapes stand below elementwise ops, where they
- * meet the next reshape; a permute that only moves axes of size 1 is a reshape.
+ * Normal form: one view where several follow each other; broadcasts stand below (after) reshapes
+ * and permutes, so that those act on the small tensor; reshapes stand below elementwise ops, where
+ * they meet the next reshape; a permute that only moves axes of size 1 is a reshape.
  */
 #include "passes/graph/canon.h"
 #include <string.h>

@@ -13,8 +13,7 @@
  * Merging is greedy in topological order: each elementwise op joins the regions of its operands when
  * spaces agree and no path leaves the union and returns to it.
  */
-#include "ir/op.h"
-#include "passes/pass.h"
+#include "passes/graph/common.h"
 #include "passes/view_map.h"
 #include <string.h>
 

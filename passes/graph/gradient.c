@@ -1,9 +1,9 @@
-/* Reverse-mode differentiation: the graph is copied, then walked backwards, each op's rule adding the
- * nodes that turn gradients of its results into gradients of its operands.
+/* Reverse-mode differentiation: the graph is copied, then walked backwards, each op's rule adding
+ * the nodes that turn gradients of its results into gradients of its operands.
  *
  * Only values that depend on a trained parameter get gradients. Several contributions to one value
- * are added in the order in which they are met. New nodes carry the place and stage of their forward
- * node, and count no operations.
+ * are added in the order in which they are met. New nodes carry the place and stage of their
+ * forward node, and count no operations.
  */
 #include "passes/graph/common.h"
 
@@ -15,7 +15,8 @@ typedef struct Reverse {
 } Reverse;
 
 static bool is_trained(const GraphInput *input) {
-  return input->role == ROLE_PARAMETER && !input->frozen && dtype_is_float(input->value->type.dtype);
+  return input->role == ROLE_PARAMETER && !input->frozen &&
+         dtype_is_float(input->value->type.dtype);
 }
 
 static void mark_needed(Reverse *r) {

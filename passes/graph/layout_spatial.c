@@ -1,9 +1,10 @@
 /* Spatial ops as tap ops on channels-last tensors. See layout.c and the head of ir/ops.def.
  *
- * The author's grid axes may lie in the operand in any order: a tap op does not care, as long as its
- * taps, strides and sizes name them in the same order. Tap numbers and weights keep the author's
- * order of taps (row-major over the kernel), so nothing else changes. Weights go from [O,C,k0,k1,k2]
- * to [T,C,O], or [T,C] when each channel has its own kernel; other numbers of groups become slices.
+ * The author's grid axes may lie in the operand in any order: a tap op does not care, as long as
+ * its taps, strides and sizes name them in the same order. Tap numbers and weights keep the
+ * author's order of taps (row-major over the kernel), so nothing else changes. Weights go from
+ * [O,C,k0,k1,k2] to [T,C,O], or [T,C] when each channel has its own kernel; other numbers of groups
+ * become slices.
  */
 #include "passes/graph/layout.h"
 #include <string.h>
