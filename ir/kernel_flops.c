@@ -1,0 +1,155 @@
+/* Counting a kernel's floating operations by walking it.
+ *
+ * A loop whose variable decides nothing about control flow multiplies its body's count; only the
+ * variables on which some bound or guard depends are run through, so the count is exact and cheap.
+ * Threads and blocks are loops like any other.
+ */
+#include "ir/kernel.h"
+#include <string.h>
+
+typedef struct Counter {
+  const Kernel *kernel;
+  bool *decides; /* variables some bound or guard depends on, by id */
+  int64_t *at;   /* their present values */
+} Counter;
+
+/* ---- which variables matter ---- */
+
+static bool mark(Counter *c, const Affine *a) {
+  bool changed = false;
+  for (int i = 0; i < a->count; i++)
+    if (!c->decides[a->term[i].var->id])
+      c->decides[a->term[i].var->id] = changed = true;
+  return changed;
+}
+
+/* One round of marking; true when it found something new. */
+static bool mark_block(Counter *c, const Block *block) {
+  bool changed = false;
+  for (int i = 0; i < block->count; i++) {
+    const Stmt *s = block->at[i];
+    if (s->kind == STMT_FOR) {
+      changed |= mark(c, &s->high);
+      changed |= mark(c, &s->low);
+      changed |= s->has_high2 && mark(c, &s->high2);
+    }
+    for (int g = 0; g < s->guards.count && s->kind == STMT_IF; g++)
+      changed |= mark(c, &s->guards.at[g].value);
+    if ((s->kind == STMT_INDEX || s->kind == STMT_LOOKUP) && c->decides[s->var->id])
+      changed |= mark(c, &s->at);
+    changed |= mark_block(c, &s->body);
+    changed |= mark_block(c, &s->other);
+  }
+  return changed;
+}
+
+/* ---- counting ---- */
+
+static int64_t value_of(const Counter *c, const Affine *a) {
+  int64_t value = a->constant;
+  for (int i = 0; i < a->count; i++)
+    value += a->term[i].factor * c->at[a->term[i].var->id];
+  return value;
+}
+
+static double count_block(Counter *c, const Block *block);
+
+static double count_for(Counter *c, const Stmt *s) {
+  int64_t low = value_of(c, &s->low), high = value_of(c, &s->high);
+  double sum = 0;
+  if (s->has_high2 && value_of(c, &s->high2) < high)
+    high = value_of(c, &s->high2);
+  if (low >= high)
+    return 0;
+  if (!c->decides[s->var->id])
+    return (double)((high - low + s->step - 1) / s->step) * count_block(c, &s->body);
+  for (int64_t i = low; i < high; i += s->step) {
+    c->at[s->var->id] = i;
+    sum += count_block(c, &s->body);
+  }
+  return sum;
+}
+
+static bool guards_hold(const Counter *c, const Guards *guards) {
+  for (int i = 0; i < guards->count; i++) {
+    const Guard *guard = &guards->at[i];
+    int64_t value = value_of(c, &guard->value);
+    if (guard->modulus > 0 ? value % guard->modulus != 0 : value < 0 || value >= guard->extent)
+      return false;
+  }
+  return true;
+}
+
+/* Floating operations of one statement that holds no others. */
+static double count_leaf(const Stmt *s) {
+  const KopInfo *info = &kop_info[s->kop];
+  double cells = s->tile ? (double)s->tile->rows * s->tile->cols : 0;
+  switch (s->kind) {
+  case STMT_TILE_MAP:
+    return s->tile->dtype == DT_f32 && s->tile_arg[0]->dtype == DT_f32 ? cells * info->flops : 0;
+  case STMT_TILE_DOT: return 2 * cells * s->tile_arg[0]->cols;
+  case STMT_TILE_FOLD:
+    if (s->tile->dtype != DT_f32)
+      return 0;
+    return (double)s->tile_arg[0]->rows * s->tile_arg[0]->cols - cells;
+  case STMT_TILE_STORE:
+    if (!s->accumulate || s->tile_arg[0]->dtype != DT_f32)
+      return 0;
+    return (double)s->tile_arg[0]->rows * s->tile_arg[0]->cols;
+  case STMT_LET:
+    if (s->value->dtype != DT_f32 || s->value_arg[0]->dtype != DT_f32)
+      return 0;
+    return info->flops *
+           (double)(info->kind == KOP_HORIZONTAL ? s->value_arg[0]->width - 1 : s->value->width);
+  default: return 0;
+  }
+}
+
+static double count_block(Counter *c, const Block *block) {
+  double sum = 0;
+  for (int i = 0; i < block->count; i++) {
+    const Stmt *s = block->at[i];
+    if (s->kind == STMT_FOR) {
+      sum += count_for(c, s);
+    } else if (s->kind == STMT_IF) {
+      sum += count_block(c, guards_hold(c, &s->guards) ? &s->body : &s->other);
+    } else if ((s->kind == STMT_INDEX || s->kind == STMT_LOOKUP) && c->decides[s->var->id]) {
+      int64_t at = value_of(c, &s->at);
+      if (s->kind == STMT_LOOKUP)
+        at = at >= 0 && at < s->table->count ? s->table->values[at] : 0;
+      else
+        at = s->modulus ? at / s->divisor % s->modulus : at / s->divisor;
+      c->at[s->var->id] = at;
+    } else {
+      sum += count_leaf(s);
+    }
+  }
+  return sum;
+}
+
+/* Runs through grid axis `axis` and those after it, then through the threads. */
+static double count_axes(Counter *c, int axis) {
+  const Kernel *kernel = c->kernel;
+  bool last = axis == kernel->n_grid;
+  const IndexVar *var = last ? kernel->thread : kernel->grid[axis].var;
+  int64_t extent = last ? kernel->threads : kernel->grid[axis].extent;
+  double sum = 0;
+  bool each = var && c->decides[var->id];
+  for (int64_t i = 0; i < (each ? extent : 1); i++) {
+    if (var)
+      c->at[var->id] = i;
+    sum += last ? count_block(c, &kernel->body) : count_axes(c, axis + 1);
+  }
+  return each ? sum : sum * (double)extent;
+}
+
+double kernel_flops(const Kernel *kernel) {
+  Arena *arena = arena_new();
+  Counter counter = {kernel, ARENA_ARRAY(arena, bool, kernel->vars.count + 1),
+                     ARENA_ARRAY(arena, int64_t, kernel->vars.count + 1)};
+  while (mark_block(&counter, &kernel->body))
+    ;
+  double sum = count_axes(&counter, 0);
+  arena_free(arena);
+  return sum;
+}
