@@ -243,7 +243,6 @@ static void untrue_plans(void **state) {
   } while (0)
   SPOIL(step[0].kernel = 2, "kernel that is not there");
   SPOIL(step[0].kernel = -1, "kernel that is not there");
-  SPOIL(step[0].kind = 4, "unknown kind");
   SPOIL(step[0].blocks = -1, "negative");
   SPOIL(step[1].bytes = 129, "outside its memory");
   SPOIL(step[1].n_args = 1, "a source and a destination");
@@ -259,7 +258,6 @@ static void untrue_plans(void **state) {
   SPOIL(port[0].type.dim[0] = -1, "impossible shape");
   SPOIL(port[0].type.dtype = DT_COUNT, "unknown element type");
   SPOIL(tensor[0].role = 3, "unknown role");
-  SPOIL(tensor[0].init = 4, "unknown role or initialiser");
   SPOIL(tensor[1].name = "encoder.weight", "same name");
   SPOIL(entry->arena_bytes = INT64_MAX, "impossible memory size");
   SPOIL(entry->prepare = step; entry->n_prepare = 1, "prepare step uses the arena");
