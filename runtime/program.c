@@ -1,0 +1,238 @@
+/* Binding a plan to code and memory, and running it. See program.h.
+ *
+ * Address space for everything is taken on opening, so every argument of every step is a fixed
+ * address and a run is a loop over steps. Pages come when an entry point first runs.
+ */
+#include "runtime/program_private.h"
+#include <string.h>
+#include <time.h>
+
+static const int64_t COPY_BLOCK = 256 << 10; /* bytes one block of a copy moves */
+
+static size_t rounded(size_t bytes) {
+  return (bytes + PLAN_ALIGNMENT - 1) / PLAN_ALIGNMENT * PLAN_ALIGNMENT;
+}
+
+static void *address(const Program *program, int entry, PlanRef ref) {
+  if (ref.place == PLACE_PERSISTENT)
+    return program->tensors[ref.at];
+  const Region *region =
+      ref.place == PLACE_ARENA ? &program->arena : &program->entries[entry].prepared;
+  return region->at ? region->at + ref.at : NULL;
+}
+
+static BoundStep *bind_steps(Program *program, int entry, const PlanStep *steps, int count,
+                             ProgramKernel *const *kernels) {
+  BoundStep *bound = ARENA_ARRAY(program->memory, BoundStep, count);
+  for (int i = 0; i < count; i++) {
+    const PlanStep *step = &steps[i];
+    bound[i].kernel = step->kind == STEP_KERNEL ? kernels[step->kernel] : NULL;
+    bound[i].arguments = ARENA_ARRAY(program->memory, void *, step->n_args + 1);
+    for (int k = 0; k < step->n_args; k++)
+      bound[i].arguments[k] = address(program, entry, step->args[k]);
+  }
+  return bound;
+}
+
+static bool find_kernels(const Plan *plan, ProgramLookup *lookup, void *context,
+                         ProgramKernel **kernels, Error *error) {
+  for (int i = 0; i < plan->n_kernels; i++) {
+    kernels[i] = lookup(context, plan->kernels[i]);
+    if (!kernels[i])
+      return error_set(error, "kernel \"%.200s\" of model %.100s is not there: plan and code do not "
+                       "belong together", plan->kernels[i], plan->model);
+  }
+  for (int e = 0; e < plan->n_entries; e++)
+    for (int i = 0; i < plan->entries[e].n_steps; i++)
+      if (plan->entries[e].steps[i].kind >= STEP_ALL_GATHER)
+        return error_set(error, "entry point %.100s talks to other processes; this is the only one",
+                         plan->entries[e].name);
+  return true;
+}
+
+static bool take_memory(Program *program, Error *error) {
+  const Plan *plan = program->plan;
+  int64_t persistent = 0, arena = 0;
+  for (int i = 0; i < plan->n_tensors; i++)
+    persistent += (int64_t)rounded(type_bytes(&plan->tensors[i].type));
+  for (int e = 0; e < plan->n_entries; e++)
+    if (plan->entries[e].arena_bytes > arena)
+      arena = plan->entries[e].arena_bytes;
+  if (!region_open(&program->persistent, persistent, "the model", error) ||
+      !region_open(&program->arena, arena, "the arena", error))
+    return false;
+  for (int e = 0; e < plan->n_entries; e++)
+    if (!region_open(&program->entries[e].prepared, plan->entries[e].prepared_bytes,
+                     "the derived weights", error))
+      return false;
+  if (!region_touch(&program->persistent, program->pool, persistent, "the model", error))
+    return false;
+  unsigned char *at = program->persistent.at;
+  for (int i = 0; i < plan->n_tensors; i++) {
+    program->tensors[i] = at;
+    at += rounded(type_bytes(&plan->tensors[i].type));
+  }
+  return true;
+}
+
+bool program_open(Program **result, const Plan *plan, ProgramLookup *lookup, void *context,
+                  int threads, Error *error) {
+  Arena *memory = arena_new();
+  Program *program = ARENA_NEW(memory, Program);
+  *result = NULL;
+  program->memory = memory;
+  program->plan = plan;
+  program->tensors = ARENA_ARRAY(memory, void *, plan->n_tensors);
+  program->entries = ARENA_ARRAY(memory, BoundEntry, plan->n_entries);
+  ProgramKernel **kernels = ARENA_ARRAY(memory, ProgramKernel *, plan->n_kernels);
+  if (!find_kernels(plan, lookup, context, kernels, error) ||
+      !pool_open(&program->pool, threads, error) || !take_memory(program, error)) {
+    program_close(program);
+    return false;
+  }
+  for (int e = 0; e < plan->n_entries; e++) {
+    const PlanEntry *entry = &plan->entries[e];
+    BoundEntry *bound = &program->entries[e];
+    bound->stale = true;
+    bound->prepare = bind_steps(program, e, entry->prepare, entry->n_prepare, kernels);
+    bound->steps = bind_steps(program, e, entry->steps, entry->n_steps, kernels);
+    bound->times = ARENA_ARRAY(memory, int64_t, entry->n_steps);
+  }
+  *result = program;
+  return true;
+}
+
+void program_close(Program *program) {
+  if (!program)
+    return;
+  pool_close(program->pool);
+  region_close(&program->persistent);
+  region_close(&program->arena);
+  for (int e = 0; e < program->plan->n_entries; e++)
+    region_close(&program->entries[e].prepared);
+  arena_free(program->memory);
+}
+
+const Plan *program_plan(const Program *program) {
+  return program->plan;
+}
+
+int program_threads(const Program *program) {
+  return pool_threads(program->pool);
+}
+
+int program_entry(const Program *program, const char *name) {
+  for (int e = 0; e < program->plan->n_entries; e++)
+    if (strcmp(program->plan->entries[e].name, name) == 0)
+      return e;
+  return -1;
+}
+
+static void *port(const Program *program, int entry, const PlanPort *ports, int count,
+                  const char *name, Type *type) {
+  for (int i = 0; i < count; i++)
+    if (strcmp(ports[i].name, name) == 0) {
+      if (type)
+        *type = ports[i].type;
+      return address(program, entry, ports[i].ref);
+    }
+  return NULL;
+}
+
+void *program_input(Program *program, int entry, const char *name, Type *type) {
+  const PlanEntry *e = &program->plan->entries[entry];
+  return port(program, entry, e->inputs, e->n_inputs, name, type);
+}
+
+const void *program_output(Program *program, int entry, const char *name, Type *type) {
+  const PlanEntry *e = &program->plan->entries[entry];
+  return port(program, entry, e->outputs, e->n_outputs, name, type);
+}
+
+void *program_tensor(Program *program, const char *name, Type *type) {
+  for (int i = 0; i < program->plan->n_tensors; i++)
+    if (strcmp(program->plan->tensors[i].name, name) == 0) {
+      if (type)
+        *type = program->plan->tensors[i].type;
+      return program->tensors[i];
+    }
+  return NULL;
+}
+
+void program_touch(Program *program) {
+  for (int e = 0; e < program->plan->n_entries; e++)
+    program->entries[e].stale = true;
+}
+
+/* arguments: source, destination, end of the source */
+static void copy_blocks(void *const *arguments, int64_t begin, int64_t end) {
+  const unsigned char *source = arguments[0];
+  unsigned char *destination = arguments[1];
+  int64_t bytes = (unsigned char *)arguments[2] - (unsigned char *)arguments[0];
+  int64_t from = begin * COPY_BLOCK, to = end * COPY_BLOCK;
+  if (to > bytes)
+    to = bytes;
+  memmove(destination + from, source + from, (size_t)(to - from));
+}
+
+static void run_step(Program *program, const PlanStep *step, const BoundStep *bound) {
+  if (bound->kernel) {
+    pool_run(program->pool, bound->kernel, bound->arguments, step->blocks);
+    return;
+  }
+  unsigned char *source = bound->arguments[0];
+  void *arguments[] = {source, bound->arguments[1], source + step->bytes};
+  if (step->bytes && arguments[0] != arguments[1])
+    pool_run(program->pool, copy_blocks, arguments, (step->bytes + COPY_BLOCK - 1) / COPY_BLOCK);
+}
+
+static int64_t nanoseconds(void) {
+  struct timespec now;
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
+}
+
+static bool take_pages(Program *program, int entry, Error *error) {
+  const PlanEntry *e = &program->plan->entries[entry];
+  Error inner;
+  if (region_touch(&program->arena, program->pool, e->arena_bytes, "the arena", &inner) &&
+      region_touch(&program->entries[entry].prepared, program->pool, e->prepared_bytes,
+                   "the derived weights", &inner))
+    return true;
+  return error_set(error, "entry point %.100s: %.900s", e->name, inner.text);
+}
+
+bool program_run(Program *program, int entry, Error *error) {
+  if (entry < 0 || entry >= program->plan->n_entries)
+    return error_set(error, "model %.100s has no entry point number %d", program->plan->model,
+                     entry);
+  const PlanEntry *e = &program->plan->entries[entry];
+  BoundEntry *bound = &program->entries[entry];
+  pool_enter(program->pool);
+  if (!take_pages(program, entry, error)) {
+    pool_leave(program->pool);
+    return false;
+  }
+  if (bound->stale)
+    for (int i = 0; i < e->n_prepare; i++)
+      run_step(program, &e->prepare[i], &bound->prepare[i]);
+  bound->stale = false;
+  for (int i = 0; i < e->n_steps; i++) {
+    int64_t start = program->profile ? nanoseconds() : 0;
+    run_step(program, &e->steps[i], &bound->steps[i]);
+    if (program->profile)
+      bound->times[i] = nanoseconds() - start;
+  }
+  if (e->updates)
+    program_touch(program);
+  pool_leave(program->pool);
+  return true;
+}
+
+void program_profile(Program *program, bool enable) {
+  program->profile = enable;
+}
+
+const int64_t *program_times(const Program *program, int entry) {
+  return program->entries[entry].times;
+}

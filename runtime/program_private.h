@@ -1,0 +1,29 @@
+/* What program.c and program_weights.c share. */
+#ifndef TRICOT_RUNTIME_PROGRAM_PRIVATE_H
+#define TRICOT_RUNTIME_PROGRAM_PRIVATE_H
+#include "runtime/pool.h"
+#include "runtime/program.h"
+#include "runtime/region.h"
+
+typedef struct BoundStep { /* a step with its addresses */
+  ProgramKernel *kernel; /* NULL: a copy */
+  void **arguments;
+} BoundStep;
+
+typedef struct BoundEntry {
+  Region prepared;
+  bool stale; /* prepared memory does not fit the persistent tensors any more */
+  BoundStep *prepare, *steps;
+  int64_t *times; /* n_steps nanoseconds of the last run */
+} BoundEntry;
+
+struct Program {
+  Arena *memory; /* of everything small below */
+  const Plan *plan;
+  Pool *pool;
+  Region persistent, arena;
+  void **tensors; /* plan->n_tensors addresses in `persistent` */
+  BoundEntry *entries;
+  bool profile;
+};
+#endif
