@@ -15,11 +15,12 @@ struct Jit {
   Map addresses; /* kernel name to code */
 };
 
-enum { AT_A_TIME = 4, MOST_THREADS = 64 }; /* kernels in a module: spreads its fixed cost */
+/* Kernels in a module: several spread its fixed cost (1 ms), few keep the threads evenly busy. */
+enum { MOST_AT_A_TIME = 4, LEAST_TURNS = 8, MOST_THREADS = 64 };
 
 typedef struct Work {
   Kernel *const *kernels;
-  int count, parts;
+  int count, at_a_time, parts;
   CpuLevel level;
   atomic_int next; /* part */
   LLVMMemoryBufferRef *objects;
@@ -33,8 +34,8 @@ typedef struct Worker {
 } Worker;
 
 static bool compile_part(Work *work, int part, LLVMTargetMachineRef machine, Error *error) {
-  int first = part * AT_A_TIME;
-  int count = work->count - first < AT_A_TIME ? work->count - first : AT_A_TIME;
+  int first = part * work->at_a_time, rest = work->count - first;
+  int count = rest < work->at_a_time ? rest : work->at_a_time;
   LLVMContextRef context = LLVMContextCreate();
   LLVMModuleRef module =
       llvm_module(context, machine, work->kernels + first, count, &work->level, "", false);
@@ -66,7 +67,6 @@ static void *compile_parts(void *argument) {
 static bool compile_all(Work *work, int threads, Error *error) {
   Worker workers[MOST_THREADS];
   bool started[MOST_THREADS] = {true}, good = true;
-  threads = threads < 1 ? 1 : threads > MOST_THREADS ? MOST_THREADS : threads;
   if (threads > work->parts)
     threads = work->parts;
   for (int i = 0; i < threads; i++)
@@ -129,7 +129,11 @@ Jit *jit_build(Kernel *const *kernels, int count, int threads, Error *error) {
   Jit *jit = mem_alloc(sizeof *jit);
   *jit = (Jit){.arena = arena_new()};
   map_init(&jit->addresses, jit->arena);
-  Work work = {.kernels = kernels, .count = count, .parts = (count + AT_A_TIME - 1) / AT_A_TIME};
+  threads = threads < 1 ? 1 : threads > MOST_THREADS ? MOST_THREADS : threads;
+  Work work = {.kernels = kernels, .count = count, .at_a_time = count / (threads * LEAST_TURNS)};
+  work.at_a_time = work.at_a_time < 1 ? 1 : work.at_a_time;
+  work.at_a_time = work.at_a_time > MOST_AT_A_TIME ? MOST_AT_A_TIME : work.at_a_time;
+  work.parts = (count + work.at_a_time - 1) / work.at_a_time;
   work.objects = ARENA_ARRAY(jit->arena, LLVMMemoryBufferRef, work.parts);
   bool good = llvm_names_differ(kernels, count, error) &&
               cpu_level_find("native", &work.level, error) && compile_all(&work, threads, error) &&

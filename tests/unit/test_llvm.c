@@ -425,14 +425,14 @@ static void matmul_is_right(void **state) {
   arena_free(arena);
 }
 
-/* The text between the label the last backward jump over an fma goes to, and that jump. */
-static char *hot_loop(Arena *arena, char *text) {
-  char *fma = strstr(text, "vfmadd");
+/* The loop around the first fma: from the label its backward jump goes to, to that jump. */
+static char *hot_loop(Arena *arena, char *text, const char *fma_word, const char *jump_word) {
+  char *fma = strstr(text, fma_word);
   assert_non_null(fma);
-  char *jump = strstr(fma, "\tj");
+  char *jump = strstr(fma, jump_word);
   assert_non_null(jump);
   char label[64];
-  assert_int_equal(sscanf(jump, "\tj%*s %60[^\n]", label), 1);
+  assert_int_equal(sscanf(jump, "\t%*s %60[^\n]", label), 1);
   strcat(label, ":");
   char *start = strstr(text, label);
   assert_non_null(start);
@@ -466,7 +466,7 @@ static void matmul_code_is_tight(void **state) {
   (void)state;
   Arena *arena = arena_new();
   Kernel *wide = matmul_kernel(arena, "wide", 64, 64, 512, 8, 32, 16, 0);
-  char *loop = hot_loop(arena, emitted(arena, &wide, 1, "x86-64-v4", "asm", NULL));
+  char *loop = hot_loop(arena, emitted(arena, &wide, 1, "x86-64-v4", "asm", NULL), "vfmadd", "\tj");
   assert_int_equal(count_of(loop, "vfmadd"), 16);
   assert_int_equal(count_of(loop, "vbroadcastss\t"), 8);
   assert_int_equal(count_of(loop, "(%r"), 8 + 2); /* the broadcasts read memory, and two loads */
@@ -474,10 +474,14 @@ static void matmul_code_is_tight(void **state) {
   assert_true(count_of(loop, "%zmm") >= 3 * 16);
   assert_true(count_of(loop, "\n") <= 16 + 8 + 2 + 4);
   Kernel *narrow = matmul_kernel(arena, "narrow", 60, 64, 512, 6, 16, 8, 4);
-  loop = hot_loop(arena, emitted(arena, &narrow, 1, "x86-64-v3", "asm", NULL));
+  loop = hot_loop(arena, emitted(arena, &narrow, 1, "x86-64-v3", "asm", NULL), "vfmadd", "\tj");
   assert_int_equal(count_of(loop, "vfmadd"), 4 * 12);
   assert_int_equal(count_of(loop, "%rsp") + count_of(loop, "%rbp"), 0);
   assert_int_equal(count_of(loop, "%zmm"), 0);
+  Kernel *arm = matmul_kernel(arena, "arm", 64, 60, 512, 8, 12, 4, 0);
+  loop = hot_loop(arena, emitted(arena, &arm, 1, "aarch64", "asm", NULL), "fmla", "\tb.");
+  assert_int_equal(count_of(loop, "fmla"), 24);
+  assert_int_equal(count_of(loop, "sp,") + count_of(loop, "[sp"), 0);
   arena_free(arena);
 }
 
