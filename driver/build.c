@@ -1,0 +1,470 @@
+/* Entry points to plan entries. See build.h.
+ *
+ * Memory. Values live where they are least work: parameters, buffers and state in persistent memory;
+ * what an inference entry derives from those alone in its prepared memory, computed by prepare steps
+ * once; everything else in the arena, by lifetime. An updated tensor is written in place when the
+ * region that computes it is elementwise in the old value and nobody reads the old value later, else
+ * it is copied at the end of the step list.
+ */
+#include "driver/build.h"
+#include "passes/kernel/kernel_pass.h"
+#include "passes/lower/lower.h"
+#include "passes/memory_plan.h"
+#include "passes/view_map.h"
+#include <stdio.h>
+#include <string.h>
+
+/* A run of memory: one value of the graph, or a region's scratch. */
+typedef struct Storage {
+  bool assigned;
+  PlanRef ref;  /* PERSISTENT is final; else `slot` says where the offset comes from */
+  int slot;     /* in the arena's or the prepared memory's slots */
+} Storage;
+
+typedef struct Step {
+  PlanStepKind kind;
+  const Kernel *kernel; /* LOOP stage */
+  int kernel_index;
+  int n_args;
+  Storage *args;
+  int64_t bytes;
+} Step;
+
+typedef struct Entry {
+  Build *build;
+  const Graph *graph;
+  bool *prepared;      /* by value id: depends on persistent tensors alone */
+  Storage *storage;    /* by value id */
+  int *last_use;       /* by value id: step number */
+  VEC(Step) steps, prepare;
+  VEC(MemorySlot) slots, prepared_slots;
+} Entry;
+
+void build_start(Build *build, Arena *arena, Diag *diag, const BuildOptions *options) {
+  *build = (Build){.arena = arena, .diag = diag, .options = *options};
+}
+
+/* ---- kernels ---- */
+
+static int add_kernel(Build *build, Kernel *kernel) {
+  for (int i = 0; i < kernel->n_arguments; i++) /* equal kernels must not differ by value names */
+    kernel->buffers.at[i]->name = arena_printf(build->arena, "a%d", i);
+  Kernel plain = *kernel;
+  plain.name = "kernel";
+  plain.doc = NULL;
+  plain.loc = (Loc){0};
+  Text text = {0};
+  kernel_print(&plain, &text);
+  for (int i = 0; i < build->texts.count; i++)
+    if (strcmp(build->texts.at[i], text.at) == 0) {
+      text_free(&text);
+      return i;
+    }
+  vec_push(build->arena, &build->texts, arena_strdup(build->arena, text.at));
+  text_free(&text);
+  kernel->name = arena_printf(build->arena, "k%d_%s", build->kernels.count, kernel->name);
+  vec_push(build->arena, &build->kernels, kernel);
+  return build->kernels.count - 1;
+}
+
+static void dump_kernel(const Build *build, const Kernel *kernel) {
+  Text text = {0};
+  kernel_print(kernel, &text);
+  fputs(text.at, build->options.passes.dump_to);
+  text_free(&text);
+}
+
+/* ---- persistent tensors ---- */
+
+static int tensor_index(Build *build, const GraphInput *input) {
+  for (int i = 0; i < build->tensors.count; i++)
+    if (strcmp(build->tensors.at[i].name, input->name) == 0) {
+      CHECK(type_equal(&build->tensors.at[i].type, &input->value->type));
+      return i;
+    }
+  PlanTensor tensor = {.name = input->name,
+                       .type = input->value->type,
+                       .role = input->role == ROLE_PARAMETER ? PLAN_PARAMETER
+                               : input->role == ROLE_BUFFER  ? PLAN_BUFFER
+                                                             : PLAN_STATE,
+                       .init = (PlanInit)input->init.kind,
+                       .init_a = input->init.a,
+                       .init_b = input->init.b};
+  vec_push(build->arena, &build->tensors, tensor);
+  return build->tensors.count - 1;
+}
+
+static Storage persistent(Build *build, const GraphInput *input) {
+  return (Storage){true, {PLACE_PERSISTENT, tensor_index(build, input)}, -1};
+}
+
+/* ---- lifetimes and places ---- */
+
+static int new_slot(Entry *e, bool prepared, int64_t bytes, int first, int last) {
+  MemorySlot slot = {.bytes = bytes, .first = first, .last = last};
+  if (prepared) {
+    vec_push(e->build->arena, &e->prepared_slots, slot);
+    return e->prepared_slots.count - 1;
+  }
+  vec_push(e->build->arena, &e->slots, slot);
+  return e->slots.count - 1;
+}
+
+static Storage in_memory(Entry *e, bool prepared, const Type *type, int first, int last) {
+  int64_t bytes = (int64_t)type_bytes(type);
+  return (Storage){true,
+                   {prepared ? PLACE_PREPARED : PLACE_ARENA, 0},
+                   new_slot(e, prepared, bytes, first, last)};
+}
+
+/* Does the region compute `result` element by element from its input number `input`? */
+static bool elementwise_in(const Node *region, int input, const Type *result) {
+  const Graph *body = region->body;
+  const Value *value = body->inputs.at[input].value;
+  if (!type_equal(&value->type, result))
+    return false;
+  for (int n = 0; n < body->nodes.count; n++) {
+    const Node *node = body->nodes.at[n];
+    for (int i = 0; i < node->n_in; i++)
+      if (node->in[i] == value && node->op->cls != OP_EW)
+        return false;
+  }
+  return true;
+}
+
+/* May output `update` be written over the tensor it replaces by the region that computes it? */
+static bool updates_in_place(const Entry *e, const GraphOutput *update, const GraphInput *old) {
+  const Node *region = update->value->node;
+  if (!region || region->op->cls != OP_REGION || update->value->type.dtype != DT_f32 ||
+      !type_equal(&update->value->type, &old->value->type))
+    return false;
+  for (int n = 0; n < e->graph->nodes.count; n++) {
+    const Node *node = e->graph->nodes.at[n];
+    for (int i = 0; i < node->n_in; i++) {
+      if (node->in[i] != old->value)
+        continue;
+      if (node->id > region->id || node->op->cls != OP_REGION ||
+          (node == region && !elementwise_in(region, i, &update->value->type)))
+        return false;
+    }
+  }
+  for (int i = 0; i < e->graph->outputs.count; i++) {
+    const GraphOutput *other = &e->graph->outputs.at[i];
+    if (other != update && (other->value == old->value || other->value == update->value))
+      return false;
+  }
+  return true;
+}
+
+static void find_prepared(Entry *e) {
+  const Graph *g = e->graph;
+  bool updates = false;
+  for (int i = 0; i < g->outputs.count; i++)
+    updates |= g->outputs.at[i].updates != NULL;
+  e->prepared = ARENA_ARRAY(e->build->arena, bool, g->n_values);
+  if (updates)
+    return;
+  for (int i = 0; i < g->inputs.count; i++)
+    e->prepared[g->inputs.at[i].value->id] = g->inputs.at[i].role != ROLE_INPUT;
+  for (int n = 0; n < g->nodes.count; n++) {
+    const Node *node = g->nodes.at[n];
+    bool all = true;
+    for (int i = 0; i < node->n_in; i++)
+      all &= e->prepared[node->in[i]->id];
+    for (int i = 0; i < node->n_out; i++)
+      e->prepared[node->out[i].id] = all;
+  }
+}
+
+enum { FOREVER = 1 << 30 };
+
+/* Steps are numbered by node: node n runs at step n. */
+static void find_last_uses(Entry *e) {
+  const Graph *g = e->graph;
+  e->last_use = ARENA_ARRAY(e->build->arena, int, g->n_values);
+  for (int i = 0; i < g->outputs.count; i++)
+    e->last_use[g->outputs.at[i].value->id] = FOREVER;
+  for (int n = g->nodes.count - 1; n >= 0; n--) {
+    const Node *node = g->nodes.at[n];
+    bool renames = node->op->cls == OP_VIEW; /* shares its operand's memory */
+    for (int i = 0; i < node->n_in; i++) {
+      int *last = &e->last_use[node->in[i]->id];
+      int use = renames ? e->last_use[node->out[0].id] : n;
+      *last = use > *last ? use : *last;
+    }
+  }
+}
+
+static void place_values(Entry *e) {
+  const Graph *g = e->graph;
+  e->storage = ARENA_ARRAY(e->build->arena, Storage, g->n_values);
+  for (int i = 0; i < g->inputs.count; i++) {
+    const GraphInput *input = &g->inputs.at[i];
+    e->storage[input->value->id] = input->role == ROLE_INPUT
+                                       ? in_memory(e, false, &input->value->type, -1, FOREVER)
+                                       : persistent(e->build, input);
+  }
+  for (int i = 0; i < g->outputs.count; i++) {
+    const GraphOutput *output = &g->outputs.at[i];
+    const GraphInput *old = output->updates ? graph_find_input(g, output->updates) : NULL;
+    if (old && updates_in_place(e, output, old))
+      e->storage[output->value->id] = persistent(e->build, old);
+  }
+  for (int n = 0; n < g->nodes.count; n++) {
+    const Node *node = g->nodes.at[n];
+    if (node->op->cls == OP_VIEW) {
+      e->storage[node->out[0].id] = e->storage[node->in[0]->id];
+      continue;
+    }
+    for (int i = 0; i < node->n_out; i++) {
+      const Value *value = &node->out[i];
+      if (e->storage[value->id].assigned)
+        continue;
+      bool prepared = e->prepared[value->id];
+      int last = e->last_use[value->id] > n ? e->last_use[value->id] : n;
+      e->storage[value->id] =
+          in_memory(e, prepared, &value->type, prepared ? 0 : n, prepared ? FOREVER : last);
+    }
+  }
+}
+
+/* ---- steps ---- */
+
+static bool is_permuting_copy(const Node *region) {
+  for (int n = 0; n < region->body->nodes.count; n++)
+    if (region->body->nodes.at[n]->op->cls != OP_VIEW)
+      return false;
+  return true;
+}
+
+static void lower_node(Entry *e, const Node *region) {
+  Build *build = e->build;
+  Arena *arena = build->arena;
+  bool prepared = e->prepared[region->out[0].id];
+  const Node *anchor = region->body->nodes.at[0];
+  for (int n = 0; n < region->body->nodes.count; n++)
+    if (region->body->nodes.at[n]->op->cls != OP_VIEW &&
+        region->body->nodes.at[n]->op->cls != OP_SOURCE)
+      anchor = region->body->nodes.at[n];
+  for (int n = 0; n < region->body->nodes.count; n++) {
+    OpClass cls = region->body->nodes.at[n]->op->cls;
+    if (cls == OP_CONTR || cls == OP_WINDOW || cls == OP_REDUCE || cls == OP_INDEX)
+      anchor = region->body->nodes.at[n];
+  }
+  build->layout_conversions += !prepared && is_permuting_copy(region);
+  Lowered lowered;
+  lower_region(region, build->options.facts, arena, anchor->op->name, &lowered);
+  Storage *temps = ARENA_ARRAY(arena, Storage, lowered.temps.count);
+  for (int t = 0; t < lowered.temps.count; t++)
+    temps[t] = in_memory(e, prepared, &lowered.temps.at[t], prepared ? 0 : region->id,
+                         prepared ? FOREVER : region->id);
+  for (int s = 0; s < lowered.steps.count; s++) {
+    LoweredStep *from = &lowered.steps.at[s];
+    if (build->options.dump_tiles)
+      dump_kernel(build, from->kernel);
+    Error error;
+    if (!kernel_check(from->kernel, &error))
+      FAULT("kernel %s: %s", from->kernel->name, error.text);
+    Kernel *kernel = kernel_finish(from->kernel, build->options.facts, arena);
+    if (!kernel_check(kernel, &error))
+      FAULT("kernel %s: %s", kernel->name, error.text);
+    if (build->options.dump_kernels)
+      dump_kernel(build, kernel);
+    Step step = {.kind = STEP_KERNEL, .kernel = kernel, .n_args = from->args.count};
+    step.kernel_index = add_kernel(build, kernel);
+    step.args = ARENA_ARRAY(arena, Storage, step.n_args);
+    for (int i = 0; i < step.n_args; i++)
+      step.args[i] = from->args.at[i].value ? e->storage[from->args.at[i].value->id]
+                                            : temps[from->args.at[i].temp];
+    if (prepared)
+      vec_push(arena, &e->prepare, step);
+    else
+      vec_push(arena, &e->steps, step);
+  }
+}
+
+static void add_copy(Entry *e, Storage from, Storage to, int64_t bytes) {
+  Step step = {.kind = STEP_COPY, .n_args = 2, .bytes = bytes};
+  step.args = ARENA_ARRAY(e->build->arena, Storage, 2);
+  step.args[0] = from;
+  step.args[1] = to;
+  vec_push(e->build->arena, &e->steps, step);
+}
+
+static bool same_place(const Storage *a, const Storage *b) {
+  return a->ref.place == b->ref.place && a->ref.at == b->ref.at && a->slot == b->slot;
+}
+
+/* Updates that could not be made in place, and outputs that are inputs or tensors themselves. */
+static void add_copies(Entry *e, Storage *outputs) {
+  const Graph *g = e->graph;
+  for (int i = 0; i < g->outputs.count; i++) {
+    const GraphOutput *output = &g->outputs.at[i];
+    Storage from = e->storage[output->value->id];
+    int64_t bytes = (int64_t)type_bytes(&output->value->type);
+    outputs[i] = from;
+    if (output->updates)
+      continue;
+    if (from.ref.place != PLACE_ARENA && output->value->node == NULL) {
+      outputs[i] = in_memory(e, false, &output->value->type, g->nodes.count, FOREVER);
+      add_copy(e, from, outputs[i], bytes);
+    }
+  }
+  for (int i = 0; i < g->outputs.count; i++) {
+    const GraphOutput *output = &g->outputs.at[i];
+    if (!output->updates)
+      continue;
+    Storage to = persistent(e->build, graph_find_input(g, output->updates));
+    if (!same_place(&outputs[i], &to))
+      add_copy(e, outputs[i], to, (int64_t)type_bytes(&output->value->type));
+    outputs[i] = to;
+  }
+}
+
+/* ---- the plan entry ---- */
+
+static PlanRef final_ref(const Entry *e, const Storage *storage) {
+  PlanRef ref = storage->ref;
+  if (ref.place == PLACE_ARENA)
+    ref.at = e->slots.at[storage->slot].offset;
+  if (ref.place == PLACE_PREPARED)
+    ref.at = e->prepared_slots.at[storage->slot].offset;
+  return ref;
+}
+
+static const char *place_text(Arena *arena, Loc loc) {
+  return loc.source ? arena_printf(arena, "%s:%d", loc.source->path, loc.line) : "";
+}
+
+static PlanStep *final_steps(Entry *e, const Step *steps, int count) {
+  Arena *arena = e->build->arena;
+  PlanStep *out = ARENA_ARRAY(arena, PlanStep, count);
+  for (int i = 0; i < count; i++) {
+    const Step *step = &steps[i];
+    PlanRef *args = ARENA_ARRAY(arena, PlanRef, step->n_args);
+    for (int a = 0; a < step->n_args; a++)
+      args[a] = final_ref(e, &step->args[a]);
+    PlanStep *plan = &out[i];
+    *plan = (PlanStep){.kind = step->kind, .n_args = step->n_args, .args = args,
+                       .bytes = step->bytes, .label = "copy", .place = "",
+                       .traffic = 2.0 * (double)step->bytes};
+    if (step->kind != STEP_KERNEL)
+      continue;
+    const Kernel *kernel = step->kernel;
+    plan->kernel = step->kernel_index;
+    plan->blocks = kernel_blocks(kernel);
+    plan->label = kernel->doc ? kernel->doc : "";
+    plan->place = place_text(arena, kernel->loc);
+    plan->flops = kernel_flops(kernel);
+    for (int a = 0; a < kernel->n_arguments; a++)
+      plan->traffic += (double)type_bytes(&kernel->buffers.at[a]->type);
+  }
+  return out;
+}
+
+static void finish_entry(Entry *e, const char *name, const Storage *outputs) {
+  Build *build = e->build;
+  Arena *arena = build->arena;
+  const Graph *g = e->graph;
+  PlanEntry entry = {.name = name};
+  entry.arena_bytes = memory_plan(arena, e->slots.at, e->slots.count, PLAN_ALIGNMENT);
+  entry.prepared_bytes =
+      memory_plan(arena, e->prepared_slots.at, e->prepared_slots.count, PLAN_ALIGNMENT);
+  PlanPort *in = ARENA_ARRAY(arena, PlanPort, g->inputs.count);
+  PlanPort *out = ARENA_ARRAY(arena, PlanPort, g->outputs.count);
+  for (int i = 0; i < g->inputs.count; i++) {
+    const GraphInput *input = &g->inputs.at[i];
+    if (input->role == ROLE_INPUT)
+      in[entry.n_inputs++] = (PlanPort){input->name, input->value->type,
+                                        final_ref(e, &e->storage[input->value->id]), false};
+  }
+  for (int i = 0; i < g->outputs.count; i++) {
+    const GraphOutput *output = &g->outputs.at[i];
+    entry.updates |= output->updates != NULL;
+    if (!output->updates)
+      out[entry.n_outputs++] =
+          (PlanPort){output->name, output->value->type, final_ref(e, &outputs[i]), output->tap};
+  }
+  entry.inputs = in;
+  entry.outputs = out;
+  entry.n_steps = e->steps.count;
+  entry.steps = final_steps(e, e->steps.at, e->steps.count);
+  entry.n_prepare = e->prepare.count;
+  entry.prepare = final_steps(e, e->prepare.at, e->prepare.count);
+  vec_push(arena, &build->entries, entry);
+}
+
+/* The whole graph as one step: arguments are its inputs, then its outputs. */
+static void interpret(Entry *e) {
+  const Graph *g = e->graph;
+  Arena *arena = e->build->arena;
+  Kernel *kernel = kernel_new(arena, arena_printf(arena, "interpret%d", e->build->graphs.count - 1),
+                              STAGE_LOOP);
+  Step step = {.kind = STEP_KERNEL, .kernel = kernel, .n_args = g->inputs.count + g->outputs.count};
+  step.args = ARENA_ARRAY(arena, Storage, step.n_args);
+  for (int i = 0; i < g->inputs.count; i++)
+    step.args[i] = e->storage[g->inputs.at[i].value->id];
+  for (int i = 0; i < g->outputs.count; i++)
+    step.args[g->inputs.count + i] =
+        in_memory(e, false, &g->outputs.at[i].value->type, 0, FOREVER);
+  step.kernel_index = e->build->kernels.count;
+  vec_push(arena, &e->build->kernels, kernel);
+  vec_push(arena, &e->steps, step);
+}
+
+bool build_entry(Build *build, Graph *graph, const char *name) {
+  Arena *arena = build->arena;
+  if (!build->options.interpret) {
+    PassContext context = {arena, build->diag, build->options.facts};
+    int count;
+    const char *const *passes = passes_standard(&count);
+    graph = passes_run(&context, graph, passes, count, &build->options.passes);
+    if (!graph)
+      return false;
+  }
+  vec_push(arena, &build->graphs, graph);
+  Entry e = {.build = build, .graph = graph};
+  Storage *outputs = ARENA_ARRAY(arena, Storage, graph->outputs.count + 1);
+  if (build->options.interpret) {
+    e.storage = ARENA_ARRAY(arena, Storage, graph->n_values);
+    for (int i = 0; i < graph->inputs.count; i++) {
+      const GraphInput *input = &graph->inputs.at[i];
+      e.storage[input->value->id] = input->role == ROLE_INPUT
+                                        ? in_memory(&e, false, &input->value->type, -1, FOREVER)
+                                        : persistent(build, input);
+    }
+    interpret(&e);
+    const Step *step = &e.steps.at[0];
+    for (int i = 0; i < graph->outputs.count; i++)
+      outputs[i] = step->args[graph->inputs.count + i];
+    for (int i = 0; i < graph->outputs.count; i++)
+      if (graph->outputs.at[i].updates)
+        add_copy(&e, outputs[i],
+                 persistent(build, graph_find_input(graph, graph->outputs.at[i].updates)),
+                 (int64_t)type_bytes(&graph->outputs.at[i].value->type));
+  } else {
+    find_prepared(&e);
+    find_last_uses(&e);
+    place_values(&e);
+    for (int n = 0; n < graph->nodes.count; n++)
+      if (graph->nodes.at[n]->op->cls == OP_REGION)
+        lower_node(&e, graph->nodes.at[n]);
+    add_copies(&e, outputs);
+  }
+  finish_entry(&e, name, outputs);
+  return true;
+}
+
+Plan build_plan(Build *build) {
+  for (int i = build->names.count; i < build->kernels.count; i++)
+    vec_push(build->arena, &build->names, build->kernels.at[i]->name);
+  return (Plan){.model = "",
+                .variant = "",
+                .level = "",
+                .n_tensors = build->tensors.count,
+                .tensors = build->tensors.at,
+                .n_kernels = build->names.count,
+                .kernels = build->names.at,
+                .n_entries = build->entries.count,
+                .entries = build->entries.at};
+}

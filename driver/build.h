@@ -1,0 +1,38 @@
+/* From graphs to a plan and kernels: the compiler behind every verb.
+ *
+ * A Build collects entry points that share persistent tensors. Each is optimised, fused, lowered and
+ * laid out in memory; kernels that are equal but for their names are kept once.
+ */
+#ifndef TRICOT_DRIVER_BUILD_H
+#define TRICOT_DRIVER_BUILD_H
+#include "ir/kernel.h"
+#include "passes/pass.h"
+#include "runtime/plan.h"
+
+typedef struct BuildOptions {
+  const Facts *facts;
+  PassOptions passes;
+  bool interpret;    /* one opaque step an entry point, run by the reference interpreter */
+  bool dump_tiles, dump_kernels; /* print them to passes.dump_to */
+} BuildOptions;
+
+typedef struct Build {
+  Arena *arena;
+  Diag *diag;
+  BuildOptions options;
+  VEC(Graph *) graphs;  /* by entry: as lowered (or as interpreted) */
+  VEC(Kernel *) kernels; /* LOOP stage, one each */
+  VEC(const char *) texts; /* their normalised text, to find equal ones */
+  VEC(PlanTensor) tensors;
+  VEC(PlanEntry) entries;
+  VEC(const char *) names;
+  int layout_conversions; /* copies that only permute, over all entries */
+} Build;
+
+void build_start(Build *build, Arena *arena, Diag *diag, const BuildOptions *options);
+/* Compiles a graph as entry point `name`. False after errors in diag. */
+bool build_entry(Build *build, Graph *graph, const char *name);
+/* The plan over everything built; model, variant, level and settings are the caller's to fill. */
+Plan build_plan(Build *build);
+/* The graph the interpreter runs for entry i (options.interpret). */
+#endif

@@ -1,0 +1,232 @@
+/* Every op on every target: each sample and each of some larger graphs is compiled as an entry point
+ * for several sets of facts, and run by the kernel interpreter, the JIT, compiled C and the CUDA text
+ * on the host shim. Results must agree with the graph interpreter.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+
+#include <cmocka.h>
+
+#include "codegen/emit.h"
+#include "driver/build.h"
+#include "passes/kernel/kernel_pass.h"
+#include "tests/unit/op_samples.h"
+#include <stdlib.h>
+
+typedef enum { BY_EVAL, BY_JIT, BY_C, BY_SHIM } Way;
+
+static const Facts avx512 = {.vector = 16, .registers = 32, .threads = 1, .l1 = 48 << 10, .l2 = 1 << 20};
+static const Facts avx2 = {.vector = 8, .registers = 16, .threads = 1, .l1 = 32 << 10, .l2 = 1 << 20};
+static const Facts gpu = {.vector = 1, .registers = 64, .threads = 64, .shared = 48 << 10,
+                          .l1 = 128 << 10, .l2 = 40 << 20};
+
+/* Larger graphs, where tiles have borders, several rows and more than one block. */
+static const struct Sample larger[] = {
+  {"%x: f32[2,9,7,21,32], %w: f32[7,32,32]",
+   "%r = tap_conv %x, %w taps=[0,0,0,-1,0,0,1,0,0,0,-1,0,0,1,0,0,0,-1,0,0,1] stride=[1,1,1] "
+   "size=[9,7,21] : f32[2,9,7,21,32]"},
+  {"%x: f32[1,20,12,24,1], %w: f32[5,1,40]",
+   "%r = tap_conv %x, %w taps=[0,0,0,-3,0,0,0,2,0,0,0,-1,3,0,0] stride=[4,4,4] size=[5,3,6] "
+   ": f32[1,5,3,6,40]"},
+  {"%x: f32[2,5,3,6,24], %w: f32[3,24,17]",
+   "%r = tap_conv %x, %w taps=[0,0,0,-1,0,1,1,0,0] stride=[1,1,1] divisor=[2,1,2] size=[10,3,11] "
+   ": f32[2,10,3,11,17]"},
+  {"%x: f32[2,6,5,19,24], %dy: f32[2,6,5,19,40]",
+   "%r = tap_conv_grad_weight %x, %dy taps=[0,0,0,-1,0,0,1,0,0,0,0,-1] stride=[1,1,1] "
+   ": f32[4,24,40]"},
+  {"%x: f32[2,12,5,9,3], %dy: f32[2,6,5,3,20]",
+   "%r = tap_conv_grad_weight %x, %dy taps=[0,0,0,-1,0,1] stride=[2,1,3] : f32[2,3,20]"},
+  {"%x: f32[2,6,5,19,48], %w: f32[7,48]",
+   "%r = tap_depthwise %x, %w taps=[0,0,0,-3,0,0,3,0,0,0,-2,0,0,2,0,0,0,-1,0,0,1] "
+   "stride=[1,1,1] size=[6,5,19] : f32[2,6,5,19,48]"},
+  {"%x: f32[2,6,5,18,40], %dy: f32[2,6,5,18,40]",
+   "%r = tap_depthwise_grad_weight %x, %dy taps=[0,0,0,-3,0,0,0,1,0,0,0,-2] stride=[1,1,1] "
+   ": f32[4,40]"},
+  {"%x: f32[1,32,9,8,11]",
+   "%r, %n = max_pool %x kernel=[3,3,3] stride=[2,2,2] pad=[1,1,1] : f32[1,32,5,4,6], "
+   "u8[1,32,5,4,6]"},
+  {"%x: f32[37,100], %y: f32[100,70]", "%r = matmul %x, %y : f32[37,70]"},
+  {"%x: f32[37,100], %y: f32[70,100]", "%r = matmul %x, %y tb=1 : f32[37,70]"},
+  {"%x: f32[2,3,50,17], %y: f32[2,3,50,33]", "%r = matmul %x, %y ta=1 : f32[2,3,17,33]"},
+  {"%x: f32[300,1], %y: f32[1,1]", "%r = matmul %x, %y : f32[300,1]"},
+  {"%x: f32[6,5,77], %w: f32[77], %b: f32[77]", "%r = layer_norm %x, %w, %b : f32[6,5,77]"},
+  {"%x: f32[7,300]", "%r = softmax %x : f32[7,300]"},
+  {"%x: f32[2,24,6,5,7], %w: f32[24], %b: f32[24], %m: f32[24], %positive: f32[24], %count: i64[]",
+   "%r, %s, %t, %u = batch_norm_train %x, %w, %b, %m, %positive, %count : f32[2,24,6,5,7], f32[24], "
+   "f32[24], i64[]"},
+  {"%x: f32[40,3000]", "%r = reduce_sum %x axes=[0,1] : f32[1,1]"},
+  {"%x: f32[40,6,50]", "%r = reduce_max %x axes=[1] : f32[40,1,50]"},
+  {"%x: f32[64,33,20]", "%r = reduce_sum %x axes=[0,2] : f32[1,33,1]"},
+  {"%x: f32[5000]", "%r = gelu %x : f32[5000]"},
+  {"%x: f32[30,40,20]", "%r = permute %x perm=[2,0,1] : f32[20,30,40]"},
+  {"%dy: f32[9,50], %ids: i64[9]", "%r = embedding_grad %dy, %ids rows=30 : f32[30,50]"},
+  {"%images: f32[40,64], %texts: f32[40,64], %positive: f32[]",
+   "%r = contrastive_loss %images, %texts, %positive : f32[]"},
+};
+
+static bool supported(const Graph *graph) {
+  for (int n = 0; n < graph->nodes.count; n++)
+    for (int i = 0; i < graph->nodes.at[n]->n_in + graph->nodes.at[n]->n_out; i++) {
+      const Node *node = graph->nodes.at[n];
+      Dtype t = i < node->n_in ? node->in[i]->type.dtype : node->out[i - node->n_in].type.dtype;
+      if (t == DT_f64 || t == DT_f16 || t == DT_bf16) /* kernels compute in f32 */
+        return false;
+    }
+  return true;
+}
+
+typedef struct Code {
+  Way way;
+  Build *build;
+  Jit *jit;
+  TextLibrary *text;
+} Code;
+
+static void run_step(const Code *code, const PlanStep *step, void **args) {
+  Error error = {0};
+  const Kernel *kernel = code->build->kernels.at[step->kernel];
+  if (code->way == BY_EVAL) {
+    if (!kernel_eval(kernel, args, 11, &error))
+      fail_msg("kernel %s: %s", kernel->name, error.text);
+    return;
+  }
+  KernelCode *run = code->way == BY_JIT ? jit_find(code->jit, kernel->name)
+                                        : text_library_find(code->text, kernel->name);
+  assert_non_null(run);
+  run(args, 0, step->blocks / 2); /* in two parts, as a pool would */
+  run(args, step->blocks / 2, step->blocks);
+}
+
+static void *place(PlanRef ref, char *arena, char *prepared, char **persistent) {
+  return ref.place == PLACE_PERSISTENT ? persistent[ref.at]
+                                       : (ref.place == PLACE_ARENA ? arena : prepared) + ref.at;
+}
+
+/* Runs the only entry of a build; outputs as doubles, in plan order. */
+static double **run_entry(Arena *arena, const Code *code, const Graph *graph, double **inputs) {
+  const PlanEntry *entry = &code->build->entries.at[0];
+  char *memory = aligned_alloc(64, (size_t)entry->arena_bytes + 64);
+  memset(memory, 0xFF, (size_t)entry->arena_bytes); /* NaNs: nothing may rely on what was there */
+  char *prepared = aligned_alloc(64, ((size_t)entry->prepared_bytes + 127) / 64 * 64);
+  for (int i = 0; i < entry->n_inputs; i++) {
+    void *at = place(entry->inputs[i].ref, memory, prepared, NULL);
+    for (int64_t k = 0; k < type_elements(&entry->inputs[i].type); k++)
+      dtype_store(entry->inputs[i].type.dtype, at, k, inputs[i][k]);
+  }
+  (void)graph;
+  for (int s = 0; s < entry->n_prepare + entry->n_steps; s++) {
+    const PlanStep *step = s < entry->n_prepare ? &entry->prepare[s] : &entry->steps[s - entry->n_prepare];
+    void *args[64];
+    assert_true(step->n_args <= 64);
+    for (int a = 0; a < step->n_args; a++)
+      args[a] = place(step->args[a], memory, prepared, NULL);
+    if (step->kind == STEP_KERNEL)
+      run_step(code, step, args);
+    else
+      memcpy(args[1], args[0], (size_t)step->bytes);
+  }
+  double **outputs = ARENA_ARRAY(arena, double *, entry->n_outputs);
+  for (int i = 0; i < entry->n_outputs; i++) {
+    const void *at = place(entry->outputs[i].ref, memory, prepared, NULL);
+    int64_t n = type_elements(&entry->outputs[i].type);
+    outputs[i] = ARENA_ARRAY(arena, double, n);
+    for (int64_t k = 0; k < n; k++)
+      outputs[i][k] = dtype_load(entry->outputs[i].type.dtype, at, k);
+  }
+  free(memory);
+  free(prepared);
+  return outputs;
+}
+
+static void check_sample(const struct Sample *sample, const Facts *facts, Way way) {
+  Arena *arena = arena_new();
+  Diag diag;
+  diag_init(&diag, arena);
+  Graph *graph = sample_graph(arena, sample);
+  assert_non_null(graph);
+  if (supported(graph)) {
+    double **inputs = sample_inputs(arena, graph), **expected = run_graph(arena, graph, inputs);
+    for (int i = 0; i < graph->inputs.count; i++) /* kernels see f32 inputs */
+      for (int64_t k = 0; k < type_elements(&graph->inputs.at[i].value->type); k++)
+        inputs[i][k] = graph->inputs.at[i].value->type.dtype == DT_f32 ? (float)inputs[i][k] : inputs[i][k];
+    expected = run_graph(arena, graph, inputs);
+    Build build;
+    BuildOptions options = {.facts = facts, .passes = {.dump_to = stderr}};
+    options.dump_tiles = options.dump_kernels = getenv("TRICOT_DUMP") != NULL;
+    build_start(&build, arena, &diag, &options);
+    if (!build_entry(&build, graph, "sample")) {
+      diag_print(&diag, stdout);
+      fail_msg("does not compile: %s", sample->node);
+    }
+    Code code = {.way = way, .build = &build};
+    Error error = {0};
+    if (way == BY_JIT && !(code.jit = jit_build(build.kernels.at, build.kernels.count, 1, &error)))
+      fail_msg("%s: %s", sample->node, error.text);
+    if ((way == BY_C || way == BY_SHIM) &&
+        !(code.text = text_library_build(way == BY_C ? TEXT_C : TEXT_CUDA, build.kernels.at,
+                                         build.kernels.count, &error)))
+      fail_msg("%s: %s", sample->node, error.text);
+    double **got = run_entry(arena, &code, graph, inputs);
+    for (int i = 0; i < graph->outputs.count; i++) {
+      double difference = relative_difference(got[i], expected[i],
+                                              type_elements(&graph->outputs.at[i].value->type));
+      if (!(difference < 2e-5))
+        fail_msg("result %d differs by %g: %s", i, difference, sample->node);
+    }
+    if (code.jit)
+      jit_free(code.jit);
+    if (code.text)
+      text_library_free(code.text);
+  }
+  arena_free(arena);
+}
+
+static void check_all(const Facts *facts, Way way) {
+  const char *only = getenv("TRICOT_SAMPLE");
+  for (int i = 0; i < SAMPLES; i++)
+    if (!only || strstr(samples[i].node, only))
+      check_sample(&samples[i], facts, way);
+  for (size_t i = 0; i < sizeof larger / sizeof larger[0]; i++)
+    if (!only || strstr(larger[i].node, only))
+      check_sample(&larger[i], facts, way);
+}
+
+static void test_kernel_interpreter(void **state) {
+  (void)state;
+  check_all(&avx512, BY_EVAL);
+  check_all(&avx2, BY_EVAL);
+  check_all(&gpu, BY_EVAL);
+}
+
+static void test_c(void **state) {
+  (void)state;
+  check_all(&avx512, BY_C);
+}
+
+static void test_shim(void **state) {
+  (void)state;
+  check_all(&gpu, BY_SHIM);
+}
+
+#if TRICOT_LLVM
+static void test_jit(void **state) {
+  (void)state;
+  CpuLevel level;
+  Error error;
+  assert_true(cpu_level_find("native", &level, &error));
+  check_all(&level.facts, BY_JIT);
+}
+#endif
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(test_kernel_interpreter),
+#if TRICOT_LLVM
+      cmocka_unit_test(test_jit),
+#endif
+      cmocka_unit_test(test_c),
+      cmocka_unit_test(test_shim),
+  };
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}
