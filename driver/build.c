@@ -51,7 +51,7 @@ static int add_kernel(Build *build, Kernel *kernel) {
     kernel->buffers.at[i]->name = arena_printf(build->arena, "a%d", i);
   Kernel plain = *kernel;
   plain.name = "kernel";
-  plain.doc = NULL;
+  plain.doc = "";
   plain.loc = (Loc){0};
   Text text = {0};
   kernel_print(&plain, &text);

@@ -28,7 +28,7 @@ typedef struct Region {
 typedef struct Fusion {
   Arena *arena;
   const Graph *graph;
-  bool *has_memory;  /* by value id: a view that must be copied out */
+  bool *has_memory;  /* by value id: a view or constant that must be written out */
   Region **region;   /* by node id */
   bool *post;        /* by node id: runs after its region's row fold */
   GraphMap map;
@@ -49,8 +49,8 @@ static ViewMap resolve(Fusion *f, Value *value) {
 }
 
 static bool is_compute(const Fusion *f, const Node *node) {
-  return node->op->cls != OP_SOURCE &&
-         (node->op->cls != OP_VIEW || f->has_memory[node->out[0].id]);
+  return (node->op->cls != OP_SOURCE && node->op->cls != OP_VIEW) ||
+         f->has_memory[node->out[0].id];
 }
 
 static bool is_anchor(const Node *node) {
@@ -79,7 +79,7 @@ static bool is_row_fold(const Node *node) {
 /* ---- which views need memory ---- */
 
 static void give_memory(Fusion *f, Value *value) {
-  if (value->node && value->node->op->cls == OP_VIEW)
+  if (value->node && (value->node->op->cls == OP_VIEW || value->node->op->cls == OP_SOURCE))
     f->has_memory[value->id] = true;
 }
 
@@ -89,11 +89,13 @@ static void settle_operand(Fusion *f, const Node *node, int i) {
   Value *value = node->in[i];
   const Type *type = &value->type;
   OpClass cls = node->op->cls;
-  if (cls == OP_MOVE || cls == OP_INDEX) {
+  if (cls == OP_MOVE || cls == OP_INDEX)
     give_memory(f, value);
-    return;
-  }
   ViewMap map = resolve(f, value);
+  if (map.base->node && map.base->node->op->cls == OP_SOURCE)
+    give_memory(f, map.base); /* anchors read memory, also of a constant */
+  if (cls == OP_MOVE || cls == OP_INDEX)
+    return;
   bool windowed = op_attr_index(node->op, "taps") >= 0 && type->rank == 5;
   int last = type->rank - 1;
   bool vector = cls == OP_WINDOW || (cls == OP_CONTR && i == 1);
@@ -407,6 +409,30 @@ static void build_after_operands(Fusion *f, Region *region, const bool *outside)
   region->state = 2;
 }
 
+/* Regions of an earlier fusion are taken apart, so that fusing again starts from single ops. */
+static bool take_apart(void *context, Builder *b, const Node *old, Value *const *in, Value **out) {
+  PassContext *c = context;
+  if (old->op->cls != OP_REGION)
+    return false;
+  const Graph *body = old->body;
+  Value **value = ARENA_ARRAY(c->arena, Value *, body->n_values);
+  for (int i = 0; i < body->inputs.count; i++)
+    value[body->inputs.at[i].value->id] = in[i];
+  for (int n = 0; n < body->nodes.count; n++) {
+    const Node *node = body->nodes.at[n];
+    Value **operands = ARENA_ARRAY(c->arena, Value *, node->n_in);
+    for (int i = 0; i < node->n_in; i++)
+      operands[i] = value[node->in[i]->id];
+    b->loc = node->loc;
+    Node *copy = build_node_attrs(b, node->op, node->n_in, operands, node->attrs);
+    for (int i = 0; i < node->n_out; i++)
+      value[node->out[i].id] = &copy->out[i];
+  }
+  for (int i = 0; i < body->outputs.count; i++)
+    out[i] = value[body->outputs.at[i].value->id];
+  return true;
+}
+
 /* matmul's second operand is loaded along its columns: a transposed one is permuted first, which
  * settle_views turns into a copy (prepared once where it depends on parameters alone). */
 static bool untranspose(void *context, Builder *b, const Node *old, Value *const *in, Value **out) {
@@ -429,6 +455,7 @@ static bool untranspose(void *context, Builder *b, const Node *old, Value *const
 }
 
 Graph *pass_fuse(PassContext *context, Graph *graph) {
+  graph = graph_rewrite(graph, context->arena, take_apart, context);
   graph = graph_rewrite(graph, context->arena, untranspose, NULL);
   Fusion f = {.arena = context->arena, .graph = graph};
   f.has_memory = ARENA_ARRAY(f.arena, bool, graph->n_values);

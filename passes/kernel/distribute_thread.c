@@ -12,13 +12,6 @@
 enum { UNROLL_PASSES = 16 };
 
 
-static IndexVar *thread_var(Spread *s) {
-  for (int i = 0; i < s->to->vars.count; i++)
-    if (strcmp(s->to->vars.at[i]->name, "thread") == 0)
-      return s->to->vars.at[i];
-  return kernel_var(s->to, "thread", 0, s->to->threads - 1);
-}
-
 static int64_t passes_of(const Spread *s, const Tile *tile) {
   int64_t elements = (int64_t)tile->rows * tile->cols;
   return (elements + s->to->threads - 1) / s->to->threads;
@@ -82,7 +75,7 @@ static Element each_element(Spread *s, Block *to, const Tile *domain) {
     e.pass = affine_var(pass, 1);
     e.block = &loop->body;
   }
-  Affine at = affine_add(affine_scale(e.pass, s->to->threads), affine_var(thread_var(s), 1));
+  Affine at = affine_add(affine_scale(e.pass, s->to->threads), affine_var(s->to->thread, 1));
   if (elements % s->to->threads) {
     Stmt *inside = stmt_add(s->to, e.block, STMT_IF);
     Guard guard = {at, elements, 0};
@@ -283,5 +276,6 @@ static void spread_dot(Spread *s, Block *to, const Stmt *from) {
 
 void distribute_thread(Spread *spread) {
   static const SpreadHooks hooks = {spread_nest, spread_dot};
+  kernel_thread(spread->to, "thread", spread->facts->threads);
   spread_block(spread, &hooks, &spread->from->body, &spread->to->body);
 }

@@ -50,7 +50,7 @@ void frame_start(Frame *frame, Lower *lower, const char *suffix) {
 }
 
 void frame_finish(Frame *frame, const char *doc) {
-  frame->kernel->doc = doc;
+  frame->kernel->doc = doc ? doc : "";
   vec_push(frame->lower->arena, &frame->lower->out->steps, frame->step);
 }
 

@@ -145,6 +145,8 @@ static void check_sample(const struct Sample *sample, const Facts *facts, Way wa
   diag_init(&diag, arena);
   Graph *graph = sample_graph(arena, sample);
   assert_non_null(graph);
+  if (getenv("TRICOT_VERBOSE"))
+    fprintf(stderr, "%s\n", sample->node);
   if (supported(graph)) {
     double **inputs = sample_inputs(arena, graph), **expected = run_graph(arena, graph, inputs);
     for (int i = 0; i < graph->inputs.count; i++) /* kernels see f32 inputs */
