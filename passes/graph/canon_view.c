@@ -13,32 +13,6 @@ static bool same_dims(const Type *a, const Type *b) {
 
 /* ---- reshape ---- */
 
-/* A tensor of shape `small` is stretched to `full` and then seen as `seen`. Finds the shape in
- * which `small` can be seen so that stretching gives `seen` at once: groups of axes with equal
- * products must be stretched wholly or not at all. */
-static bool see_before_stretch(const Type *small, const Type *full, const Type *seen,
-                               Type *result) {
-  *result = *seen;
-  for (int i = 0, j = 0; i < full->rank || j < seen->rank;) {
-    int i0 = i, j0 = j;
-    int64_t a = i < full->rank ? full->dim[i++] : 1, c = j < seen->rank ? seen->dim[j++] : 1;
-    while (a != c)
-      if (a < c)
-        a *= full->dim[i++];
-      else
-        c *= seen->dim[j++];
-    bool stretched = false, kept = false;
-    for (int k = i0; k < i; k++)
-      if (full->dim[k] != 1)
-        *(small->dim[k] == 1 ? &stretched : &kept) = true;
-    if (stretched && kept)
-      return false;
-    for (int k = j0; k < j && stretched; k++)
-      result->dim[k] = 1;
-  }
-  return true;
-}
-
 /* reshape(broadcast y) as broadcast(reshape y), or NULL. */
 static Value *reshape_broadcast(Builder *b, Value *x, const Type *seen) {
   const Node *stretch = made_by(x, "broadcast");

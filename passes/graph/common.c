@@ -35,6 +35,28 @@ Value *build_move(Builder *b, Value *x, const int64_t *perm) {
   return build_reshape(b, x, x->type.rank, dim);
 }
 
+bool see_before_stretch(const Type *small, const Type *full, const Type *seen, Type *result) {
+  *result = *seen;
+  for (int i = 0, j = 0; i < full->rank || j < seen->rank;) {
+    int i0 = i, j0 = j;
+    int64_t a = i < full->rank ? full->dim[i++] : 1, c = j < seen->rank ? seen->dim[j++] : 1;
+    while (a != c)
+      if (a < c)
+        a *= full->dim[i++];
+      else
+        c *= seen->dim[j++];
+    bool stretched = false, kept = false;
+    for (int k = i0; k < i; k++)
+      if (full->dim[k] != 1)
+        *(small->dim[k] == 1 ? &stretched : &kept) = true;
+    if (stretched && kept)
+      return false;
+    for (int k = j0; k < j && stretched; k++)
+      result->dim[k] = 1;
+  }
+  return true;
+}
+
 Graph *graph_without_dead(const Graph *graph, Arena *arena) {
   bool *live = ARENA_ARRAY(arena, bool, graph->n_values + 1);
   for (int i = 0; i < graph->outputs.count; i++)

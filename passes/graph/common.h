@@ -14,6 +14,11 @@ bool moves_nothing(const Type *x, const int64_t *perm);
 /* build_permute, but a reshape where that does it. */
 Value *build_move(Builder *b, Value *x, const int64_t *perm);
 
+/* A tensor of shape `small` is stretched to `full` and then seen as `seen`. Finds the shape in
+ * which `small` can be seen so that stretching gives `seen` at once: groups of axes with equal
+ * products must be stretched wholly or not at all. */
+bool see_before_stretch(const Type *small, const Type *full, const Type *seen, Type *result);
+
 /* The same graph without nodes that no output needs. */
 Graph *graph_without_dead(const Graph *graph, Arena *arena);
 /* Expands composites that have all of these flags (0: all composites) until none is left. */

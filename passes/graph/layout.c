@@ -1,25 +1,40 @@
 /* Channels last, and permutes that are carried along instead of executed.
  *
  * A forward walk keeps for each value of the old graph a value of the new one and the order of its
- * axes (Seen): a permute of the author only changes that order, spatial ops (layout_spatial.c) make
- * results with channels last, and elementwise ops, reductions, broadcasts, slices and reshapes work
- * in the order their operand happens to have. Data moves only where an op insists on an order: at
- * matrix products, at reshapes that merge axes which lie apart, where two orders meet, and at
- * outputs. graph_count_moves tells how often that happened.
+ * axes (Order): a permute of the author only changes that order, spatial ops make results with
+ * channels last, and elementwise ops, reductions, broadcasts, slices, reshapes and row-wise products
+ * work in the order their operand happens to have. Data moves only where an op insists on an order,
+ * where two orders meet, and at outputs. graph_count_moves tells how often that happened.
  */
 #include "passes/graph/layout.h"
 #include <string.h>
 
-static void identity(int rank, int64_t *perm) {
-  for (int i = 0; i < rank; i++)
-    perm[i] = i;
+/* ---- orders ---- */
+
+static bool same_dims(const Type *a, const Type *b) {
+  return a->rank == b->rank && memcmp(a->dim, b->dim, sizeof *a->dim * (size_t)a->rank) == 0;
 }
 
-static bool is_identity(int rank, const int64_t *perm) {
-  for (int i = 0; i < rank; i++)
-    if (perm[i] != i)
+Order order_of_author(const Type *type) {
+  Order order = {.view = *type};
+  for (int i = 0; i < type->rank; i++)
+    order.perm[i] = i;
+  return order;
+}
+
+Order order_direct(const Type *type, const int64_t *perm) {
+  Order order = {.view = *type};
+  memcpy(order.perm, perm, sizeof *perm * (size_t)type->rank);
+  return order;
+}
+
+bool order_is_direct(const Order *order, const Type *type) { return same_dims(&order->view, type); }
+
+bool order_is_authors(const Order *order, const Type *type) {
+  for (int i = 0; i < order->view.rank; i++)
+    if (order->perm[i] != i)
       return false;
-  return true;
+  return order_is_direct(order, type);
 }
 
 /* The permutation p with permute(permute(base, p), to) = permute(base, from). */
@@ -28,76 +43,115 @@ static void between(int rank, const int64_t *from, const int64_t *to, int64_t *p
     p[to[i]] = from[i];
 }
 
-Value *layout_get(Layout *layout, Builder *b, const Value *old, const int64_t *perm) {
-  const Seen *seen = &layout->seen[old->id];
-  int64_t own[MAX_RANK], p[MAX_RANK];
-  identity(old->type.rank, own);
-  between(old->type.rank, seen->perm, perm ? perm : own, p);
-  return build_move(b, seen->base, p);
+Value *layout_get_plain(Layout *layout, Builder *b, const Value *old) {
+  const Seen *seen = layout_seen(layout, old);
+  Value *value = build_move(b, seen->base, seen->order.perm);
+  return build_reshape(b, value, old->type.rank, old->type.dim);
 }
 
-void layout_set(Layout *layout, const Value *old, Value *base, const int64_t *perm) {
-  Seen *seen = &layout->seen[old->id];
-  seen->base = base;
-  if (perm)
-    memcpy(seen->perm, perm, sizeof *perm * (size_t)old->type.rank);
-  else
-    identity(old->type.rank, seen->perm);
+Value *layout_get(Layout *layout, Builder *b, const Value *old, const Order *order) {
+  const Seen *seen = layout_seen(layout, old);
+  int rank = order->view.rank;
+  int64_t p[MAX_RANK];
+  if (same_dims(&seen->order.view, &order->view)) {
+    between(rank, seen->order.perm, order->perm, p);
+    return build_move(b, seen->base, p);
+  }
+  Value *value = build_reshape(b, layout_get_plain(layout, b, old), rank, order->view.dim);
+  Order author = order_of_author(&order->view);
+  between(rank, author.perm, order->perm, p);
+  return build_move(b, value, p);
+}
+
+static const char *shape_key(const Layout *layout, const Type *type) {
+  Type shape = *type;
+  shape.dtype = DT_f32;
+  return arena_strdup(layout->arena, type_text(&shape));
+}
+
+static bool is_stretched(const Value *value) {
+  const Node *node = made_by(value, "broadcast");
+  return node && type_elements(&node->in[0]->type) * 2 <= type_elements(&value->type);
+}
+
+void layout_set(Layout *layout, const Value *old, Value *base, const Order *order) {
+  *layout_seen(layout, old) = (Seen){base, *order};
+  if (layout->data[old->id] && !is_stretched(base))
+    map_set(&layout->usual, shape_key(layout, &old->type),
+            arena_copy(layout->arena, order, sizeof *order));
+}
+
+static void set_plain(Layout *layout, const Value *old, Value *value) {
+  Order order = order_of_author(&old->type);
+  layout_set(layout, old, value, &order);
 }
 
 /* ---- choosing an order where operands meet ---- */
 
-/* What it costs to see an operand in another order: nothing where no memory moves or where the move
- * acts on what a broadcast stretches; little for parameters, which may be prepared once. */
-static int cost_of(const Layout *layout, const Value *old, const int64_t *perm) {
-  const Seen *seen = &layout->seen[old->id];
+/* A move of a stretched tensor acts on what is stretched, and one of a constant vanishes. */
+int layout_cost(const Layout *layout, const Value *old, const Order *order) {
+  const Seen *seen = layout_seen(layout, old);
+  const Order author = order_of_author(&order->view);
+  int one = layout->data[old->id] ? 4 : 1, rank = order->view.rank;
   int64_t p[MAX_RANK];
-  between(old->type.rank, seen->perm, perm, p);
-  if (moves_nothing(&seen->base->type, p) || is_splat(seen->base, NULL))
+  Type small;
+  if (is_splat(seen->base, NULL))
     return 0;
-  const Node *stretch = made_by(seen->base, "broadcast");
-  if (stretch && type_elements(&stretch->in[0]->type) * 2 <= type_elements(&old->type))
-    return 0;
-  return layout->data[old->id] ? 4 : 1;
+  if (same_dims(&seen->order.view, &order->view)) {
+    between(rank, seen->order.perm, order->perm, p);
+    return is_stretched(seen->base) || moves_nothing(&seen->base->type, p) ? 0 : one;
+  }
+  bool plain = order_is_authors(&seen->order, &old->type);
+  if (is_stretched(seen->base) && plain)
+    return see_before_stretch(&seen->base->node->in[0]->type, &old->type, &order->view, &small)
+               ? 0
+               : one;
+  between(rank, author.perm, order->perm, p);
+  return (plain || moves_nothing(&seen->base->type, seen->order.perm) ? 0 : one) +
+         (moves_nothing(&order->view, p) ? 0 : one);
 }
 
-/* The cheapest among the orders of the operands and the author's, earlier operands first. */
-static void choose_order(const Layout *layout, const Node *node, int64_t *best) {
-  int rank = node->in[0]->type.rank, best_cost = -1;
-  for (int candidate = 0; candidate <= node->n_in; candidate++) {
-    int64_t perm[MAX_RANK];
-    if (candidate < node->n_in)
-      memcpy(perm, layout->seen[node->in[candidate]->id].perm, sizeof perm);
-    else
-      identity(rank, perm);
-    if (candidate < node->n_in && is_identity(rank, perm))
+/* The cheapest among the orders of the operands, the usual one for such tensors, and the author's.
+ * When equal: the usual one if nothing moves (stretched operands fit any order, and what is made of
+ * them will meet others of that shape), a direct one, the author's, one behind a reshape. */
+static Order choose_order(const Layout *layout, const Node *node, bool direct_only) {
+  const Type *type = &node->in[0]->type;
+  const Order *usual = map_get(&layout->usual, shape_key(layout, type));
+  Order best = order_of_author(type);
+  int best_cost = -1;
+  for (int candidate = -2; candidate < node->n_in; candidate++) {
+    Order order = order_of_author(type);
+    if (candidate == -2 && usual)
+      order = *usual;
+    else if (candidate >= 0)
+      order = layout_seen(layout, node->in[candidate])->order;
+    bool direct = order_is_direct(&order, type);
+    if (direct_only && !direct)
       continue;
     int cost = 0;
     for (int i = 0; i < node->n_in; i++)
-      cost += cost_of(layout, node->in[i], perm);
+      cost += 8 * layout_cost(layout, node->in[i], &order);
+    if (cost > 0 || candidate != -2 || !usual)
+      cost += order_is_authors(&order, type) ? 2 : direct ? 1 : 3;
     if (best_cost < 0 || cost < best_cost) {
       best_cost = cost;
-      memcpy(best, perm, sizeof perm);
+      best = order;
     }
   }
+  return best;
 }
 
 /* ---- ops in a foreign order ---- */
 
-static Value **operands(Layout *layout, Builder *b, const Node *old, const int64_t *perm) {
-  Value **in = ARENA_ARRAY(layout->arena, Value *, old->n_in + 1);
-  for (int i = 0; i < old->n_in; i++)
-    in[i] = layout_get(layout, b, old->in[i], perm);
-  return in;
-}
-
 /* Everything in the author's order. */
 static void keep(Layout *layout, Builder *b, const Node *old) {
-  Value **in = operands(layout, b, old, NULL);
+  Value **in = ARENA_ARRAY(layout->arena, Value *, old->n_in + 1);
+  for (int i = 0; i < old->n_in; i++)
+    in[i] = layout_get_plain(layout, b, old->in[i]);
   Node *node = old->body ? build_region(b, old->n_in, in, old->body)
                          : build_node_attrs(b, old->op, old->n_in, in, old->attrs);
   for (int i = 0; i < old->n_out; i++)
-    layout_set(layout, &old->out[i], &node->out[i], NULL);
+    set_plain(layout, &old->out[i], &node->out[i]);
 }
 
 /* Attributes that name axes or have one number an axis, in base's order. */
@@ -128,122 +182,89 @@ static void reorder_attrs(Layout *layout, const Node *old, const int64_t *perm, 
   }
 }
 
-/* Elementwise ops, reductions, broadcasts, slices, pads, concats: the same op in the order perm. */
-static void carry(Layout *layout, Builder *b, const Node *old, const int64_t *perm) {
+/* The same op in another order: elementwise ops in any, the others in direct ones. */
+static void carry(Layout *layout, Builder *b, const Node *old, const Order *order) {
   Attr attrs[MAX_ATTRS] = {0};
-  reorder_attrs(layout, old, perm, attrs);
-  Node *node = build_node_attrs(b, old->op, old->n_in, operands(layout, b, old, perm), attrs);
-  layout_set(layout, &old->out[0], &node->out[0], perm);
-}
-
-/* ---- reshapes ---- */
-
-typedef struct Group {
-  int from, to;           /* axes of the result [from, to) */
-  int first_base, n_base; /* the operand's axes of size > 1 lie here in base; n_base 0: size 1 */
-} Group;
-
-/* Splits a reshape of x (whose axes lie in base as perm says) into groups of axes with equal
- * products. False when the axes of a group do not lie side by side and in order in base. */
-static bool find_groups(const Type *x, const int64_t *perm, const Type *result, Group *groups,
-                        int *count) {
-  int rank_in_base[MAX_RANK] = {0}; /* of base axis: how many axes of size > 1 lie before it */
-  for (int i = 0; i < x->rank; i++)
-    for (int j = 0; j < x->rank && x->dim[i] != 1; j++)
-      rank_in_base[perm[j]] += perm[i] < perm[j];
-  *count = 0;
-  for (int i = 0, j = 0; i < x->rank || j < result->rank;) {
-    int i0 = i;
-    Group group = {.from = j};
-    int64_t a = i < x->rank ? x->dim[i++] : 1, c = j < result->rank ? result->dim[j++] : 1;
-    while (a != c)
-      if (a < c)
-        a *= x->dim[i++];
-      else
-        c *= result->dim[j++];
-    group.to = j;
-    for (int k = i0; k < i; k++) {
-      if (x->dim[k] == 1)
-        continue;
-      int at = rank_in_base[perm[k]];
-      if (group.n_base && at != group.first_base + group.n_base)
-        return false;
-      if (!group.n_base++)
-        group.first_base = at;
-    }
-    groups[(*count)++] = group;
-  }
-  return true;
-}
-
-/* Reshapes base instead of the value where each group of axes lies together in base. */
-static bool follow_reshape(Layout *layout, Builder *b, const Node *old) {
-  const Seen *seen = &layout->seen[old->in[0]->id];
-  const Type *result = &old->out[0].type;
-  Group groups[2 * MAX_RANK];
-  int count, rank = 0;
-  if (!find_groups(&old->in[0]->type, seen->perm, result, groups, &count))
-    return false;
-  int64_t dim[MAX_RANK], perm[MAX_RANK];
-  /* first the groups of size 1, then the others as they lie in base */
-  for (int place = -1; place < old->in[0]->type.rank; place++)
-    for (int g = 0; g < count; g++)
-      if (groups[g].n_base ? groups[g].first_base == place : place == -1)
-        for (int axis = groups[g].from; axis < groups[g].to; axis++) {
-          perm[axis] = rank;
-          dim[rank++] = result->dim[axis];
-        }
-  CHECK(rank == result->rank);
-  layout_set(layout, &old->out[0], build_reshape(b, seen->base, rank, dim), perm);
-  return true;
+  bool elementwise = old->op->cls == OP_EW;
+  if (elementwise)
+    memcpy(attrs, old->attrs, sizeof attrs);
+  else
+    reorder_attrs(layout, old, order->perm, attrs);
+  Value **in = ARENA_ARRAY(layout->arena, Value *, old->n_in + 1);
+  for (int i = 0; i < old->n_in; i++)
+    in[i] = layout_get(layout, b, old->in[i], order);
+  Node *node = build_node_attrs(b, old->op, old->n_in, in, attrs);
+  Order result = elementwise ? *order : order_direct(&old->out[0].type, order->perm);
+  result.view.dtype = old->out[0].type.dtype;
+  layout_set(layout, &old->out[0], &node->out[0], &result);
 }
 
 /* ---- the walk ---- */
 
-static void set_permute(Layout *layout, const Node *old) {
-  const Seen *seen = &layout->seen[old->in[0]->id];
-  const int64_t *p = node_ints(old, "perm", NULL);
-  int64_t perm[MAX_RANK];
-  for (int i = 0; i < old->out[0].type.rank; i++)
-    perm[i] = seen->perm[p[i]];
-  layout_set(layout, &old->out[0], seen->base, perm);
+static bool all_authors(const Layout *layout, const Node *old) {
+  for (int i = 0; i < old->n_in; i++)
+    if (!order_is_authors(&layout_seen(layout, old->in[i])->order, &old->in[i]->type))
+      return false;
+  return true;
 }
 
-static bool foreign_order(const Layout *layout, const Node *old) {
-  for (int i = 0; i < old->n_in; i++)
-    if (!is_identity(old->in[i]->type.rank, layout->seen[old->in[i]->id].perm))
-      return true;
-  return false;
+/* Nothing but stretched tensors and constants: these go with any order. */
+static bool all_stretched(const Layout *layout, const Node *old) {
+  for (int i = 0; i < old->n_in; i++) {
+    const Value *base = layout_seen(layout, old->in[i])->base;
+    if (!is_stretched(base) && !is_splat(base, NULL))
+      return false;
+  }
+  return old->n_in > 0;
+}
+
+/* Ops with one number or axis an axis: direct orders only, except where a rule knows better. */
+static bool carry_direct(Layout *layout, Builder *b, const Node *old) {
+  const Value *x = old->in[0];
+  if (!order_is_direct(&layout_seen(layout, x)->order, &x->type) && old->n_in == 1) {
+    if (old->op->cls == OP_REDUCE)
+      return layout_reduce_folded(layout, b, old);
+    if (made_by(&old->out[0], "broadcast"))
+      return layout_broadcast_folded(layout, b, old);
+  }
+  Order order = choose_order(layout, old, true);
+  carry(layout, b, old, &order);
+  return true;
 }
 
 static void place(Layout *layout, Builder *b, const Node *old) {
-  int64_t perm[MAX_RANK];
+  bool done = true;
   if (old->op->flags & OPF_SPATIAL) {
     layout_spatial(layout, b, old);
   } else if (made_by(&old->out[0], "permute")) {
-    set_permute(layout, old);
-  } else if (!foreign_order(layout, old)) {
-    keep(layout, b, old);
+    done = layout_permute(layout, old);
   } else if (made_by(&old->out[0], "reshape")) {
-    if (!follow_reshape(layout, b, old))
-      keep(layout, b, old);
-  } else if (old->op->cls == OP_EW || old->op->cls == OP_REDUCE || old->op->cls == OP_MOVE ||
-             old->op->cls == OP_VIEW) {
-    choose_order(layout, old, perm);
-    carry(layout, b, old, perm);
+    done = layout_reshape(layout, b, old);
+  } else if (all_authors(layout, old) && !all_stretched(layout, old)) {
+    done = false;
+  } else if (made_by(&old->out[0], "matmul")) {
+    done = layout_matmul(layout, b, old);
+  } else if (old->op->cls == OP_EW) {
+    Order order = choose_order(layout, old, false);
+    carry(layout, b, old, &order);
+  } else if (old->op->cls == OP_REDUCE || old->op->cls == OP_MOVE || old->op->cls == OP_VIEW) {
+    done = carry_direct(layout, b, old);
   } else {
-    keep(layout, b, old);
+    done = false;
   }
+  if (!done)
+    keep(layout, b, old);
 }
 
 Graph *pass_layout(PassContext *context, Graph *graph) {
   Arena *arena = context->arena;
   GraphMap map = graph_map_start(graph, arena);
   Layout layout = {arena, ARENA_ARRAY(arena, Seen, graph->n_values + 1),
-                   graph_mark_data(graph, arena)};
+                   graph_mark_data(graph, arena), {0}};
+  map_init(&layout.usual, arena);
   for (int i = 0; i < graph->inputs.count; i++) {
     const Value *old = graph->inputs.at[i].value;
-    layout_set(&layout, old, map.value[old->id], NULL);
+    set_plain(&layout, old, map.value[old->id]);
   }
   for (int i = 0; i < graph->nodes.count; i++) {
     const Node *old = graph->nodes.at[i];
@@ -251,7 +272,7 @@ Graph *pass_layout(PassContext *context, Graph *graph) {
     int before = map.to->n_values;
     place(&layout, &b, old);
     for (int j = 0; j < old->n_out; j++) {
-      Value *base = layout.seen[old->out[j].id].base;
+      Value *base = layout_seen(&layout, &old->out[j])->base;
       if (base->id >= before) /* made just now, not an older one in another order */
         graph_name_value(map.to, base, old->out[j].name);
     }
@@ -260,7 +281,7 @@ Graph *pass_layout(PassContext *context, Graph *graph) {
     const GraphOutput *output = &graph->outputs.at[i];
     const Node *node = output->value->node;
     Builder b = {map.to, NULL, output->loc, node ? node->stage : NULL, true};
-    map.value[output->value->id] = layout_get(&layout, &b, output->value, NULL);
+    map.value[output->value->id] = layout_get_plain(&layout, &b, output->value);
   }
   return graph_without_dead(graph_map_finish(&map), arena);
 }

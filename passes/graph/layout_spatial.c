@@ -15,7 +15,7 @@ typedef struct Spatial {
   Builder *b;
   const Node *old;
   int place[3];              /* where the author's grid axis a lies among base's grid axes */
-  int64_t perm[5];           /* value = permute(base, perm), base being [N,grid,C] */
+  int64_t perm[5];           /* axis i of a value is axis perm[i] of base, [N,grid,C] */
   int64_t unit[3];           /* 1,1,1 */
   int64_t stride[3];         /* in base's order */
   int64_t kernel[3], pad[3]; /* in the author's order */
@@ -27,12 +27,15 @@ typedef struct Spatial {
 
 /* Grid axes stay in the order in which they lie in operand 0. */
 static void find_places(Spatial *s) {
-  const int64_t *perm = s->layout->seen[s->old->in[0]->id].perm;
+  const Value *x = s->old->in[0];
+  Order order = layout_seen(s->layout, x)->order;
+  if (!order_is_direct(&order, &x->type))
+    order = order_of_author(&x->type);
   s->perm[0] = 0;
   s->perm[1] = 4;
   for (int a = 0; a < 3; a++) {
     for (int other = 0; other < 3; other++)
-      s->place[a] += perm[2 + other] < perm[2 + a];
+      s->place[a] += order.perm[2 + other] < order.perm[2 + a];
     s->perm[2 + a] = 1 + s->place[a];
   }
 }
@@ -71,11 +74,13 @@ static Spatial spatial(Layout *layout, Builder *b, const Node *old, const int64_
 }
 
 static Value *operand(const Spatial *s, int i) {
-  return layout_get(s->layout, s->b, s->old->in[i], s->perm);
+  Order order = order_direct(&s->old->in[i]->type, s->perm);
+  return layout_get(s->layout, s->b, s->old->in[i], &order);
 }
 
 static void set_result(const Spatial *s, int i, Value *base) {
-  layout_set(s->layout, &s->old->out[i], base, s->perm);
+  Order order = order_direct(&s->old->out[i].type, s->perm);
+  layout_set(s->layout, &s->old->out[i], base, &order);
 }
 
 static Value *slice_axis(Builder *b, Value *x, int axis, int64_t start, int64_t stop) {
@@ -124,7 +129,8 @@ static void convolve(Layout *layout, Builder *b, const Node *old, bool backwards
   Spatial s = spatial(layout, b, old, wt->dim + 2, backwards ? -1 : 1);
   const int64_t *stride = backwards ? s.unit : s.stride, *divisor = backwards ? s.stride : s.unit;
   Value *x = operand(&s, 0);
-  Value *w = layout_get(layout, b, old->in[1], backwards ? backward_order : forward_order);
+  Order order = order_direct(wt, backwards ? backward_order : forward_order);
+  Value *w = layout_get(layout, b, old->in[1], &order);
   int64_t read = w->type.dim[3], made = w->type.dim[4];
   if (is_depthwise(&s, x->type.dim[4], old->out[0].type.dim[1])) {
     w = build_reshape(b, w, 2, (int64_t[]){s.n_taps, s.groups});
@@ -165,7 +171,8 @@ static void conv3d_grad_weight(Layout *layout, Builder *b, const Node *old) {
   dw = concat(b, n_parts, parts, 2);
   int64_t dim[] = {s.kernel[0], s.kernel[1], s.kernel[2], channels / s.groups, outputs};
   dw = build_reshape(b, dw, 5, dim);
-  layout_set(layout, &old->out[0], build_move(b, dw, author_order), NULL);
+  Order order = order_of_author(&old->out[0].type);
+  layout_set(layout, &old->out[0], build_move(b, dw, author_order), &order);
 }
 
 /* ---- pools ---- */
