@@ -1,10 +1,10 @@
 /* Carrying orders of axes through reshapes. See layout.h.
  *
  * A reshape splits into groups of axes with equal products. Where the axes of every group lie side
- * by side in base, base is reshaped and the order stays direct. Otherwise (rows of a grid whose axes
- * lie in another order) the reshape joins the order: the value is a reshape of a permute of base.
- * That is enough for ops that treat rows alike: elementwise ops, folds of whole groups, and matrix
- * products x*w, whose rows may come in any order, and x'y, which sums over rows.
+ * by side in base, base is reshaped and the order stays direct. Otherwise (rows of a grid whose
+ * axes lie in another order) the reshape joins the order: the value is a reshape of a permute of
+ * base. That is enough for ops that treat rows alike: elementwise ops, folds of whole groups, and
+ * matrix products x*w, whose rows may come in any order, and x'y, which sums over rows.
  */
 #include "passes/graph/layout.h"
 #include <string.h>
