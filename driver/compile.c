@@ -1,0 +1,249 @@
+/* Model file to program. See compile.h.
+ *
+ * The interpreter is a target like the others: an entry point is one step whose "kernel" evaluates
+ * the whole graph in double precision. Kernels have no context argument, so interpreted graphs stand
+ * in a table and each slot has a function of its own.
+ */
+#include "driver/compile.h"
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+static const Facts gpu_facts = {.vector = 1,
+                                .registers = 64,
+                                .threads = 128,
+                                .shared = 48 << 10,
+                                .l1 = 128 << 10,
+                                .l2 = 40 << 20};
+
+/* ---- the interpreter as code ---- */
+
+enum { INTERPRETED = 12 };
+static const Graph *interpreted[INTERPRETED];
+
+static void interpret(int slot, void *const *arguments) {
+  const Graph *g = interpreted[slot];
+  Arena *arena = arena_new();
+  double **in = ARENA_ARRAY(arena, double *, g->inputs.count + 1);
+  double **out = ARENA_ARRAY(arena, double *, g->outputs.count + 1);
+  for (int i = 0; i < g->inputs.count; i++) {
+    const Type *type = &g->inputs.at[i].value->type;
+    in[i] = ARENA_ARRAY(arena, double, type_elements(type));
+    for (int64_t k = 0; k < type_elements(type); k++)
+      in[i][k] = dtype_load(type->dtype, arguments[i], k);
+  }
+  graph_eval(g, arena, in, out);
+  for (int i = 0; i < g->outputs.count; i++) {
+    const Type *type = &g->outputs.at[i].value->type;
+    for (int64_t k = 0; k < type_elements(type); k++)
+      dtype_store(type->dtype, arguments[g->inputs.count + i], k, out[i][k]);
+  }
+  arena_free(arena);
+}
+
+#define SLOT(n)                                                                                   \
+  static void interpret_##n(void *const *arguments, int64_t begin, int64_t end) {                 \
+    if (begin < end)                                                                              \
+      interpret(n, arguments);                                                                    \
+  }
+SLOT(0) SLOT(1) SLOT(2) SLOT(3) SLOT(4) SLOT(5) SLOT(6) SLOT(7) SLOT(8) SLOT(9) SLOT(10) SLOT(11)
+#undef SLOT
+
+static ProgramKernel *const interpreters[INTERPRETED] = {
+    interpret_0, interpret_1, interpret_2, interpret_3, interpret_4,  interpret_5,
+    interpret_6, interpret_7, interpret_8, interpret_9, interpret_10, interpret_11};
+
+/* ---- targets ---- */
+
+static bool is_cpu(const char *target) {
+  return strcmp(target, "cpu") == 0 || strncmp(target, "cpu:", 4) == 0;
+}
+
+static const char *cpu_level(const char *target) {
+  return strncmp(target, "cpu:", 4) == 0 ? target + 4 : "native";
+}
+
+bool target_facts(const char *target, Facts *facts, Error *error) {
+  if (strcmp(target, "cuda-shim") == 0) {
+    *facts = gpu_facts;
+    return true;
+  }
+  if (strcmp(target, "interp") == 0) {
+    *facts = (Facts){.vector = 1, .registers = 16, .threads = 1};
+    return true;
+  }
+  if (is_cpu(target) || strcmp(target, "c") == 0) {
+#if TRICOT_LLVM
+    CpuLevel level;
+    if (!cpu_level_find(cpu_level(target), &level, error))
+      return false;
+    *facts = level.facts;
+#else
+    if (is_cpu(target))
+      return error_set(error, "target %s: this build has no LLVM", target);
+    *facts = (Facts){.vector = 8, .registers = 16, .threads = 1, .l1 = 32 << 10, .l2 = 1 << 20};
+#endif
+    return true;
+  }
+  return error_set(error, "unknown target '%s': cpu, cpu:LEVEL, c, cuda-shim or interp", target);
+}
+
+static ProgramKernel *find_kernel(void *context, const char *name) {
+  const Compiled *compiled = context;
+  int slot;
+  if (sscanf(name, "interpret%d", &slot) == 1)
+    return slot < INTERPRETED ? interpreters[slot] : NULL;
+#if TRICOT_LLVM
+  if (compiled->jit)
+    return jit_find(compiled->jit, name);
+#endif
+  return compiled->text ? text_library_find(compiled->text, name) : NULL;
+}
+
+/* ---- graphs ---- */
+
+static double number(const Model *model, const char *name, double fallback) {
+  double value;
+  return model_number(model, name, &value) ? value : fallback;
+}
+
+static void drop_taps(Graph *graph) {
+  int kept = 0;
+  for (int i = 0; i < graph->outputs.count; i++)
+    if (!graph->outputs.at[i].tap)
+      graph->outputs.at[kept++] = graph->outputs.at[i];
+  graph->outputs.count = kept;
+}
+
+static Graph *entry_graph(Compiled *c, Model *model, const EntryRequest *want, Error *error) {
+  bool train_step = strcmp(want->entry, "train_step") == 0;
+  const char *entry = train_step ? model_train_entry(model) : want->entry;
+  if (!entry || !model_has_entry(model, entry)) {
+    error_set(error, "%s: error: the model has no entry point '%s'", model_path(model),
+              want->entry);
+    return NULL;
+  }
+  Graph *graph = model_build(model, &c->diag, entry, want->training || train_step);
+  if (!graph)
+    return NULL;
+  if (!want->keep_taps)
+    drop_taps(graph);
+  if (!train_step)
+    return graph;
+  PassContext context = {c->arena, &c->diag, c->build.options.facts};
+  graph = graph_add_gradients(&context, graph, model_train_loss(model));
+  if (!graph)
+    return NULL;
+  OptimizerConfig config = {.beta1 = number(model, "optimizer.beta1", 0.9),
+                            .beta2 = number(model, "optimizer.beta2", 0.95),
+                            .eps = number(model, "optimizer.eps", 1e-8),
+                            .decay = number(model, "optimizer.decay", 0.05)};
+  return graph_add_adamw(&context, graph, &config, want->keep_gradients);
+}
+
+/* The model with batch 1, for entries that see one sample at a time. */
+static Model *single_model(Compiled *c, const ModelRequest *request) {
+  ModelRequest single = *request;
+  const char **sets = ARENA_ARRAY(c->arena, const char *, request->n_sets + 1);
+  for (int i = 0; i < request->n_sets; i++)
+    sets[i] = request->sets[i];
+  sets[single.n_sets++] = "batch=1";
+  single.sets = sets;
+  return model_load(c->arena, &c->diag, &single);
+}
+
+static void fill_settings(Compiled *c) {
+  VEC(PlanPair) pairs = {0};
+  for (int i = 0; i < model_arg_count(c->model); i++) {
+    PlanPair pair = {model_arg_name(c->model, i), model_arg_value(c->model, i)};
+    vec_push(c->arena, &pairs, pair);
+  }
+  c->plan.settings = pairs.at;
+  c->plan.n_settings = pairs.count;
+}
+
+static double seconds(void) {
+  struct timespec now;
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
+}
+
+bool compiled_build(Compiled *c, const CompileRequest *request, Error *error) {
+  *c = (Compiled){.arena = arena_new()};
+  diag_init(&c->diag, c->arena);
+  error->text[0] = 0;
+  Facts *facts = ARENA_NEW(c->arena, Facts);
+  if (!target_facts(request->target, facts, error))
+    return false;
+  double start = seconds();
+  c->model = model_load(c->arena, &c->diag, &request->model);
+  if (!c->model)
+    return false;
+  BuildOptions options = {.facts = facts,
+                          .passes = request->passes,
+                          .interpret = strcmp(request->target, "interp") == 0,
+                          .dump_tiles = request->dump_tiles,
+                          .dump_kernels = request->dump_kernels};
+  build_start(&c->build, c->arena, &c->diag, &options);
+  Model *single = NULL;
+  for (int i = 0; i < request->n_entries; i++) {
+    const EntryRequest *entry = &request->entries[i];
+    if (entry->single && !single && !(single = single_model(c, &request->model)))
+      return false;
+    Graph *graph = entry_graph(c, entry->single ? single : c->model, entry, error);
+    if (!graph || !build_entry(&c->build, graph, entry->name))
+      return false;
+    if (options.interpret)
+      interpreted[i] = c->build.graphs.at[i];
+  }
+  c->plan = build_plan(&c->build);
+  c->plan.model = model_name(c->model);
+  c->plan.variant = model_variant(c->model) ? model_variant(c->model) : "";
+  c->plan.level = is_cpu(request->target) ? cpu_level(request->target) : request->target;
+  fill_settings(c);
+  if (request->timing)
+    fprintf(stderr, "compile: graphs and kernels %.2f s (%d kernels)\n", seconds() - start,
+            c->build.kernels.count);
+  return true;
+}
+
+bool compiled_open(Compiled *c, const CompileRequest *request, Error *error) {
+  if (!compiled_build(c, request, error))
+    return false;
+  double start = seconds();
+  Kernel **kernels = c->build.kernels.at;
+  int count = c->build.kernels.count;
+#if TRICOT_LLVM
+  int cpus = (int)sysconf(_SC_NPROCESSORS_ONLN);
+  if (is_cpu(request->target) && !(c->jit = jit_build(kernels, count, cpus, error)))
+    return false;
+#endif
+  TextDialect dialect = strcmp(request->target, "c") == 0 ? TEXT_C : TEXT_CUDA;
+  bool text = dialect == TEXT_C || strcmp(request->target, "cuda-shim") == 0;
+  if (text && !(c->text = text_library_build(dialect, kernels, count, error)))
+    return false;
+  if (request->timing)
+    fprintf(stderr, "compile: code %.2f s\n", seconds() - start);
+  return program_open(&c->program, &c->plan, find_kernel, c, request->threads, error);
+}
+
+void compiled_close(Compiled *c) {
+  if (c->program)
+    program_close(c->program);
+#if TRICOT_LLVM
+  if (c->jit)
+    jit_free(c->jit);
+#endif
+  if (c->text)
+    text_library_free(c->text);
+  arena_free(c->arena);
+  *c = (Compiled){0};
+}
+
+int compiled_report(const Compiled *c, const Error *error) {
+  diag_print(&c->diag, stderr);
+  if (error->text[0])
+    fprintf(stderr, "%s\n", error->text);
+  return EXIT_INPUT;
+}

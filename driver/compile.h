@@ -1,0 +1,56 @@
+/* From a model file to a running program: load, build graphs, compile, generate code, open.
+ *
+ * What every verb of the command shares. A Compiled owns everything it points to.
+ */
+#ifndef TRICOT_DRIVER_COMPILE_H
+#define TRICOT_DRIVER_COMPILE_H
+#include "codegen/emit.h"
+#include "driver/build.h"
+#include "frontend/model.h"
+#include "runtime/program.h"
+
+/* One entry point to compile: a model's entry, or "train_step", which the compiler derives from the
+ * model's training entry (forward, gradients, optimizer). */
+typedef struct EntryRequest {
+  const char *entry;
+  const char *name;    /* in the plan */
+  bool training;       /* batch statistics and buffer updates; always for train_step */
+  bool single;         /* with batch 1 */
+  bool keep_taps;      /* the author's intermediates stay outputs */
+  bool keep_gradients; /* train_step: outputs "grad.<parameter>" */
+} EntryRequest;
+
+typedef struct CompileRequest {
+  ModelRequest model;
+  const char *target; /* "interp", "cpu", "cpu:x86-64-v3", "c", "cuda-shim" */
+  const EntryRequest *entries;
+  int n_entries;
+  int threads;        /* <= 0: one per allowed CPU */
+  PassOptions passes;
+  bool dump_tiles, dump_kernels;
+  bool timing;        /* seconds of each stage on stderr */
+} CompileRequest;
+
+typedef struct Compiled {
+  Arena *arena;
+  Diag diag;
+  Model *model;
+  Build build;
+  Plan plan;
+  Jit *jit;
+  TextLibrary *text;
+  Program *program;
+} Compiled;
+
+/* Facts of a target by name; false with the known names in the error. */
+bool target_facts(const char *target, Facts *facts, Error *error);
+
+/* Graphs, passes, kernels and plan; no code yet. Errors about the model are in compiled->diag (and
+ * then error->text is empty). Call compiled_close in any case. */
+bool compiled_build(Compiled *compiled, const CompileRequest *request, Error *error);
+/* compiled_build, then code for this machine and an open program. */
+bool compiled_open(Compiled *compiled, const CompileRequest *request, Error *error);
+void compiled_close(Compiled *compiled);
+/* Prints what went wrong on stderr and returns the exit status. */
+int compiled_report(const Compiled *compiled, const Error *error);
+#endif
