@@ -1,0 +1,230 @@
+/* Kernels in memory: names, index arithmetic, scalar ops on edge values, counting, and text of kernels
+ * made by the builders. What text can show is tested in tests/kernel. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include "ir/kernel.h"
+#include <math.h>
+#include <string.h>
+
+static void names_are_unique(void **state) {
+  (void)state;
+  Arena *arena = arena_new();
+  Kernel *kernel = kernel_new(arena, "k", STAGE_TILE);
+  Type type = {DT_f32, 1, {4}};
+  assert_string_equal(kernel_argument(kernel, "x", type, false)->name, "x");
+  assert_string_equal(kernel_argument(kernel, "x", type, true)->name, "x1");
+  assert_string_equal(kernel_var(kernel, "x", 0, 3)->name, "x2");
+  assert_string_equal(kernel_tile(kernel, "x1", DT_f32, 0, NULL, 4)->name, "x3");
+  assert_string_equal(kernel_table(kernel, "my table", 1, (int64_t[]){1})->name, "my_table");
+  assert_string_equal(kernel_grid(kernel, "7", 3)->name, "v7");
+  assert_string_equal(kernel_var(kernel, "", 0, 1)->name, "v");
+  assert_string_equal(kernel_var(kernel, "r", 0, 1)->name, "r");
+  assert_string_equal(kernel_var(kernel, "r", 0, 1)->name, "r1");
+  assert_string_equal(kernel_var(kernel, "r", 0, 1)->name, "r2");
+  arena_free(arena);
+}
+
+static void affine_normal_form(void **state) {
+  (void)state;
+  Arena *arena = arena_new();
+  Kernel *kernel = kernel_new(arena, "k", STAGE_LOOP);
+  IndexVar *i = kernel_var(kernel, "i", 0, 9), *j = kernel_var(kernel, "j", -2, 3);
+  Affine a = affine_add(affine_var(j, 3), affine_offset(affine_var(i, 4), 5));
+  assert_int_equal(a.count, 2);
+  assert_ptr_equal(a.term[0].var, i);
+  assert_ptr_equal(a.term[1].var, j);
+  assert_int_equal(affine_low(&a), 5 - 6);
+  assert_int_equal(affine_high(&a), 5 + 36 + 9);
+  Affine negative = affine_scale(a, -1);
+  assert_int_equal(affine_low(&negative), -50);
+  assert_int_equal(affine_high(&negative), 1);
+  Affine zero = affine_add(a, negative);
+  assert_true(affine_is_constant(&zero));
+  assert_int_equal(zero.constant, 0);
+  /* j := 2 i + 1 gives 10 i + 8, which is one term */
+  Affine replaced = affine_substitute(a, j, affine_offset(affine_var(i, 2), 1));
+  Affine wanted = affine_offset(affine_var(i, 10), 8);
+  assert_true(affine_equal(&replaced, &wanted));
+  assert_false(affine_equal(&replaced, &a));
+  assert_true(affine_is_constant(&(Affine){0}));
+  arena_free(arena);
+}
+
+static int64_t on_ints(Kop kop, Dtype dtype, int64_t a, int64_t b) {
+  return kop_eval(kop, dtype, dtype, (Scalar[]){{.i = a}, {.i = b}}).i;
+}
+
+static float on_floats(Kop kop, float a, float b, float c) {
+  return kop_eval(kop, DT_f32, DT_f32, (Scalar[]){{.f = a}, {.f = b}, {.f = c}}).f;
+}
+
+static void integers_wrap(void **state) {
+  (void)state;
+  assert_int_equal(on_ints(K_add, DT_i32, INT32_MAX, 1), INT32_MIN);
+  assert_int_equal(on_ints(K_mul, DT_i64, INT64_MAX, 2), -2);
+  assert_int_equal(on_ints(K_neg, DT_i64, INT64_MIN, 0), INT64_MIN);
+  assert_int_equal(on_ints(K_sub, DT_u8, 3, 5), 254);
+  assert_int_equal(on_ints(K_shl, DT_i32, 1, 31), INT32_MIN);
+  assert_int_equal(on_ints(K_shr, DT_i32, -8, 1), -4);
+  assert_int_equal(on_ints(K_max, DT_i8, -8, 1), 1);
+  assert_int_equal(on_ints(K_abs, DT_i32, -8, 0), 8);
+  assert_int_equal(on_ints(K_sign, DT_i16, -8, 0), -1);
+}
+
+static void floats_at_the_edges(void **state) {
+  (void)state;
+  assert_true(isnan(on_floats(K_max, 1, NAN, 0))); /* the second where unordered */
+  assert_true(on_floats(K_max, NAN, 1, 0) == 1);
+  assert_true(on_floats(K_min, NAN, 1, 0) == 1);
+  assert_true(on_floats(K_round, 2.5f, 0, 0) == 2);
+  assert_true(on_floats(K_round, 3.5f, 0, 0) == 4);
+  /* one rounding: (1 + e)(1 - e) - 1 = -e^2 */
+  float e = 0x1p-13f;
+  assert_true(on_floats(K_fma, 1 + e, 1 - e, -1) == -0x1p-26f);
+  assert_true(on_floats(K_lt, NAN, 1, 0) == 0);
+  assert_true(on_floats(K_select, NAN, 3, 4) == 3);
+  assert_true(on_floats(K_select, -0.0f, 3, 4) == 4);
+}
+
+static Scalar cast(Kop kop, Dtype from, Dtype to, Scalar a) { return kop_eval(kop, from, to, &a); }
+
+static void casts(void **state) {
+  (void)state;
+  assert_int_equal(cast(K_cast, DT_f32, DT_i32, (Scalar){.f = -2.9f}).i, -2);
+  assert_int_equal(cast(K_cast, DT_f32, DT_u8, (Scalar){.f = 300}).i, 255);
+  assert_int_equal(cast(K_cast, DT_f32, DT_i64, (Scalar){.f = 1e30f}).i, INT64_MAX);
+  assert_int_equal(cast(K_cast, DT_f32, DT_i32, (Scalar){.f = NAN}).i, 0);
+  assert_int_equal(cast(K_cast, DT_i64, DT_i8, (Scalar){.i = 384}).i, -128);
+  assert_true(cast(K_cast, DT_i32, DT_f32, (Scalar){.i = 16777217}).f == 16777216.0f);
+  assert_true(cast(K_cast, DT_f32, DT_bf16, (Scalar){.f = 1.00390625f}).f == 1.0f); /* a tie */
+  assert_true(cast(K_cast, DT_f32, DT_f16, (Scalar){.f = 1e6f}).f == INFINITY);
+  assert_int_equal(cast(K_bits, DT_f32, DT_i32, (Scalar){.f = -1.0f}).i, (int32_t)0xBF800000);
+  assert_true(cast(K_bits, DT_i32, DT_f32, (Scalar){.i = 0x40000000}).f == 2.0f);
+}
+
+static void table_is_complete(void **state) {
+  (void)state;
+  Kop kop;
+  for (int i = 0; i < K_COUNT; i++) {
+    assert_true(kop_find(kop_info[i].name, &kop));
+    assert_int_equal(kop, i);
+    assert_in_range(kop_info[i].arity, 1, MAX_KOP_ARGS);
+  }
+  assert_false(kop_find("softmax", &kop));
+}
+
+/* A loop whose length depends on the block, a branch on the thread, vectors and a halving. */
+static void flops_are_counted(void **state) {
+  (void)state;
+  static const char text[] =
+      "loop kernel @k(%x: f32[64], %y: out f32[64]) {\n"
+      "  grid %g = 5\n"
+      "  grid %i = 3\n"
+      "  threads %t = 4\n"
+      "  %0 = load %x[0] : f32x8\n"
+      "  for %k : [0, 3] = 0 to %i + 1 step 1 {\n" /* 1 + 2 + 3 rounds of 16 */
+      "    %1 = fma %0, %0, %0 : f32x8\n"
+      "  }\n"
+      "  if 0 <= %t < 3 {\n" /* 3 threads of 7 */
+      "    %2 = hadd %0 : f32\n"
+      "  } else {\n" /* one of 1 */
+      "    %3 = load %x[3] : f32\n"
+      "    %4 = sqrt %3 : f32\n"
+      "  }\n"
+      "}\n"
+      "tile kernel @t(%x: f32[8,8], %y: out f32[8,8]) {\n"
+      "  grid %i = 2\n"
+      "  %a = load %x[4*%i + r0, c] fill 0.0 : f32[4, 8]\n"
+      "  %b = load %x[r0, c] fill 0.0 : f32[8, 8]\n"
+      "  for %k : [0, 6] = 0 to 8 step 3 {\n"
+      "    dot %a, %a, %b : f32[4, 8]\n"
+      "  }\n"
+      "  %s = fold add rows %a : f32[8]\n"
+      "}\n";
+  Arena *arena = arena_new();
+  Diag diag;
+  int count;
+  diag_init(&diag, arena);
+  Kernel **kernels = kernel_parse(arena, &diag, "text", text, sizeof text - 1, &count);
+  assert_non_null(kernels);
+  assert_int_equal(count, 2);
+  assert_true(kernel_flops(kernels[0]) == 5 * (4 * 16.0 * 6 + 3 * (3 * 7 + 1)));
+  assert_true(kernel_flops(kernels[1]) == 2 * (3 * 2.0 * 4 * 8 * 8 + 3 * 8));
+  assert_int_equal(kernel_blocks(kernels[0]), 15);
+  arena_free(arena);
+}
+
+/* What the builders make prints, parses, and prints the same, although ids are out of order. */
+static void built_kernels_print(void **state) {
+  (void)state;
+  static const char wanted[] = "loop kernel @k(%x: f32[64], %y: out f32[64]) {\n"
+                               "  grid %i = 4\n"
+                               "  for %k : [0, 3] = 0 to 4 step 1 {\n"
+                               "    %0 = load %x[16*%i + 4*%k] : f32x4\n"
+                               "    %2 = const 0.1 : f32x4\n"
+                               "    %1 = mul %0, %2 : f32x4\n"
+                               "    store %y[16*%i + 4*%k] = %1 : f32x4\n"
+                               "  }\n"
+                               "}\n";
+  Arena *arena = arena_new();
+  Kernel *kernel = kernel_new(arena, "k", STAGE_LOOP);
+  Type type = {DT_f32, 1, {64}};
+  Buffer *x = kernel_argument(kernel, "x", type, false);
+  Buffer *y = kernel_argument(kernel, "y", type, true);
+  IndexVar *k = kernel_var(kernel, "k", 0, 3), *i = kernel_grid(kernel, "i", 4);
+  Stmt *loop = stmt_for(kernel, &kernel->body, k, 0, 4, 1);
+  Affine at = affine_add(affine_var(k, 4), affine_var(i, 16));
+  Stmt *load = stmt_add(kernel, &loop->body, STMT_LOAD);
+  load->buffer = x;
+  load->at = at;
+  load->value = kernel_value(kernel, DT_f32, 4);
+  KValue *product = kernel_value(kernel, DT_f32, 4);
+  KValue *factor = stmt_const(kernel, &loop->body, 0.1f, DT_f32, 4);
+  Stmt *let = stmt_add(kernel, &loop->body, STMT_LET);
+  let->kop = K_mul;
+  let->value = product;
+  let->value_arg[0] = load->value;
+  let->value_arg[1] = factor;
+  Stmt *store = stmt_add(kernel, &loop->body, STMT_STORE);
+  store->buffer = y;
+  store->at = at;
+  store->value_arg[0] = product;
+
+  Error error;
+  Text text = {0}, again = {0};
+  Diag diag;
+  int count;
+  diag_init(&diag, arena);
+  assert_true(kernel_check(kernel, &error));
+  kernel_print(kernel, &text);
+  assert_string_equal(text.at, wanted);
+  Kernel **parsed = kernel_parse(arena, &diag, "text", text.at, text.size, &count);
+  assert_non_null(parsed);
+  assert_true(kernel_check(parsed[0], &error));
+  kernel_print(parsed[0], &again);
+  assert_string_equal(again.at, wanted);
+
+  float input[64], output[64] = {0};
+  for (int n = 0; n < 64; n++)
+    input[n] = (float)n;
+  assert_true(kernel_eval(kernel, (void *[]){input, output}, 1, &error));
+  for (int n = 0; n < 64; n++)
+    assert_true(output[n] == (float)n * 0.1f);
+  text_free(&text);
+  text_free(&again);
+  arena_free(arena);
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(names_are_unique),  cmocka_unit_test(affine_normal_form),
+      cmocka_unit_test(integers_wrap),     cmocka_unit_test(floats_at_the_edges),
+      cmocka_unit_test(casts),             cmocka_unit_test(table_is_complete),
+      cmocka_unit_test(flops_are_counted), cmocka_unit_test(built_kernels_print),
+  };
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}
