@@ -68,7 +68,7 @@ static void print_affine(const Printer *p, const Affine *a) {
 /* A sum with the row axes and the column as further terms. */
 static void print_box_affine(const Printer *p, const Affine *a, const int64_t *row, int64_t col) {
   bool first = true;
-  char name[8];
+  char name[16];
   print_vars(p, a, &first);
   for (int i = 0; i < MAX_ROW_AXES; i++)
     if (row[i]) {
