@@ -104,14 +104,16 @@ bool affine_equal(const Affine *a, const Affine *b) {
 int64_t affine_low(const Affine *a) {
   int64_t value = a->constant;
   for (int i = 0; i < a->count; i++)
-    value += a->term[i].factor * (a->term[i].factor > 0 ? a->term[i].var->low : a->term[i].var->high);
+    value +=
+        a->term[i].factor * (a->term[i].factor > 0 ? a->term[i].var->low : a->term[i].var->high);
   return value;
 }
 
 int64_t affine_high(const Affine *a) {
   int64_t value = a->constant;
   for (int i = 0; i < a->count; i++)
-    value += a->term[i].factor * (a->term[i].factor > 0 ? a->term[i].var->high : a->term[i].var->low);
+    value +=
+        a->term[i].factor * (a->term[i].factor > 0 ? a->term[i].var->high : a->term[i].var->low);
   return value;
 }
 

@@ -1,9 +1,10 @@
 /* The verifier of kernels, both stages: what emitters and passes may rely on.
  *
  * One walk in program order. A name is visible from its definition to the end of the block that
- * defines it, nested blocks included; values, index variables and pointers are defined once along any
- * path; tiles and buffers may be written again. A tile written in both branches of an IF counts as
- * written after it. What depends on run-time index values (bounds, ranges) is left to kernel_eval.
+ * defines it, nested blocks included; values, index variables and pointers are defined once along
+ * any path; tiles and buffers may be written again. A tile written in both branches of an IF counts
+ * as written after it. What depends on run-time index values (bounds, ranges) is left to
+ * kernel_eval.
  */
 #include "ir/kernel_text.h"
 #include <math.h>
@@ -30,8 +31,8 @@ static bool refuse(Checker *c, const char *format, ...) {
   va_end(arguments);
   if (!c->stmt)
     return error_set(c->error, "kernel @%s: %s", c->kernel->name, message);
-  return error_set(c->error, "kernel @%s: %s: %s", c->kernel->name,
-                   stmt_text(c->kernel, c->stmt), message);
+  return error_set(c->error, "kernel @%s: %s: %s", c->kernel->name, stmt_text(c->kernel, c->stmt),
+                   message);
 }
 
 /* ---- operands ---- */
@@ -111,7 +112,8 @@ static bool check_kop(Checker *c, Kop kop, Dtype result, const Dtype *dtype) {
   bool loops = c->kernel->stage == STAGE_LOOP;
   bool expanded = !*info->llvm_float && !*info->llvm_int;
   if (info->kind == KOP_CAST) {
-    bool pair = (dtype[0] == DT_f32 && result == DT_i32) || (dtype[0] == DT_i32 && result == DT_f32);
+    bool pair =
+        (dtype[0] == DT_f32 && result == DT_i32) || (dtype[0] == DT_i32 && result == DT_f32);
     if (kop == K_bits && !pair)
       return refuse(c, "bits goes between f32 and i32");
     return true;
@@ -149,7 +151,8 @@ static bool check_let(Checker *c, const Stmt *s) {
     int width = s->value_arg[i]->width;
     if (info->kind == KOP_HORIZONTAL) {
       if (s->value->width != 1 || (width & (width - 1)) != 0)
-        return refuse(c, "%s takes a vector of a power of two lanes and gives a scalar", info->name);
+        return refuse(c, "%s takes a vector of a power of two lanes and gives a scalar",
+                      info->name);
     } else if (width != (info->kind == KOP_SPLAT ? 1 : s->value->width)) {
       return refuse(c, "%%%d has %d lanes", s->value_arg[i]->id, width);
     }
@@ -288,8 +291,8 @@ static bool check_address(Checker *c, const Stmt *s, const KValue *value) {
     return refuse(c, "%%%s is of %s", s->buffer->name, dtype_name(s->buffer->type.dtype));
   if (s->has_lanes && (value->width == 1 || !check_affine(c, &s->lanes)))
     return value->width == 1 ? refuse(c, "a scalar has no lanes") : false;
-  if (s->dynamic && (!check_value(c, s->dynamic) || dtype_is_float(s->dynamic->dtype) ||
-                     s->dynamic->width != 1))
+  if (s->dynamic &&
+      (!check_value(c, s->dynamic) || dtype_is_float(s->dynamic->dtype) || s->dynamic->width != 1))
     return refuse(c, "the address needs a visible scalar integer");
   return true;
 }
@@ -340,8 +343,7 @@ static bool check_loop_statement(Checker *c, const Stmt *s) {
            define_value(c, s->value);
   case STMT_STORE: return check_store(c, s);
   case STMT_LET: return check_let(c, s);
-  case STMT_CONST:
-    return check_number(c, s->number, s->value->dtype) && define_value(c, s->value);
+  case STMT_CONST: return check_number(c, s->number, s->value->dtype) && define_value(c, s->value);
   case STMT_INDEX_VALUE: return check_affine(c, &s->at) && define_value(c, s->value);
   case STMT_BARRIER:
     return c->divergent ? refuse(c, "threads may disagree about coming here") : true;

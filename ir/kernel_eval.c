@@ -2,9 +2,9 @@
  *
  * Threads run in lockstep, statement by statement, in an order shuffled anew for every statement; a
  * list of active threads stands for divergence. Every cell of shared memory and of output arguments
- * remembers its last writer and readers by epoch, so a missing barrier is found in whatever order the
- * threads happen to run. Local and shared memory starts unwritten in every block, and reading an
- * unwritten cell is an error. The kernel must satisfy kernel_check, except that functions which
+ * remembers its last writer and readers by epoch, so a missing barrier is found in whatever order
+ * the threads happen to run. Local and shared memory starts unwritten in every block, and reading
+ * an unwritten cell is an error. The kernel must satisfy kernel_check, except that functions which
  * legalisation expands are understood too.
  */
 #include "ir/kernel_machine.h"
@@ -111,7 +111,8 @@ bool machine_write(Machine *m, const Stmt *s, int thread, const Buffer *buffer, 
       return machine_fail(m, s, thread, "another block uses element %lld", (long long)cell);
     if ((wrote / TAG_THREADS == m->epoch && wrote % TAG_THREADS != own) ||
         (read / TAG_THREADS == m->epoch && read % TAG_THREADS != own))
-      return machine_fail(m, s, thread, "another thread uses element %lld and no barrier is between",
+      return machine_fail(m, s, thread,
+                          "another thread uses element %lld and no barrier is between",
                           (long long)cell);
   }
   if (store->write)
@@ -120,8 +121,8 @@ bool machine_write(Machine *m, const Stmt *s, int thread, const Buffer *buffer, 
   return true;
 }
 
-/* Finds the buffer and the cell that element `index` of a statement's buffer means. NULL in *buffer:
- * a zero. */
+/* Finds the buffer and the cell that element `index` of a statement's buffer means. NULL in
+ * *buffer: a zero. */
 static bool find_cell(Machine *m, const Stmt *s, int thread, int64_t index, const Buffer **buffer,
                       int64_t *cell) {
   const Buffer *named = s->buffer;
@@ -405,8 +406,8 @@ static bool run_block(Machine *m, const Block *block, Active active) {
 /* ---- kernels ---- */
 
 static Store make_store(Machine *m, const Buffer *buffer, void *argument) {
-  Store store = {buffer->type.dtype, buffer->space, type_elements(&buffer->type), argument, NULL,
-                 NULL};
+  Store store = {buffer->type.dtype, buffer->space, type_elements(&buffer->type),
+                 argument,           NULL,          NULL};
   if (buffer->space == SPACE_POINTER)
     return (Store){.space = SPACE_POINTER};
   int64_t cells = store.elements * (buffer->space == SPACE_LOCAL ? m->threads : 1);
@@ -436,8 +437,8 @@ static void prepare(Machine *m, void *const *arguments) {
   m->stores = ARENA_ARRAY(arena, Store, kernel->buffers.count + 1);
   m->pointers = ARENA_ARRAY(arena, Pointer, m->threads * (kernel->buffers.count + 1));
   for (int i = 0; i < kernel->buffers.count; i++)
-    m->stores[i] = make_store(m, kernel->buffers.at[i],
-                              i < kernel->n_arguments ? arguments[i] : NULL);
+    m->stores[i] =
+        make_store(m, kernel->buffers.at[i], i < kernel->n_arguments ? arguments[i] : NULL);
   m->tiles = ARENA_ARRAY(arena, Scalar *, kernel->tiles.count + 1);
   for (int i = 0; i < kernel->tiles.count; i++) {
     const Tile *tile = kernel->tiles.at[i];

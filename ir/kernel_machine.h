@@ -4,7 +4,8 @@
 #define TRICOT_IR_KERNEL_MACHINE_H
 #include "ir/kernel_text.h"
 
-/* The cells of a buffer and who touched them last. A tag is epoch * 4096 + thread + 1, 0: nobody. */
+/* The cells of a buffer and who touched them last. A tag is epoch * 4096 + thread + 1, 0: nobody.
+ */
 typedef struct Store {
   Dtype dtype;
   Space space;

@@ -1,8 +1,8 @@
 /* Kernels from text, the upper half: statements and whole kernels. The grammar is in
  * docs/kernel-ir.md; words, names, types and sums are read by kernel_scan.c.
  *
- * What the parser accepts is well formed but not yet checked: kernel_check decides about shapes, types
- * and order. Statements carry their place in the text.
+ * What the parser accepts is well formed but not yet checked: kernel_check decides about shapes,
+ * types and order. Statements carry their place in the text.
  */
 #include "ir/kernel_parser.h"
 #include <ctype.h>

@@ -185,7 +185,8 @@ IndexVar *scan_define_var(Parser *p, Loc loc, const char *name, int64_t low, int
   }
   IndexVar *var = scan_use_name(p, loc, name, SYMBOL_VAR);
   if (var && (var->low != low || var->high != high))
-    scan_fail(p, loc, "%%%s has another range, [%" PRId64 ", %" PRId64 "]", name, var->low, var->high);
+    scan_fail(p, loc, "%%%s has another range, [%" PRId64 ", %" PRId64 "]", name, var->low,
+              var->high);
   return var;
 }
 

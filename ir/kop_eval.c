@@ -120,9 +120,7 @@ Scalar kop_eval(Kop kop, Dtype operand, Dtype result_type, const Scalar *args) {
   const KopInfo *info = &kop_info[kop];
   Scalar result = {.i = 0};
   switch (info->kind) {
-  case KOP_COMPARE:
-    result.f = compare(kop, operand, args[0], args[1]) ? 1.0f : 0.0f;
-    return result;
+  case KOP_COMPARE: result.f = compare(kop, operand, args[0], args[1]) ? 1.0f : 0.0f; return result;
   case KOP_SELECT: return args[0].f != 0.0f ? args[1] : args[2];
   case KOP_CAST:
     return kop == K_bits ? reinterpret(operand, result_type, args[0])

@@ -4,17 +4,15 @@
  *   # run: legalize sync        legalize and sync (the result is checked)
  *   # run: same                 check, and all kernels of the file give what the first one gives
  *   # why: what the test shows
- *   # tolerance: 1e-6           largest |difference| / (1 + |value|) when results are compared; else 0
- *   # range: %name 0 9          integers put into that argument (else 0 to 3)
- *   # error: text               reading or checking must fail with a message that contains the text
- *   # eval-error: text          evaluation must fail so, before any pass; after passes it must not
- *   kernels ...
- *   # ---- expect
- *   kernels ...
+ *   # tolerance: 1e-6           largest |difference| / (1 + |value|) when results are compared;
+ * else 0 # range: %name 0 9          integers put into that argument (else 0 to 3) # error: text
+ * reading or checking must fail with a message that contains the text # eval-error: text evaluation
+ * must fail so, before any pass; after passes it must not kernels ... # ---- expect kernels ...
  *
- * For every test: what is printed parses back and prints the same; the result equals the expectation
- * byte for byte; the expectation is printed as it stands and passes the verifier; kernels before and
- * after the passes give equal numbers on seeded random inputs, with threads shuffled by two seeds.
+ * For every test: what is printed parses back and prints the same; the result equals the
+ * expectation byte for byte; the expectation is printed as it stands and passes the verifier;
+ * kernels before and after the passes give equal numbers on seeded random inputs, with threads
+ * shuffled by two seeds.
  *
  * With TRICOT_BLESS=1 a differing expectation is rewritten, but only when everything else holds.
  */
@@ -132,7 +130,8 @@ static void fill_argument(const Test *test, const Buffer *buffer, void *data) {
     uint64_t stream = (uint64_t)buffer->id;
     double value = random_normal(7, stream, (uint64_t)i);
     if (!dtype_is_float(buffer->type.dtype))
-      value = (double)low + floor(random_uniform(7, stream, (uint64_t)i) * (double)(high - low + 1));
+      value =
+          (double)low + floor(random_uniform(7, stream, (uint64_t)i) * (double)(high - low + 1));
     dtype_store(buffer->type.dtype, data, i, value);
   }
 }
@@ -152,8 +151,7 @@ static bool close_enough(const Test *test, double a, double b) {
   return a == b || (isnan(a) && isnan(b)) || fabs(a - b) <= test->tolerance * (1 + fabs(a));
 }
 
-static bool compare(const Test *test, const Kernel *a, const Kernel *b, void **left,
-                    void **right) {
+static bool compare(const Test *test, const Kernel *a, const Kernel *b, void **left, void **right) {
   char detail[200];
   if (a->n_arguments != b->n_arguments)
     return fail(test, "kernels differ in their arguments", "");

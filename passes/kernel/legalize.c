@@ -1,12 +1,12 @@
 /* Legalisation: scalar functions no target spells become sequences of ops that every target spells.
  *
- * In:  LOOP stage; LET statements of exp, log, tanh, erf, rsqrt (f32, any width) and sign (any type).
- * Out: the same kernel without them; each value keeps its id, new values get new ids. The results are
- *      the same bits on every target, because every op used is correctly rounded everywhere.
+ * In:  LOOP stage; LET statements of exp, log, tanh, erf, rsqrt (f32, any width) and sign (any
+ * type). Out: the same kernel without them; each value keeps its id, new values get new ids. The
+ * results are the same bits on every target, because every op used is correctly rounded everywhere.
  *
  * All polynomials were fitted for this file: minimax fits by iteratively reweighted least squares
- * (Lawson's method) in double precision on 2001 to 4001 Chebyshev points, weighted so that the error
- * of the finished function is relative; then rounded to float and measured over dense grids
+ * (Lawson's method) in double precision on 2001 to 4001 Chebyshev points, weighted so that the
+ * error of the finished function is relative; then rounded to float and measured over dense grids
  * (tests/unit/test_legalize.c repeats the measurement). bench/fit_functions.py makes the numbers.
  * Conversions of NaN to integers are avoided everywhere: they are undefined on some targets.
  * max and min give their second operand where unordered, so the argument is put second: NaN stays.
@@ -71,7 +71,8 @@ static KValue *power_of_two(Writer *w, KValue *n) {
 
 /* exp(x) = 2^n exp(r), n = round(x / ln 2), |r| <= ln 2 / 2.
  * Adding 1.5 * 2^23 rounds to an integer and leaves it in the low bits of the sum, so that no
- * conversion is needed. The scale is applied in two halves: the result may be subnormal or infinite. */
+ * conversion is needed. The scale is applied in two halves: the result may be subnormal or
+ * infinite. */
 static KValue *expand_exp(Writer *w, KValue *x) {
   static const float tail[] = {0.4999999403953552f, 0.1666652113199234f, 0.04166838899254799f,
                                0.00836874544620514f, 0.001381453825160861f};
@@ -96,10 +97,9 @@ static KValue *expand_exp(Writer *w, KValue *x) {
 
 /* log(x) = e ln 2 + log(1 + f), x = 2^e (1 + f), sqrt(1/2) <= 1 + f < sqrt(2). */
 static KValue *expand_log(Writer *w, KValue *x) {
-  static const float tail[] = {
-      0.3333331346511841f, -0.25000008940696716f, 0.2000211924314499f,
-      -0.1666799634695053f, 0.14219550788402557f, -0.12405591458082199f,
-      0.11888174712657928f, -0.11675640940666199f, 0.06746601313352585f};
+  static const float tail[] = {0.3333331346511841f,  -0.25000008940696716f, 0.2000211924314499f,
+                               -0.1666799634695053f, 0.14219550788402557f,  -0.12405591458082199f,
+                               0.11888174712657928f, -0.11675640940666199f, 0.06746601313352585f};
   const int64_t root_half_bits = 0x3F3504F3;
   /* subnormals are lifted by 2^25 first */
   KValue *tiny = real2(w, K_lt, x, number(w, 0x1p-126));
@@ -142,15 +142,14 @@ static KValue *expand_tanh(Writer *w, KValue *x) {
 }
 
 /* x P(x^2) on |x| <= 3.75, where erf is 1 to within half an ulp; P in the variable
- * t = x^2 2/3.75^2 - 1, which lies in [-1, 1] and keeps Horner's rule well conditioned. No division:
- * fifteen fused steps cost less than one on the machines of interest. The fit is lifted by 1.2e-7
- * towards the end so that the clamped result is exactly 1 there. */
+ * t = x^2 2/3.75^2 - 1, which lies in [-1, 1] and keeps Horner's rule well conditioned. No
+ * division: fifteen fused steps cost less than one on the machines of interest. The fit is lifted
+ * by 1.2e-7 towards the end so that the clamped result is exactly 1 there. */
 static KValue *expand_erf(Writer *w, KValue *x) {
   static const float tail[] = {
-      0.37705692648887634f,   -0.18803009390830994f,  0.13926900923252106f,
-      -0.1119382306933403f,   0.0907360091805458f,    -0.0716233104467392f,
-      0.05364362150430679f,   -0.037275876849889755f, 0.024896379560232162f,
-      -0.016801495105028152f, 0.009176799096167088f,  -0.002947088796645403f,
+      0.37705692648887634f,   -0.18803009390830994f,  0.13926900923252106f,  -0.1119382306933403f,
+      0.0907360091805458f,    -0.0716233104467392f,   0.05364362150430679f,  -0.037275876849889755f,
+      0.024896379560232162f,  -0.016801495105028152f, 0.009176799096167088f, -0.002947088796645403f,
       0.0018594503635540605f, -0.002240111120045185f, 0.0008846981800161302f};
   KValue *c = clamp(w, x, -3.75, 3.75);
   KValue *u = real2(w, K_mul, c, c);

@@ -8,8 +8,8 @@
  *
  * Every statement is summed up by what it touches before its first barrier (exposed), what it
  * touches after its last one (pending), and whether every path through it has one. Working outwards
- * from the innermost blocks, a barrier goes directly before a statement whose exposed touches collide
- * with what is pending, so it stays out of inner loops that only fill a buffer.
+ * from the innermost blocks, a barrier goes directly before a statement whose exposed touches
+ * collide with what is pending, so it stays out of inner loops that only fill a buffer.
  */
 #include "passes/kernel/kernel_pass.h"
 

@@ -1,10 +1,10 @@
-/* Kernels in memory: names, index arithmetic, scalar ops on edge values, counting, and text of kernels
- * made by the builders. What text can show is tested in tests/kernel. */
+/* Kernels in memory: names, index arithmetic, scalar ops on edge values, counting, and text of
+ * kernels made by the builders. What text can show is tested in tests/kernel. */
+#include <cmocka.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <cmocka.h>
 
 #include "ir/kernel.h"
 #include <math.h>
@@ -221,10 +221,14 @@ static void built_kernels_print(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(names_are_unique),  cmocka_unit_test(affine_normal_form),
-      cmocka_unit_test(integers_wrap),     cmocka_unit_test(floats_at_the_edges),
-      cmocka_unit_test(casts),             cmocka_unit_test(table_is_complete),
-      cmocka_unit_test(flops_are_counted), cmocka_unit_test(built_kernels_print),
+      cmocka_unit_test(names_are_unique),
+      cmocka_unit_test(affine_normal_form),
+      cmocka_unit_test(integers_wrap),
+      cmocka_unit_test(floats_at_the_edges),
+      cmocka_unit_test(casts),
+      cmocka_unit_test(table_is_complete),
+      cmocka_unit_test(flops_are_counted),
+      cmocka_unit_test(built_kernels_print),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,10 +1,10 @@
 /* The expansions of exp, log, tanh, erf, rsqrt and sign against the double-precision library, over
  * floats of every exponent, by the interpreter and at two widths. Prints the largest errors. */
+#include <cmocka.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <cmocka.h>
 
 #include "passes/kernel/kernel_pass.h"
 #include <float.h>
@@ -35,16 +35,16 @@ static void apply(Kop kop, int width) {
   store->value_arg[0] = result;
   assert_false(kernel_check(kernel, &error)); /* not yet */
   kernel_legalize(kernel);
-  if (!kernel_check(kernel, &error) ||
-      !kernel_eval(kernel, (void *[]){input, output}, 1, &error))
+  if (!kernel_check(kernel, &error) || !kernel_eval(kernel, (void *[]){input, output}, 1, &error))
     fail_msg("%s", error.text);
   arena_free(arena);
 }
 
 /* Floats of all exponents and signs, spread evenly over their bit patterns, the specials first. */
 static void all_exponents(void) {
-  static const float special[] = {0.0f, -0.0f, INFINITY, -INFINITY, NAN, 1.0f, -1.0f, FLT_MIN,
-                                  FLT_MAX, -FLT_MAX, 1e-45f, 88.72f, 88.73f, -104.0f, -103.0f, 0.625f};
+  static const float special[] = {0.0f,   -0.0f,   INFINITY, -INFINITY, NAN,    1.0f,
+                                  -1.0f,  FLT_MIN, FLT_MAX,  -FLT_MAX,  1e-45f, 88.72f,
+                                  88.73f, -104.0f, -103.0f,  0.625f};
   for (uint32_t i = 0; i < POINTS; i++) {
     uint32_t bits = i * 16381u; /* about 2^32 / 2^18, odd */
     memcpy(&input[i], &bits, 4);
@@ -163,9 +163,12 @@ static void ids_stay(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(exponential),         cmocka_unit_test(logarithm),
-      cmocka_unit_test(hyperbolic_tangent),  cmocka_unit_test(error_function),
-      cmocka_unit_test(inverse_square_root), cmocka_unit_test(signs),
+      cmocka_unit_test(exponential),
+      cmocka_unit_test(logarithm),
+      cmocka_unit_test(hyperbolic_tangent),
+      cmocka_unit_test(error_function),
+      cmocka_unit_test(inverse_square_root),
+      cmocka_unit_test(signs),
       cmocka_unit_test(ids_stay),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
