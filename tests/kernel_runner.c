@@ -1,13 +1,16 @@
 /* Runs text tests of kernels: one .tk file is one test, kernels of either stage.
  *
- *   # run: check                what to do with every kernel: check, or passes in order out of
- *   # run: legalize sync        legalize and sync (the result is checked)
+ *   # run: check                only check every kernel
+ *   # run: legalize sync        these passes in order, then check
  *   # run: same                 check, and all kernels of the file give what the first one gives
  *   # why: what the test shows
- *   # tolerance: 1e-6           largest |difference| / (1 + |value|) when results are compared;
- * else 0 # range: %name 0 9          integers put into that argument (else 0 to 3) # error: text
- * reading or checking must fail with a message that contains the text # eval-error: text evaluation
- * must fail so, before any pass; after passes it must not kernels ... # ---- expect kernels ...
+ *   # tolerance: 1e-6           largest |difference| / (1 + |value|) of results, else 0
+ *   # range: %name 0 9          integers put into that argument, else 0 to 3
+ *   # error: text               reading or checking must fail with a message that contains it
+ *   # eval-error: text          evaluation must fail so before the passes, and not after them
+ *   kernels ...
+ *   # ---- expect
+ *   kernels ...
  *
  * For every test: what is printed parses back and prints the same; the result equals the
  * expectation byte for byte; the expectation is printed as it stands and passes the verifier;

@@ -1,8 +1,8 @@
 /* Legalisation: scalar functions no target spells become sequences of ops that every target spells.
  *
- * In:  LOOP stage; LET statements of exp, log, tanh, erf, rsqrt (f32, any width) and sign (any
- * type). Out: the same kernel without them; each value keeps its id, new values get new ids. The
- * results are the same bits on every target, because every op used is correctly rounded everywhere.
+ * In:  LOOP stage; LET statements of exp, log, tanh, erf, rsqrt (f32) and sign (any type).
+ * Out: the same kernel without them; each value keeps its id, new values get new ids. Results are
+ *      the same bits on every target, because every op used is correctly rounded everywhere.
  *
  * All polynomials were fitted for this file: minimax fits by iteratively reweighted least squares
  * (Lawson's method) in double precision on 2001 to 4001 Chebyshev points, weighted so that the

@@ -1,10 +1,10 @@
 /* Kernels in memory: names, index arithmetic, scalar ops on edge values, counting, and text of
  * kernels made by the builders. What text can show is tested in tests/kernel. */
-#include <cmocka.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <cmocka.h>
 
 #include "ir/kernel.h"
 #include <math.h>

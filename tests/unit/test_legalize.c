@@ -1,10 +1,10 @@
 /* The expansions of exp, log, tanh, erf, rsqrt and sign against the double-precision library, over
  * floats of every exponent, by the interpreter and at two widths. Prints the largest errors. */
-#include <cmocka.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <cmocka.h>
 
 #include "passes/kernel/kernel_pass.h"
 #include <float.h>
