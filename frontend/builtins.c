@@ -324,6 +324,12 @@ static bool do_declare(const BuiltinCall *b, Datum *result) {
     diag_note(making->diag, first->loc, "first declared here");
     return false;
   }
+  const GraphInput *input = graph_find_input(making->graph, parameter->name);
+  if (input) {
+    making_error(making, b->call->loc, "'%s' is the name of an input already", parameter->name);
+    diag_note(making->diag, input->loc, "declared here");
+    return false;
+  }
   map_set(&making->parameters, parameter->name, parameter);
   vec_push(making->arena, &making->declared, parameter);
   *result = (Datum){.kind = DATUM_TENSOR, .tensor = ARENA_NEW(making->arena, TensorRef)};

@@ -253,6 +253,12 @@ static int64_t floor_div(int64_t a, int64_t b) {
   return a / b - (a % b != 0 && (a < 0) != (b < 0));
 }
 
+/* Of the sign of b, so that a == floor_div(a, b) * b + floor_mod(a, b). */
+static int64_t floor_mod(int64_t a, int64_t b) {
+  int64_t rest = a % b;
+  return rest != 0 && (rest < 0) != (b < 0) ? rest + b : rest;
+}
+
 /* base ** exponent; false when it does not fit. */
 static bool int_power(int64_t base, int64_t exponent, int64_t *result) {
   *result = 1;
@@ -288,7 +294,7 @@ static bool int_binary(Making *making, const Expr *expr, int64_t a, int64_t b, D
   else if (b == -1) /* INT64_MIN // -1 does not fit */
     fits = operator[0] == '%' ? (result = 0, true) : !__builtin_sub_overflow(0, a, &result);
   else
-    result = operator[0] == '%' ? a - floor_div(a, b) * b : floor_div(a, b);
+    result = operator[0] == '%' ? floor_mod(a, b) : floor_div(a, b);
   if (!fits)
     return making_error(making, expr->loc, "%lld %s %lld is larger than an integer can be",
                         (long long)a, operator, (long long)b);

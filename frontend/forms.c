@@ -1,6 +1,7 @@
 /* Forms made of expressions: integers where they are wanted, dotted paths, tensor types, and values
  * as YAML writes them (lists and mappings; plain scalars are expressions, quoted ones text).
  */
+#include "frontend/limits.h"
 #include "frontend/parts.h"
 #include <string.h>
 
@@ -39,13 +40,13 @@ const char *evaluate_path(Making *making, const Path *path) {
   return joined;
 }
 
-/* Dimensions of at least 1, and few enough elements that no byte count overflows. */
-static bool check_shape(Making *making, Loc loc, const Type *type) {
+bool check_shape(Making *making, Loc loc, const Type *type) {
   int64_t elements = 1;
   for (int i = 0; i < type->rank; i++) {
     if (type->dim[i] < 1)
       return making_error(making, loc, "dimension %d of %s is less than 1", i, type_text(type));
-    if (__builtin_mul_overflow(elements, type->dim[i], &elements) || elements > (int64_t)1 << 48)
+    if (type->dim[i] > DIMENSION_MAX || __builtin_mul_overflow(elements, type->dim[i], &elements) ||
+        elements > ELEMENTS_MAX)
       return making_error(making, loc, "%s is too large", type_text(type));
   }
   return true;

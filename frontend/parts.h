@@ -235,6 +235,8 @@ bool bind_targets(Making *making, Loc loc, int count, const char *const *names,
                   const Datum *value);
 /* A shape from a list of integers; false (an error at loc) where it is none. */
 bool shape_from_list(Making *making, Loc loc, const Datum *list, Type *type);
+/* Dimensions of at least 1, and few enough elements that no byte count overflows. */
+bool check_shape(Making *making, Loc loc, const Type *type);
 bool evaluate_call(Making *making, const Expr *call, Datum *value);
 bool run_steps(Making *making, const Steps *steps);
 bool call_module(Making *making, const Module *module, const Expr *call, const Datum *values,

@@ -3,6 +3,7 @@
  * Numbers beside tensors become constants of the tensor's element type; elementwise ops broadcast
  * by numpy's rules (the builder inserts the broadcasts).
  */
+#include "frontend/limits.h"
 #include "frontend/parts.h"
 #include "ir/op.h"
 #include <math.h>
@@ -32,6 +33,8 @@ Value *tensor_value(Making *making, TensorRef *tensor) {
 static bool built(Making *making, Loc loc, Value *value, Datum *result) {
   if (!value)
     return making_notes(making, loc);
+  if (!check_shape(making, loc, &value->type))
+    return false;
   *result = tensor_datum(making, value);
   return true;
 }
@@ -102,6 +105,13 @@ bool evaluate_tensor_binary(Making *making, const Expr *expr, const char *operat
 
 /* ---- attributes ---- */
 
+/* Small enough that shape rules may multiply it with a dimension. */
+static bool in_range(Making *making, Loc loc, const AttrSpec *spec, int64_t value) {
+  return (value <= ATTRIBUTE_MAX && value >= -ATTRIBUTE_MAX) ||
+         making_error(making, loc, "attribute '%s': %lld is out of range", spec->name,
+                      (long long)value);
+}
+
 static bool attr_ints(Making *making, Loc loc, const AttrSpec *spec, const Datum *value,
                       Attr *attr) {
   if (value->kind != DATUM_LIST)
@@ -113,6 +123,8 @@ static bool attr_ints(Making *making, Loc loc, const AttrSpec *spec, const Datum
       return making_error(making, loc, "attribute '%s' is a list of integers; element %d is %s",
                           spec->name, i, datum_kind_name(value->items[i].kind));
     ints[i] = value->items[i].integer;
+    if (!in_range(making, loc, spec, ints[i]))
+      return false;
   }
   if (strcmp(spec->name, "shape") == 0) {
     Type type = {0};
@@ -130,9 +142,11 @@ static bool set_attr(Making *making, Loc loc, const AttrSpec *spec, const Datum 
   if (spec->kind == ATTR_INTS)
     return attr_ints(making, loc, spec, value, attr);
   *attr = (Attr){.kind = spec->kind};
-  if (spec->kind == ATTR_INT && (value->kind == DATUM_INT || value->kind == DATUM_BOOL))
+  if (spec->kind == ATTR_INT && (value->kind == DATUM_INT || value->kind == DATUM_BOOL)) {
     attr->i = value->integer;
-  else if (spec->kind == ATTR_TEXT && value->kind == DATUM_TEXT)
+    return in_range(making, loc, spec, attr->i);
+  }
+  if (spec->kind == ATTR_TEXT && value->kind == DATUM_TEXT)
     attr->text = value->text;
   else if (spec->kind != ATTR_FLOAT || !datum_number(value, &attr->f))
     return making_error(making, loc, "attribute '%s' is %s, not %s", spec->name,
@@ -207,6 +221,9 @@ static bool read_operands(Making *making, const Op *op, Loc loc, int count, cons
 static bool op_results(Making *making, Loc loc, const Node *node, Datum *result) {
   if (!node)
     return making_notes(making, loc);
+  for (int i = 0; i < node->n_out; i++)
+    if (!check_shape(making, loc, &node->out[i].type))
+      return false;
   if (node->n_out == 1) {
     *result = tensor_datum(making, &node->out[0]);
     return true;
