@@ -39,7 +39,7 @@ static int read_options(int argc, char **argv, const char **sets, Options *optio
   ModelRequest *request = &options->request;
   request->sets = sets;
   for (int i = 1; i < argc; i++) {
-    const char *value;
+    const char *value = NULL;
     if (strcmp(argv[i], "--json") == 0) {
       options->json = true;
     } else if ((value = option(argc, argv, &i, "--variant"))) {
@@ -53,7 +53,7 @@ static int read_options(int argc, char **argv, const char **sets, Options *optio
     } else {
       request->path = argv[i];
     }
-    if (value && !*value && strcmp(argv[i], "--json") != 0)
+    if (value && !*value)
       return usage("a value is missing after ", argv[i]);
   }
   return request->path ? EXIT_DONE : usage("no model file given", "");
