@@ -243,7 +243,7 @@ static bool try_merge(Fusion *f, Region *into, Region *from) {
 /* Joins a fresh node to a region whose space is not the node's own shape: row-wise results of column
  * folds ([…,1] beside […,C]) and post ops of row folds. */
 static bool try_join_reduced(Fusion *f, Node *node, Region *own, Region *region) {
-  if (node->op->cls != OP_EW)
+  if (node->op->cls != OP_EW || region->space.rank == 0)
     return false;
   Type shape = own->space;
   Type rows = reduced(&region->space, 1u << (region->space.rank - 1));
