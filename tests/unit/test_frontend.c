@@ -486,6 +486,85 @@ static void imports(void **state) {
   arena_free(f.arena);
 }
 
+/* One model with every kind of step, built and run on known numbers. */
+static const char every_step[] =
+    "tricot: 1\nmodel: steps\n"
+    "use: lib/layers.yaml\n"
+    "args: {n: 3, kind: \"twice\"}\n"
+    "let: {shift: 10 * n}\n"
+    "inputs:\n  x: f32[2, n]\n"
+    "modules:\n"
+    "  change(a tensor, kind text, by real = n + 1):\n"
+    "    - if kind == \"none\": return a\n"
+    "      elif kind == \"twice\": return a * 2, by - a\n"
+    "    - check false\n"
+    "  part(a, i):\n"
+    "    - w = parameter([n], init=normal(0, 2), decay=true) @ w\n"
+    "    - v = parameter([2, n], init=uniform(-1, 1), decay=false, frozen=true) @ v\n"
+    "    - tap part{i} = a\n"
+    "    - return a + w + v * 0\n"
+    "entries:\n"
+    "  main(x):\n"
+    "    - a, b = change(x, kind)\n"
+    "    - seen = buffer([2, n], init=0) @ seen\n"
+    "    - if training: update seen = seen + b\n"
+    "    - stage one:\n"
+    "        - for i, k in enumerate([5, 6]):\n"
+    "            - scope deep.{k}:\n"
+    "                - a = part(take(reshape(a, [1, 2, n]), 0, 0), i) @ p\n"
+    "    - uncounted: u = layer_norm(a) @ norm\n"
+    "    - c = layer_norm(a) @ again\n"
+    "    - m = select(a > 3, max(a, shift), -a ** 2)\n"
+    "    - unused = parameter([7], 0) @ unused\n"
+    "    - output m = m\n"
+    "    - output u = u + c\n"
+    "  other(x):\n"
+    "    - r = main(x)\n"
+    "    - output sum = squeeze(reduce_sum(r.m, [0, 1]), [0, 1])\n";
+
+static void every_kind_of_step(void **state) {
+  (void)state;
+  Fixture f = fixture();
+  const char *folder = scratch_make();
+  write_file(folder, "m.yaml", every_step);
+  assert_int_equal(setenv("TRICOT_MODELS", TRICOT_SOURCE "/models", 1), 0);
+  Model *model = load(&f, arena_printf(f.arena, "%s/m.yaml", folder), NULL, NULL, 0);
+  scratch_remove(folder);
+  Graph *graph = build(&f, model, "main", true);
+  const GraphInput *w = graph_find_input(graph, "deep.5.p.w"), *v;
+  assert_non_null(w);
+  assert_true(w->decay && !w->frozen && w->init.kind == INIT_NORMAL && w->init.b == 2);
+  assert_string_equal(w->stage, "one");
+  v = graph_find_input(graph, "deep.6.p.v");
+  assert_true(!v->decay && v->frozen && v->init.kind == INIT_UNIFORM && v->init.a == -1);
+  assert_null(graph_find_input(graph, "unused"));
+  assert_null(graph_find_input(build(&f, model, "main", false), "seen"));
+  assert_string_equal(graph_find_output(graph, "buffer.seen")->updates, "seen");
+  assert_true(graph_flops(graph) == 5 * 6); /* one of the two norms */
+  ModelSummary summary;
+  assert_true(model_summary(model, &f.diag, &summary));
+  assert_int_equal(summary.parameters, 2 * (3 + 6) + 2 * 6 + 7);
+  assert_int_equal(summary.buffers, 6);
+  assert_int_equal(summary.stages[0].parameters, 18);
+
+  graph = build(&f, model, "other", false);
+  assert_int_equal(graph->outputs.count, 3); /* part0, part1, sum */
+  double **inputs = ARENA_ARRAY(f.arena, double *, graph->inputs.count);
+  double **outputs = ARENA_ARRAY(f.arena, double *, graph->outputs.count);
+  for (int i = 0; i < graph->inputs.count; i++) {
+    int64_t elements = type_elements(&graph->inputs.at[i].value->type);
+    inputs[i] = ARENA_ARRAY(f.arena, double, elements);
+    for (int64_t k = 0; k < elements; k++)
+      inputs[i][k] = graph->inputs.at[i].role == ROLE_INPUT ? (double)k - 2 : 0.5;
+  }
+  graph_eval(graph, f.arena, inputs, outputs);
+  /* x = -2 .. 3; a = 2x + 0.5 + 0.5 = -3 -1 1 3 5 7; m = -9 -1 -1 -9 30 30 */
+  double sum = outputs[graph_find_output(graph, "sum") - graph->outputs.at][0];
+  assert_float_equal(sum, 40, 1e-12);
+  assert_float_equal(outputs[graph_find_output(graph, "part1") - graph->outputs.at][0], -3.5, 1e-12);
+  arena_free(f.arena);
+}
+
 /* The expression language by its values. */
 static void expressions(void **state) {
   (void)state;
@@ -554,6 +633,7 @@ int main(void) {
       cmocka_unit_test(learned_temperature), cmocka_unit_test(error_files),
       cmocka_unit_test(yaml_is_bounded),  cmocka_unit_test(places_in_scalars),
       cmocka_unit_test(imports),          cmocka_unit_test(expressions),
+      cmocka_unit_test(every_kind_of_step),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
