@@ -74,7 +74,7 @@ static void json_output(void **state) {
   arena_free(arena);
 }
 
-/* FLOPs are of one sample, whatever the batch, also where the grid is too small for a batch of 1. */
+/* FLOPs are of one sample, whatever the batch, also where a batch of 1 is too small to norm. */
 static void flops_are_per_sample(void **state) {
   (void)state;
   Arena *arena = arena_new();
