@@ -1,10 +1,10 @@
 /* Graph IR: typed tensors in static single assignment, static shapes, one graph per entry point.
  *
- * A Graph owns an ordered list of Nodes (definitions before uses). A Node applies an Op (ir/ops.def)
- * to Values and defines one Value per result. Values without a defining node are graph inputs: data,
- * parameters, buffers (such as running averages) and optimizer state. Outputs are named; an output may
- * also say which input it replaces after the call ("updates"), which is how parameters, buffers and
- * state change: nothing inside a graph is ever overwritten.
+ * A Graph owns an ordered list of Nodes (definitions before uses). A Node applies an Op
+ * (ir/ops.def) to Values and defines one Value per result. Values without a defining node are graph
+ * inputs: data, parameters, buffers (such as running averages) and optimizer state. Outputs are
+ * named; an output may also say which input it replaces after the call ("updates"), which is how
+ * parameters, buffers and state change: nothing inside a graph is ever overwritten.
  *
  * Graphs are append-only. A pass builds a new graph from an old one (graph_rewrite, or by hand with
  * a GraphMap) in the same arena; source locations travel with the nodes.
@@ -130,8 +130,8 @@ typedef struct Builder {
 } Builder;
 
 /* The general form: attributes as "name", value pairs in any order, ended by NULL. Values by kind:
- * int -> int64_t (cast it), float -> double, ints -> int count, const int64_t *; text -> const char *.
- * Absent attributes take the signature's default; without one that is our fault. Returns the node. */
+ * int -> int64_t (cast it); float -> double; ints -> int count, const int64_t *; text -> const char
+ * pointer. Absent attributes take the signature's default; without one that is our fault. */
 Node *build_node(Builder *b, const char *op, int n_in, Value *const *in, ...);
 /* The same with attributes already in signature order. Used by parsers and passes. */
 Node *build_node_attrs(Builder *b, const Op *op, int n_in, Value *const *in, const Attr *attrs);

@@ -1,6 +1,7 @@
 /* A pass: one function from graph to graph, one row in passes/passes.def.
  *
- * The runner (passes/pipeline.c) verifies, dumps, times, skips and stops; passes do only their work.
+ * The runner (passes/pipeline.c) verifies, dumps, times, skips and stops; passes do only their
+ * work.
  */
 #ifndef TRICOT_PASSES_PASS_H
 #define TRICOT_PASSES_PASS_H
@@ -43,15 +44,15 @@ Graph *passes_run(PassContext *context, Graph *graph, const char *const *names, 
 const char *const *passes_standard(int *count);
 
 /* Gradient and optimizer, which change what a graph computes and so are asked for by name.
- * graph_add_gradients: for output `loss` (a scalar), adds an output "grad.<name>" for every parameter
- * that is not frozen, in input order; zeros where no path leads. */
+ * graph_add_gradients: for output `loss` (a scalar), adds an output "grad.<name>" for every
+ * parameter that is not frozen, in input order; zeros where no path leads. */
 Graph *graph_add_gradients(PassContext *context, Graph *graph, const char *loss);
 typedef struct OptimizerConfig {
   double beta1, beta2, eps, decay;
 } OptimizerConfig;
 /* Turns every "grad.<p>" output into AdamW updates: state inputs "adamw.m.<p>", "adamw.v.<p>",
- * "adamw.step" (f32 scalar, updated +1) and the data input "lr" (f32 scalar); outputs that update p,
- * m, v. Keeps the grad outputs only if keep_gradients. */
+ * "adamw.step" (f32 scalar, updated +1) and the data input "lr" (f32 scalar); outputs that update
+ * p, m, v. Keeps the grad outputs only if keep_gradients. */
 Graph *graph_add_adamw(PassContext *context, Graph *graph, const OptimizerConfig *config,
                        bool keep_gradients);
 #endif
