@@ -2,7 +2,7 @@
  *
  * Normal form: constants stand right; x - c is x + (-c) and x / c is x * (1/c); negations are
  * merged into neighbours. Every rule makes the graph smaller or moves something one way only, so
- * repeating them ends. This is the one pass that knows ops by name.
+ * repeating them ends.
  */
 #include "passes/graph/canon.h"
 #include <math.h>
