@@ -121,6 +121,11 @@ bool machine_write(Machine *m, const Stmt *s, int thread, const Buffer *buffer, 
   return true;
 }
 
+bool machine_written_now(const Machine *m, const Buffer *buffer, int64_t cell) {
+  const uint64_t *write = m->stores[buffer->id].write;
+  return write && write[cell] / TAG_THREADS == m->epoch;
+}
+
 /* Finds the buffer and the cell that element `index` of a statement's buffer means. NULL in
  * *buffer: a zero. */
 static bool find_cell(Machine *m, const Stmt *s, int thread, int64_t index, const Buffer **buffer,

@@ -78,10 +78,12 @@ static bool run_load(Machine *m, const Stmt *s) {
   return true;
 }
 
+/* Rows of one store go to different cells, or their order would decide; each store is an epoch. */
 static bool run_store(Machine *m, const Stmt *s) {
   const Tile *tile = s->tile_arg[0];
   const Buffer *buffer = s->access.buffer;
   int64_t start[MAX_RANK];
+  m->epoch++;
   for (int row = 0; row < tile->rows; row++) {
     const Scalar *from = row_of(m, tile, row);
     if (!row_start(m, s, tile, row, start))
@@ -95,6 +97,8 @@ static bool run_store(Machine *m, const Stmt *s) {
         if (!machine_read(m, s, 0, buffer, cell, &old))
           return false;
         value = kop_eval(K_add, tile->dtype, tile->dtype, (Scalar[]){old, value});
+      } else if (machine_written_now(m, buffer, cell)) {
+        return machine_fail(m, s, 0, "stores element %lld twice", (long long)cell);
       }
       if (!machine_write(m, s, 0, buffer, cell, value))
         return false;

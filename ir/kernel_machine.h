@@ -46,6 +46,8 @@ int64_t machine_affine(const Machine *, int thread, const Affine *);
 /* Bounds-free cell access with the rules on who may touch what; false with the error set. */
 bool machine_read(Machine *, const Stmt *, int thread, const Buffer *, int64_t cell, Scalar *);
 bool machine_write(Machine *, const Stmt *, int thread, const Buffer *, int64_t cell, Scalar);
+/* Whether the cell was written in this epoch already. */
+bool machine_written_now(const Machine *, const Buffer *, int64_t cell);
 /* A number as an element of the type. */
 Scalar machine_number(Dtype, double number);
 bool machine_tile_statement(Machine *, const Stmt *);
