@@ -154,7 +154,6 @@ static void open_kernel(Emitter *e) {
   const Kernel *k = e->kernel;
   if (k->threads != 1)
     FAULT("kernel %s: C text is for one thread a block, not %d", k->name, k->threads);
-  line(e, "void %s(void *const *arguments, i64 begin, i64 end);", k->name);
   line(e, "void %s(void *const *arguments, i64 begin, i64 end) {", k->name);
   e->indent++;
   for (int i = 0; i < k->n_arguments; i++) {
@@ -163,7 +162,8 @@ static void open_kernel(Emitter *e) {
     line(e, "%s%s *restrict %s = arguments[%d]; /* %s */", b->written ? "" : "const ", type,
          e->buffer_name[i], i, type_text(&b->type));
   }
-  line(e, "for (i64 block = begin; block < end; block++) {");
+  const char *block = k->n_grid == 1 ? e->var_name[k->grid[0].var->id] : "block";
+  line(e, "for (i64 %s = begin; %s < end; %s++) {", block, block, block);
   e->indent++;
   emit_grid(e, "i64");
   if (k->thread)

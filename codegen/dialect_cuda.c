@@ -65,8 +65,7 @@ static void open_kernel(Emitter *e) {
   const Kernel *k = e->kernel;
   if (kernel_blocks(k) > INT32_MAX)
     FAULT("kernel %s has more blocks than a grid can", k->name);
-  line(e, "TRICOT_KERNEL(%d)", k->threads);
-  text_add(e->text, "%s(", k->name);
+  text_add(e->text, "TRICOT_KERNEL(%d) %s(", k->threads, k->name);
   for (int i = 0; i < k->n_arguments; i++) {
     const Buffer *b = k->buffers.at[i];
     text_add(e->text, "%s%s%s *__restrict__ %s", i ? ",\n    " : "", b->written ? "" : "const ",
@@ -75,7 +74,8 @@ static void open_kernel(Emitter *e) {
   text_add(e->text, "%s) {\n", k->n_arguments ? "" : "void");
   e->indent++;
   if (k->n_grid)
-    line(e, "const int block = TRICOT_BLOCK;");
+    line(e, "const int %s = TRICOT_BLOCK;",
+         k->n_grid == 1 ? e->var_name[k->grid[0].var->id] : "block");
   emit_grid(e, "int");
   if (k->thread)
     line(e, "const int %s = TRICOT_THREAD;", e->var_name[k->thread->id]);
@@ -123,8 +123,10 @@ static void vector(Emitter *e, const Stmt *s) {
     return;
   }
   const KValue *whole = s->value ? s->value : s->value_arg[0];
-  if (s->value && !e->value_early[s->value->id])
+  if (s->value && e->value_home[s->value->id] != HOME_TOP)
     line(e, "%s v%d;", spell_type(e, s->value->dtype, s->value->width), s->value->id);
+  if (s->value && e->value_home[s->value->id] == HOME_FIRST)
+    e->value_home[s->value->id] = HOME_TOP;
   line(e, "#pragma unroll");
   line(e, "for (int lane = 0; lane < %d; lane++) {", whole->width);
   e->indent++;

@@ -13,24 +13,27 @@
 
 typedef struct Homes {
   Emitter *e;
-  int *var, *value, *buffer; /* serial of the block that sets it, 0: nothing yet */
+  int *var, *value, *buffer; /* serial of the block that declares it, 0: nothing yet */
   VEC(bool) open;            /* by block serial */
 } Homes;
 
-static void set(int *home, bool *early, int id, int serial) {
-  if (home[id])
-    early[id] = true;
-  home[id] = serial;
+static void set(Homes *homes, int *at, Home *home, int id, int serial) {
+  if (!at[id])
+    at[id] = serial;
+  else if (!homes->open.at[at[id]])
+    home[id] = HOME_TOP;
+  else if (home[id] == HOME_CONST)
+    home[id] = HOME_FIRST;
 }
 
-static void use(Homes *homes, const int *home, bool *early, int id) {
-  if (!home[id] || !homes->open.at[home[id]])
-    early[id] = true;
+static void use(Homes *homes, const int *at, Home *home, int id) {
+  if (!at[id] || !homes->open.at[at[id]])
+    home[id] = HOME_TOP;
 }
 
 static void use_affine(Homes *homes, const Affine *a) {
   for (int i = 0; i < a->count; i++)
-    use(homes, homes->var, homes->e->var_early, a->term[i].var->id);
+    use(homes, homes->var, homes->e->var_home, a->term[i].var->id);
 }
 
 static void note_value(Emitter *e, const KValue *value) {
@@ -61,11 +64,28 @@ static void note_access(Emitter *e, const Stmt *stmt, int width) {
                stmt->at.constant % width == 0 && stmt->buffer->type.dim[0] % width == 0 &&
                e->dialect->vector_arrays;
   for (int i = 0; i < stmt->at.count; i++)
-    whole = whole && stmt->at.term[i].factor % width == 0;
-  if (!whole || (*kept && *kept != width))
-    *kept = 1;
-  else
-    *kept = width;
+    whole = whole && stmt->at.term[i].factor * e->multiple[stmt->at.term[i].var->id] % width == 0;
+  *kept = !whole || (*kept && *kept != width) ? 1 : width;
+}
+
+static int64_t greatest_divisor(int64_t a, int64_t b) { return b ? greatest_divisor(b, a % b) : a; }
+
+/* Loops count in steps from their low end. A variable that is set otherwise keeps the divisor 1. */
+static void find_multiples(Emitter *e, const Block *block) {
+  for (int i = 0; i < block->count; i++) {
+    const Stmt *s = block->at[i];
+    if (s->kind == STMT_FOR) {
+      int64_t *multiple = &e->multiple[s->var->id], divisor = greatest_divisor(s->step, *multiple);
+      divisor = greatest_divisor(divisor, llabs((long long)s->low.constant));
+      for (int j = 0; j < s->low.count; j++)
+        divisor = greatest_divisor(divisor, llabs((long long)s->low.term[j].factor));
+      *multiple = divisor;
+    }
+    if (s->kind == STMT_LOOKUP || s->kind == STMT_INDEX)
+      e->multiple[s->var->id] = 1;
+    find_multiples(e, &s->body);
+    find_multiples(e, &s->other);
+  }
 }
 
 static void find_homes(Homes *homes, const Block *block, int serial) {
@@ -81,23 +101,23 @@ static void find_homes(Homes *homes, const Block *block, int serial) {
       use_affine(homes, &s->guards.at[g].value);
     for (int a = 0; a < MAX_KOP_ARGS; a++)
       if (s->value_arg[a])
-        use(homes, homes->value, e->value_early, s->value_arg[a]->id);
+        use(homes, homes->value, e->value_home, s->value_arg[a]->id);
     if (s->dynamic)
-      use(homes, homes->value, e->value_early, s->dynamic->id);
+      use(homes, homes->value, e->value_home, s->dynamic->id);
     if (s->buffer && s->buffer->space == SPACE_POINTER && s->kind != STMT_POINTER)
-      use(homes, homes->buffer, e->buffer_early, s->buffer->id);
+      use(homes, homes->buffer, e->buffer_home, s->buffer->id);
     if (s->kind == STMT_LOAD || s->kind == STMT_STORE)
       note_access(e, s, s->kind == STMT_LOAD ? s->value->width : s->value_arg[0]->width);
     if (s->kind == STMT_PREFETCH)
       e->local_width[s->buffer->id] = 1;
     if (s->value) {
-      set(homes->value, e->value_early, s->value->id, serial);
+      set(homes, homes->value, e->value_home, s->value->id, serial);
       note_value(e, s->value);
     }
     if (s->kind == STMT_LOOKUP || s->kind == STMT_INDEX)
-      set(homes->var, e->var_early, s->var->id, serial);
+      set(homes, homes->var, e->var_home, s->var->id, serial);
     if (s->kind == STMT_POINTER) {
-      set(homes->buffer, e->buffer_early, s->buffer->id, serial);
+      set(homes, homes->buffer, e->buffer_home, s->buffer->id, serial);
       int64_t length = type_elements(&s->buffer->type);
       int64_t *zeros = &e->usage.zeros[s->buffer->type.dtype];
       *zeros = *zeros > length ? *zeros : length;
@@ -115,9 +135,10 @@ static void study(Emitter *e, const Kernel *k) {
   e->kernel = k;
   e->line = 0;
   name_everything(e);
-  e->var_early = ARENA_ARRAY(e->arena, bool, k->vars.count);
-  e->value_early = ARENA_ARRAY(e->arena, bool, k->values.count);
-  e->buffer_early = ARENA_ARRAY(e->arena, bool, k->buffers.count);
+  e->var_home = ARENA_ARRAY(e->arena, Home, k->vars.count);
+  e->value_home = ARENA_ARRAY(e->arena, Home, k->values.count);
+  e->buffer_home = ARENA_ARRAY(e->arena, Home, k->buffers.count);
+  e->multiple = ARENA_ARRAY(e->arena, int64_t, k->vars.count);
   e->local_width = ARENA_ARRAY(e->arena, int, k->buffers.count);
   Homes homes = {.e = e,
                  .var = ARENA_ARRAY(e->arena, int, k->vars.count),
@@ -125,10 +146,11 @@ static void study(Emitter *e, const Kernel *k) {
                  .buffer = ARENA_ARRAY(e->arena, int, k->buffers.count)};
   vec_push(e->arena, &homes.open, false); /* serial 0: nowhere */
   vec_push(e->arena, &homes.open, true);  /* 1: the kernel's body */
+  find_multiples(e, &k->body); /* from 0, which every number divides */
   for (int i = 0; i < k->n_grid; i++)
-    homes.var[k->grid[i].var->id] = 1;
+    homes.var[k->grid[i].var->id] = e->multiple[k->grid[i].var->id] = 1;
   if (k->thread)
-    homes.var[k->thread->id] = 1;
+    homes.var[k->thread->id] = e->multiple[k->thread->id] = 1;
   find_homes(&homes, &k->body, 1);
   for (int i = 0; i < k->buffers.count; i++)
     if (!e->local_width[i])
@@ -152,17 +174,17 @@ static void place_comment(Emitter *e, Loc loc) {
   comment(e, spell(e, "%s:%d", loc.source->path, loc.line));
 }
 
-/* Declares the variable in place, or sets the one declared early. */
-static void define(Emitter *e, bool early, const char *type, const char *name, const char *to) {
-  if (early)
-    line(e, "%s = %s;", name, to);
-  else
-    line(e, "const %s %s = %s;", type, name, to);
+static void define(Emitter *e, Home *home, const char *type, const char *name, const char *to) {
+  line(e, "%s%s%s%s = %s;", *home == HOME_CONST ? "const " : "", *home == HOME_TOP ? "" : type,
+       *home == HOME_TOP ? "" : " ", name, to);
+  if (*home == HOME_FIRST)
+    *home = HOME_TOP; /* declared now; from here on it is only set */
 }
 
 void assign(Emitter *e, const KValue *value, const char *expression) {
-  define(e, e->value_early[value->id] || e->lane, spell_type(e, value->dtype, value->width),
-         spell_value(e, value), expression);
+  Home lane = HOME_TOP;
+  define(e, e->lane ? &lane : &e->value_home[value->id],
+         spell_type(e, value->dtype, value->width), spell_value(e, value), expression);
 }
 
 static void emit_load(Emitter *e, const Stmt *s) {
@@ -220,14 +242,15 @@ static void emit_for(Emitter *e, const Stmt *s) {
     last = last < last2 ? last : last2;
   }
   int64_t trips = (last - affine_low(&s->low) + s->step - 1) / s->step;
-  if (s->unroll == -1)
-    e->dialect->unroll(e, trips > 1 ? trips : 1);
+  if (s->unroll == -1 && trips > 1)
+    e->dialect->unroll(e, trips);
   else if (s->unroll > 1)
     e->dialect->unroll(e, s->unroll);
   const char *type = spell_index_type(e, s->var->low, last + s->step);
-  line(e, "for (%s%s%s = %s; %s < %s; %s += %lld) {", e->var_early[s->var->id] ? "" : type,
-       e->var_early[s->var->id] ? "" : " ", name, spell_affine(e, &s->low), name, end, name,
-       (long long)s->step);
+  bool outside = e->var_home[s->var->id] == HOME_TOP;
+  const char *next = s->step == 1 ? "++" : spell(e, " += %lld", (long long)s->step);
+  line(e, "for (%s%s%s = %s; %s < %s; %s%s) {", outside ? "" : type, outside ? "" : " ", name,
+       spell_affine(e, &s->low), name, end, name, next);
   e->indent++;
   emit_block(e, &s->body);
   e->indent--;
@@ -259,7 +282,7 @@ static void emit_index(Emitter *e, const Stmt *s) {
     if (s->modulus)
       value = spell(e, "%s %% %lld", value, (long long)s->modulus);
   }
-  define(e, e->var_early[s->var->id], spell_index_type(e, s->var->low, s->var->high),
+  define(e, &e->var_home[s->var->id], spell_index_type(e, s->var->low, s->var->high),
          e->var_name[s->var->id], value);
 }
 
@@ -269,9 +292,11 @@ static void emit_pointer(Emitter *e, const Stmt *s) {
       spell(e, "%s + %s", e->buffer_name[s->base->id], spell_operand(e, &s->at));
   if (guards)
     address = spell(e, "%s ? %s : tricot_zeros_%s", guards, address, type);
-  bool early = e->buffer_early[s->buffer->id];
-  line(e, early ? "%s%s = %s;" : "const %s *%s = %s;", early ? "" : type,
-       e->buffer_name[s->buffer->id], address);
+  Home *home = &e->buffer_home[s->buffer->id];
+  const char *declare = *home == HOME_TOP ? "" : spell(e, "const %s *", type);
+  line(e, "%s%s = %s;", declare, e->buffer_name[s->buffer->id], address);
+  if (*home == HOME_FIRST)
+    *home = HOME_TOP;
 }
 
 static void emit_stmt(Emitter *e, const Stmt *s) {
@@ -316,6 +341,8 @@ void emit_grid(Emitter *e, const char *type) {
   const Kernel *k = e->kernel;
   int64_t inner = 1;
   const char *text[MAX_GRID];
+  if (k->n_grid == 1)
+    return; /* the block's number itself */
   for (int i = k->n_grid - 1; i >= 0; i--) {
     const char *block = inner == 1 ? "block" : spell(e, "block / %lld", (long long)inner);
     inner *= k->grid[i].extent;
@@ -337,7 +364,7 @@ static void declare_buffers(Emitter *e) {
       offset += ((int64_t)type_bytes(&b->type) + 15) / 16 * 16;
     } else if (b->space == SPACE_LOCAL) {
       line(e, "%s %s[%lld];", type, e->buffer_name[i], elements);
-    } else if (b->space == SPACE_POINTER && e->buffer_early[i]) {
+    } else if (b->space == SPACE_POINTER && e->buffer_home[i] == HOME_TOP) {
       line(e, "const %s *%s;", type, e->buffer_name[i]);
     }
   }
@@ -346,13 +373,12 @@ static void declare_buffers(Emitter *e) {
 static void declare_early(Emitter *e) {
   const Kernel *k = e->kernel;
   for (int i = 0; i < k->vars.count; i++)
-    if (e->var_early[i])
+    if (e->var_home[i] == HOME_TOP)
       line(e, "%s %s;", spell_index_type(e, k->vars.at[i]->low, k->vars.at[i]->high),
            e->var_name[i]);
   for (int i = 0; i < k->values.count; i++) {
     const KValue *value = k->values.at[i];
-    /* lane loops set vectors element by element, so those are never const */
-    if (e->value_early[i])
+    if (e->value_home[i] == HOME_TOP)
       line(e, "%s v%d;", spell_type(e, value->dtype, value->width), value->id);
   }
 }

@@ -16,6 +16,10 @@ typedef struct Usage {
   int64_t zeros[DT_COUNT]; /* elements of the longest SPACE_POINTER buffer */
 } Usage;
 
+/* Where a name is declared: where it is set, the usual; there too but not const since it is set again;
+ * or at the top of the block, since some use lies outside the braces it is set in. */
+typedef enum Home { HOME_CONST, HOME_FIRST, HOME_TOP } Home;
+
 typedef struct Emitter {
   const Dialect *dialect;
   Text *text;
@@ -24,10 +28,9 @@ typedef struct Emitter {
   /* of the kernel at hand */
   const Kernel *kernel;
   const char **var_name, **buffer_name, **table_name;
-  /* declared at the top of the block because some use lies outside the defining braces, or because
-   * there are several definitions; all others are declared where they are set */
-  bool *var_early, *value_early, *buffer_early;
+  Home *var_home, *value_home, *buffer_home;
   int *local_width; /* SPACE_LOCAL buffers held as arrays of vectors: lanes; else 1 */
+  int64_t *multiple; /* by variable: a number that divides all its values */
   int indent;
   int line;         /* YAML line of the last place comment */
   const char *lane; /* in a lane loop: vectors are read and written at this index */
@@ -69,5 +72,5 @@ void line(Emitter *, const char *format, ...) __attribute__((format(printf, 2, 3
 void comment(Emitter *, const char *words); /* words made harmless; several lines are kept */
 void assign(Emitter *, const KValue *value, const char *expression);
 void emit_scalar(Emitter *, const Stmt *stmt); /* LOAD … INDEX_VALUE, one lane */
-void emit_grid(Emitter *, const char *type);   /* the grid variables from `block` */
+void emit_grid(Emitter *, const char *type);   /* several grid variables from `block` */
 #endif

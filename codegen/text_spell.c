@@ -9,17 +9,32 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 /* ---- lines and words ---- */
 
+/* The last place before the margin where a long line may go on in the next: 0, none. */
+static size_t line_break(const char *words, size_t room) {
+  size_t place = 0;
+  for (size_t i = 1; words[i] && i < room; i++)
+    if (words[i - 1] == ' ' && (words[i] == '?' || words[i] == ':' || words[i] == '&' ||
+                                (i > 1 && words[i - 2] == ',')))
+      place = i;
+  return place;
+}
+
 void line(Emitter *e, const char *format, ...) {
-  text_add(e->text, "%*s", 2 * e->indent, "");
   va_list arguments;
   va_start(arguments, format);
   const char *words = arena_vprintf(e->arena, format, arguments);
   va_end(arguments);
-  text_add_bytes(e->text, words, strlen(words));
-  text_add(e->text, "\n");
+  size_t indent = 2 * (size_t)e->indent, place;
+  while (strlen(words) + indent > 100 && (place = line_break(words, 100 - indent % 60))) {
+    text_add(e->text, "%*s%.*s\n", (int)indent, "", (int)place - 1, words);
+    words += place;
+    indent = 2 * (size_t)e->indent + 4;
+  }
+  text_add(e->text, "%*s%s\n", (int)indent, "", words);
 }
 
 const char *spell(Emitter *e, const char *format, ...) {
@@ -62,10 +77,7 @@ static bool is_reserved(const char *name) {
   for (size_t i = 0; i < sizeof reserved / sizeof *reserved; i++)
     if (strcmp(name, reserved[i]) == 0)
       return true;
-  if (name[0] == 'v' && isdigit((unsigned char)name[1])) /* values */
-    return true;
-  return strncmp(name, "tricot_", 7) == 0 || strncmp(name, "__", 2) == 0 ||
-         strncmp(name, "TRICOT_", 7) == 0;
+  return name[0] == 'v' && name[1] && !name[1 + strspn(name + 1, "0123456789")]; /* a value */
 }
 
 static const char *safe_name(Emitter *e, Map *taken, const char *prefix, const char *name) {
@@ -73,8 +85,8 @@ static const char *safe_name(Emitter *e, Map *taken, const char *prefix, const c
   for (char *c = safe; *c; c++)
     if (!isalnum((unsigned char)*c) && *c != '_')
       *c = '_';
-  if (isdigit((unsigned char)*safe))
-    safe = arena_printf(e->arena, "_%s", safe);
+  if (!isalpha((unsigned char)*safe) || strncasecmp(safe, "tricot_", 7) == 0)
+    safe = arena_printf(e->arena, "k%s%s", *safe == '_' ? "" : "_", safe);
   while (is_reserved(safe) || map_get(taken, safe))
     safe = arena_printf(e->arena, "%s_", safe);
   map_set(taken, safe, e);
@@ -136,9 +148,13 @@ static bool is_wide(Emitter *e, const Affine *a) {
 const char *spell_affine(Emitter *e, const Affine *a) {
   Text text = {0};
   bool wide = is_wide(e, a);
+  /* "9 - x" rather than "-x + 9" */
+  bool constant_first = a->count == 0 || (a->term[0].factor < 0 && a->constant > 0);
+  if (constant_first)
+    text_add(&text, "%lld%s", (long long)a->constant, wide ? "ll" : "");
   for (int i = 0; i < a->count; i++) {
     int64_t factor = a->term[i].factor;
-    if (i)
+    if (i || constant_first)
       text_add(&text, factor < 0 ? " - " : " + ");
     else if (factor < 0)
       text_add(&text, "-");
@@ -147,9 +163,7 @@ const char *spell_affine(Emitter *e, const Affine *a) {
       text_add(&text, "%lld%s*", size, wide ? "ll" : "");
     text_add(&text, "%s", e->var_name[a->term[i].var->id]);
   }
-  if (a->count == 0)
-    text_add(&text, "%lld%s", (long long)a->constant, wide ? "ll" : "");
-  else if (a->constant)
+  if (a->constant && !constant_first)
     text_add(&text, " %c %lld%s", a->constant < 0 ? '-' : '+', llabs((long long)a->constant),
              wide ? "ll" : "");
   const char *words = arena_strdup(e->arena, text.at);
@@ -188,10 +202,13 @@ const char *spell_guards(Emitter *e, const Guards *guards) {
 const char *spell_address(Emitter *e, const Stmt *stmt) {
   int width = e->local_width[stmt->buffer->id];
   Affine at = stmt->at;
-  at.constant /= width;
+  bool exact = true;
   for (int i = 0; i < at.count; i++)
+    exact = exact && at.term[i].factor % width == 0;
+  for (int i = 0; i < at.count && exact; i++)
     at.term[i].factor /= width;
-  const char *address = spell_affine(e, &at);
+  at.constant /= exact ? width : 1;
+  const char *address = exact ? spell_affine(e, &at) : spell(e, "%s / %d", spell_operand(e, &at), width);
   if (stmt->dynamic) {
     /* in range by promise, so int does where every index of the buffer fits */
     bool narrow = e->dialect->narrow_index && type_elements(&stmt->buffer->type) <= INT32_MAX;
