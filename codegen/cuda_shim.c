@@ -1,11 +1,11 @@
 /* Runs CUDA kernels' threads on this machine: fibers with real barriers.
  *
- * In: kernels compiled over cuda_shim.h. Each thread of a block is a fiber with its own stack; all run
- * on the calling OS thread. In a round every living fiber runs, in a shuffled order, until it reaches
- * a barrier or returns. Then all must stand at the same barrier, or all must have returned: anything
- * else is what deadlocks or corrupts on a GPU, and becomes the host's error. Shared memory is filled
- * with NaN bits for each block. Races show because the order changes from round to round with the
- * seed. Kernels without a barrier run their threads as a loop, in a shuffled order too.
+ * In: kernels compiled over cuda_shim.h. Each thread of a block is a fiber with its own stack; all
+ * run on the calling OS thread. In a round every living fiber runs, in a shuffled order, until it
+ * reaches a barrier or returns. Then all must stand at the same barrier, or all must have returned:
+ * anything else is what deadlocks or corrupts on a GPU, and becomes the host's error. Shared memory
+ * is filled with NaN bits for each block. Races show because the order changes from round to round
+ * with the seed. Kernels without a barrier run their threads as a loop, in a shuffled order too.
  */
 #define TRICOT_SHIM_HOST
 #include "codegen/shim_host.h"
@@ -61,7 +61,8 @@ static void context_switch(Context *from, Context *to) {
 
 /* The frame that the first switch pops: control words, six registers, the entry point, and a null
  * return address that also gives the entry the alignment of a called function. */
-static void context_start(Context *context, unsigned char *stack, size_t size, void (*entry)(void)) {
+static void context_start(Context *context, unsigned char *stack, size_t size,
+                          void (*entry)(void)) {
   uint64_t *top = (uint64_t *)(stack + size) - 11;
   memset(top, 0, 11 * sizeof *top);
   __asm__ volatile("stmxcsr (%0)\n\tfnstcw 4(%0)" : : "r"(top) : "memory");
@@ -77,7 +78,8 @@ static void context_switch(Context *from, Context *to) {
   swapcontext(&from->state, &to->state);
 }
 
-static void context_start(Context *context, unsigned char *stack, size_t size, void (*entry)(void)) {
+static void context_start(Context *context, unsigned char *stack, size_t size,
+                          void (*entry)(void)) {
   getcontext(&context->state);
   context->state.uc_stack.ss_sp = stack;
   context->state.uc_stack.ss_size = size;

@@ -1,9 +1,10 @@
 /* The C dialect: GNU C for CPUs, one thread a block, vectors as GCC vector types.
  *
- * The text includes nothing. Its prelude defines, for every vector type the kernels use, a small set
- * of static inline functions; operators that C has for vectors are used as they are. Compile with
- * -ffp-contract=off -fwrapv: then each lane is what kop_eval gives. Functions over lanes are written
- * as loops where compilers turn those into one instruction, and with masks where they would not.
+ * The text includes nothing. Its prelude defines, for every vector type the kernels use, a small
+ * set of static inline functions; operators that C has for vectors are used as they are. Compile
+ * with -ffp-contract=off -fwrapv: then each lane is what kop_eval gives. Functions over lanes are
+ * written as loops where compilers turn those into one instruction, and with masks where they would
+ * not.
  */
 #include "codegen/text_dialect.h"
 #include <string.h>

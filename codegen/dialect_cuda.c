@@ -3,9 +3,9 @@
  *
  * The text is in the part that C17 and C++ share and includes nothing. All that differs between the
  * two worlds goes through TRICOT_ macros. Shared buffers lie in one dynamic arena, at offsets known
- * here. Values are meant to be scalars; a vector is a struct whose lanes are looped over, correct at
- * any width. Indices are int wherever the ranges allow. Compile with --fmad=false: fused operations
- * are spelled fmaf.
+ * here. Values are meant to be scalars; a vector is a struct whose lanes are looped over, correct
+ * at any width. Indices are int wherever the ranges allow. Compile with --fmad=false: fused
+ * operations are spelled fmaf.
  */
 #include "codegen/text_dialect.h"
 
@@ -123,10 +123,8 @@ static void vector(Emitter *e, const Stmt *s) {
     return;
   }
   const KValue *whole = s->value ? s->value : s->value_arg[0];
-  if (s->value && e->value_home[s->value->id] != HOME_TOP)
+  if (s->value)
     line(e, "%s v%d;", spell_type(e, s->value->dtype, s->value->width), s->value->id);
-  if (s->value && e->value_home[s->value->id] == HOME_FIRST)
-    e->value_home[s->value->id] = HOME_TOP;
   line(e, "#pragma unroll");
   line(e, "for (int lane = 0; lane < %d; lane++) {", whole->width);
   e->indent++;

@@ -17,8 +17,8 @@ typedef void KernelCode(void *const *arguments, int64_t begin, int64_t end);
 typedef enum TextDialect { TEXT_C, TEXT_CUDA } TextDialect;
 /* A whole translation unit for the kernels: prelude, then one function each. The CUDA text compiles
  * with NVRTC as it is, and with a C compiler over codegen/cuda_shim.h. */
-/* Values are f32 or integers (another type is a fault); C kernels have one thread. No argument that a
- * kernel writes may overlap another argument. */
+/* Values are f32 or integers (another type is a fault); C kernels have one thread. No argument that
+ * a kernel writes may overlap another argument. */
 void emit_text(TextDialect dialect, Kernel *const *kernels, int count, Text *text);
 /* Bytes of dynamic shared memory a launch of the CUDA text must give a block. */
 int64_t kernel_shared_bytes(const Kernel *kernel);

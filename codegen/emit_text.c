@@ -2,39 +2,14 @@
  *
  * In: kernels that kernel_check accepts, values of types f32 and the integers (others are a fault).
  * Out: one translation unit. A statement becomes a line, a value a const variable declared where it
- * is set; the few that outlive their braces are declared first. Element by element the text computes
- * what kop_eval computes, so every target gives the same bits.
+ * is set; the few that outlive their braces are declared first. Element by element the text
+ * computes what kop_eval computes, so every target gives the same bits.
  */
 #include "codegen/text_dialect.h"
 #include <stdlib.h>
 #include <string.h>
 
-/* ---- where things are declared ---- */
-
-typedef struct Homes {
-  Emitter *e;
-  int *var, *value, *buffer; /* serial of the block that declares it, 0: nothing yet */
-  VEC(bool) open;            /* by block serial */
-} Homes;
-
-static void set(Homes *homes, int *at, Home *home, int id, int serial) {
-  if (!at[id])
-    at[id] = serial;
-  else if (!homes->open.at[at[id]])
-    home[id] = HOME_TOP;
-  else if (home[id] == HOME_CONST)
-    home[id] = HOME_FIRST;
-}
-
-static void use(Homes *homes, const int *at, Home *home, int id) {
-  if (!at[id] || !homes->open.at[at[id]])
-    home[id] = HOME_TOP;
-}
-
-static void use_affine(Homes *homes, const Affine *a) {
-  for (int i = 0; i < a->count; i++)
-    use(homes, homes->var, homes->e->var_home, a->term[i].var->id);
-}
+/* ---- what a kernel uses ---- */
 
 static void note_value(Emitter *e, const KValue *value) {
   int log = 0;
@@ -43,17 +18,6 @@ static void note_value(Emitter *e, const KValue *value) {
   CHECK(1 << log == value->width && log < 8);
   spell_type(e, value->dtype, 1);
   e->usage.value[value->dtype][log] = true;
-}
-
-static void find_homes(Homes *homes, const Block *block, int serial);
-
-static void find_body(Homes *homes, const Block *block, const IndexVar *var) {
-  int serial = homes->open.count;
-  vec_push(homes->e->arena, &homes->open, true);
-  if (var) /* a loop sets its own variable anew; several loops may share one */
-    homes->var[var->id] = serial;
-  find_homes(homes, block, serial);
-  homes->open.at[serial] = false;
 }
 
 /* A local buffer becomes an array of vectors when every access is a whole aligned vector: compilers
@@ -88,44 +52,24 @@ static void find_multiples(Emitter *e, const Block *block) {
   }
 }
 
-static void find_homes(Homes *homes, const Block *block, int serial) {
-  Emitter *e = homes->e;
+static void note_uses(Emitter *e, const Block *block) {
   for (int i = 0; i < block->count; i++) {
     const Stmt *s = block->at[i];
-    use_affine(homes, &s->at);
-    use_affine(homes, &s->low);
-    use_affine(homes, &s->high);
-    use_affine(homes, &s->high2);
-    use_affine(homes, &s->lanes);
-    for (int g = 0; g < s->guards.count; g++)
-      use_affine(homes, &s->guards.at[g].value);
-    for (int a = 0; a < MAX_KOP_ARGS; a++)
-      if (s->value_arg[a])
-        use(homes, homes->value, e->value_home, s->value_arg[a]->id);
-    if (s->dynamic)
-      use(homes, homes->value, e->value_home, s->dynamic->id);
-    if (s->buffer && s->buffer->space == SPACE_POINTER && s->kind != STMT_POINTER)
-      use(homes, homes->buffer, e->buffer_home, s->buffer->id);
+    if (s->value)
+      note_value(e, s->value);
     if (s->kind == STMT_LOAD || s->kind == STMT_STORE)
       note_access(e, s, s->kind == STMT_LOAD ? s->value->width : s->value_arg[0]->width);
     if (s->kind == STMT_PREFETCH)
       e->local_width[s->buffer->id] = 1;
-    if (s->value) {
-      set(homes, homes->value, e->value_home, s->value->id, serial);
-      note_value(e, s->value);
-    }
-    if (s->kind == STMT_LOOKUP || s->kind == STMT_INDEX)
-      set(homes, homes->var, e->var_home, s->var->id, serial);
+    if (s->kind == STMT_STORE && s->buffer->space == SPACE_POINTER)
+      e->pointer_written[s->buffer->id] = true;
     if (s->kind == STMT_POINTER) {
-      set(homes, homes->buffer, e->buffer_home, s->buffer->id, serial);
       int64_t length = type_elements(&s->buffer->type);
       int64_t *zeros = &e->usage.zeros[s->buffer->type.dtype];
       *zeros = *zeros > length ? *zeros : length;
     }
-    if (s->kind == STMT_FOR || s->kind == STMT_IF)
-      find_body(homes, &s->body, s->kind == STMT_FOR ? s->var : NULL);
-    if (s->kind == STMT_IF)
-      find_body(homes, &s->other, NULL);
+    note_uses(e, &s->body);
+    note_uses(e, &s->other);
   }
 }
 
@@ -135,23 +79,15 @@ static void study(Emitter *e, const Kernel *k) {
   e->kernel = k;
   e->line = 0;
   name_everything(e);
-  e->var_home = ARENA_ARRAY(e->arena, Home, k->vars.count);
-  e->value_home = ARENA_ARRAY(e->arena, Home, k->values.count);
-  e->buffer_home = ARENA_ARRAY(e->arena, Home, k->buffers.count);
+  e->pointer_written = ARENA_ARRAY(e->arena, bool, k->buffers.count);
   e->multiple = ARENA_ARRAY(e->arena, int64_t, k->vars.count);
   e->local_width = ARENA_ARRAY(e->arena, int, k->buffers.count);
-  Homes homes = {.e = e,
-                 .var = ARENA_ARRAY(e->arena, int, k->vars.count),
-                 .value = ARENA_ARRAY(e->arena, int, k->values.count),
-                 .buffer = ARENA_ARRAY(e->arena, int, k->buffers.count)};
-  vec_push(e->arena, &homes.open, false); /* serial 0: nowhere */
-  vec_push(e->arena, &homes.open, true);  /* 1: the kernel's body */
   find_multiples(e, &k->body); /* from 0, which every number divides */
   for (int i = 0; i < k->n_grid; i++)
-    homes.var[k->grid[i].var->id] = e->multiple[k->grid[i].var->id] = 1;
+    e->multiple[k->grid[i].var->id] = 1;
   if (k->thread)
-    homes.var[k->thread->id] = e->multiple[k->thread->id] = 1;
-  find_homes(&homes, &k->body, 1);
+    e->multiple[k->thread->id] = 1;
+  note_uses(e, &k->body);
   for (int i = 0; i < k->buffers.count; i++)
     if (!e->local_width[i])
       e->local_width[i] = 1;
@@ -174,17 +110,14 @@ static void place_comment(Emitter *e, Loc loc) {
   comment(e, spell(e, "%s:%d", loc.source->path, loc.line));
 }
 
-static void define(Emitter *e, Home *home, const char *type, const char *name, const char *to) {
-  line(e, "%s%s%s%s = %s;", *home == HOME_CONST ? "const " : "", *home == HOME_TOP ? "" : type,
-       *home == HOME_TOP ? "" : " ", name, to);
-  if (*home == HOME_FIRST)
-    *home = HOME_TOP; /* declared now; from here on it is only set */
-}
-
+/* Every value is set once and used inside the braces it is set in (kernel_check), so it is a const
+ * declared where it is set; in lane loops it is an array's element. */
 void assign(Emitter *e, const KValue *value, const char *expression) {
-  Home lane = HOME_TOP;
-  define(e, e->lane ? &lane : &e->value_home[value->id],
-         spell_type(e, value->dtype, value->width), spell_value(e, value), expression);
+  const char *name = spell_value(e, value);
+  if (e->lane && value->width > 1)
+    line(e, "%s = %s;", name, expression);
+  else
+    line(e, "const %s %s = %s;", spell_type(e, value->dtype, value->width), name, expression);
 }
 
 static void emit_load(Emitter *e, const Stmt *s) {
@@ -247,10 +180,9 @@ static void emit_for(Emitter *e, const Stmt *s) {
   else if (s->unroll > 1)
     e->dialect->unroll(e, s->unroll);
   const char *type = spell_index_type(e, s->var->low, last + s->step);
-  bool outside = e->var_home[s->var->id] == HOME_TOP;
   const char *next = s->step == 1 ? "++" : spell(e, " += %lld", (long long)s->step);
-  line(e, "for (%s%s%s = %s; %s < %s; %s%s) {", outside ? "" : type, outside ? "" : " ", name,
-       spell_affine(e, &s->low), name, end, name, next);
+  line(e, "for (%s %s = %s; %s < %s; %s%s) {", type, name, spell_affine(e, &s->low), name, end,
+       name, next);
   e->indent++;
   emit_block(e, &s->body);
   e->indent--;
@@ -282,8 +214,8 @@ static void emit_index(Emitter *e, const Stmt *s) {
     if (s->modulus)
       value = spell(e, "%s %% %lld", value, (long long)s->modulus);
   }
-  define(e, &e->var_home[s->var->id], spell_index_type(e, s->var->low, s->var->high),
-         e->var_name[s->var->id], value);
+  line(e, "const %s %s = %s;", spell_index_type(e, s->var->low, s->var->high),
+       e->var_name[s->var->id], value);
 }
 
 static void emit_pointer(Emitter *e, const Stmt *s) {
@@ -292,11 +224,8 @@ static void emit_pointer(Emitter *e, const Stmt *s) {
       spell(e, "%s + %s", e->buffer_name[s->base->id], spell_operand(e, &s->at));
   if (guards)
     address = spell(e, "%s ? %s : tricot_zeros_%s", guards, address, type);
-  Home *home = &e->buffer_home[s->buffer->id];
-  const char *declare = *home == HOME_TOP ? "" : spell(e, "const %s *", type);
-  line(e, "%s%s = %s;", declare, e->buffer_name[s->buffer->id], address);
-  if (*home == HOME_FIRST)
-    *home = HOME_TOP;
+  const char *keep = e->pointer_written[s->buffer->id] ? "" : "const ";
+  line(e, "%s%s *%s = %s;", keep, type, e->buffer_name[s->buffer->id], address);
 }
 
 static void emit_stmt(Emitter *e, const Stmt *s) {
@@ -364,22 +293,7 @@ static void declare_buffers(Emitter *e) {
       offset += ((int64_t)type_bytes(&b->type) + 15) / 16 * 16;
     } else if (b->space == SPACE_LOCAL) {
       line(e, "%s %s[%lld];", type, e->buffer_name[i], elements);
-    } else if (b->space == SPACE_POINTER && e->buffer_home[i] == HOME_TOP) {
-      line(e, "const %s *%s;", type, e->buffer_name[i]);
     }
-  }
-}
-
-static void declare_early(Emitter *e) {
-  const Kernel *k = e->kernel;
-  for (int i = 0; i < k->vars.count; i++)
-    if (e->var_home[i] == HOME_TOP)
-      line(e, "%s %s;", spell_index_type(e, k->vars.at[i]->low, k->vars.at[i]->high),
-           e->var_name[i]);
-  for (int i = 0; i < k->values.count; i++) {
-    const KValue *value = k->values.at[i];
-    if (e->value_home[i] == HOME_TOP)
-      line(e, "%s v%d;", spell_type(e, value->dtype, value->width), value->id);
   }
 }
 
@@ -409,7 +323,6 @@ static void emit_kernel(Emitter *e) {
     emit_table(e, k->tables.at[i], e->table_name[i]);
   e->dialect->open(e);
   declare_buffers(e);
-  declare_early(e);
   emit_block(e, &k->body);
   e->dialect->close(e);
 }

@@ -1,4 +1,4 @@
-/* The loader's side of cuda_shim.h: one host per loaded library, safe to use from several threads. */
+/* The loader's side of cuda_shim.h: one host per loaded library, for use by several threads. */
 #ifndef TRICOT_CODEGEN_SHIM_HOST_H
 #define TRICOT_CODEGEN_SHIM_HOST_H
 #ifndef TRICOT_SHIM_HOST

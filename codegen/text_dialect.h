@@ -1,8 +1,8 @@
 /* What emit_text.c and the two dialects share: the emitter's state and the small spellings.
  *
- * Expressions are built as arena strings, statements are lines of the output. Names of the kernel are
- * made safe for C and C++ once per kernel; a value is v<id>, a vector type is f32x16. Both dialects
- * use the IR's own names for element types (f32, i32, …), which their preludes define.
+ * Expressions are built as arena strings, statements are lines of the output. Names of the kernel
+ * are made safe for C and C++ once per kernel; a value is v<id>, a vector type is f32x16. Both
+ * dialects use the IR's own names for element types (f32, i32, …), which their preludes define.
  */
 #ifndef TRICOT_CODEGEN_TEXT_DIALECT_H
 #define TRICOT_CODEGEN_TEXT_DIALECT_H
@@ -16,10 +16,6 @@ typedef struct Usage {
   int64_t zeros[DT_COUNT]; /* elements of the longest SPACE_POINTER buffer */
 } Usage;
 
-/* Where a name is declared: where it is set, the usual; there too but not const since it is set again;
- * or at the top of the block, since some use lies outside the braces it is set in. */
-typedef enum Home { HOME_CONST, HOME_FIRST, HOME_TOP } Home;
-
 typedef struct Emitter {
   const Dialect *dialect;
   Text *text;
@@ -28,8 +24,8 @@ typedef struct Emitter {
   /* of the kernel at hand */
   const Kernel *kernel;
   const char **var_name, **buffer_name, **table_name;
-  Home *var_home, *value_home, *buffer_home;
   int *local_width; /* SPACE_LOCAL buffers held as arrays of vectors: lanes; else 1 */
+  bool *pointer_written; /* SPACE_POINTER buffers that some statement stores through */
   int64_t *multiple; /* by variable: a number that divides all its values */
   int indent;
   int line;         /* YAML line of the last place comment */

@@ -17,7 +17,7 @@
 
 extern char **environ;
 
-/* codegen/cuda_shim.h as text, put into the program by the assembler (found on the include path). */
+/* codegen/cuda_shim.h as text, put in by the assembler, which looks along the include path. */
 extern const char tricot_shim_text[];
 __asm__(".section .rodata\n"
         ".globl tricot_shim_text\n"
@@ -59,7 +59,8 @@ static bool has_barrier(const Block *block) {
 
 /* The wrapper that gives a kernel over the shim the CPU signature. */
 static void add_wrapper(const Kernel *k, Text *text) {
-  text_add(text, "\nstatic void tricot_thread_%s(void *const *arguments) {\n  %s(", k->name, k->name);
+  text_add(text, "\nstatic void tricot_thread_%s(void *const *arguments) {\n  %s(", k->name,
+           k->name);
   for (int i = 0; i < k->n_arguments; i++)
     text_add(text, "%sarguments[%d]", i ? ", " : "", i);
   text_add(text, ");\n  (void)arguments;\n}\n");
@@ -167,7 +168,7 @@ static bool finish(Unit *unit, Error *error) {
                    WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status), words);
 }
 
-/* As many compilers at a time as there are processors; all are waited for, the first error stays. */
+/* As many compilers at once as processors. All are waited for; the first error stays. */
 static bool compile(TextLibrary *library, Error *error) {
   long processors = sysconf(_SC_NPROCESSORS_ONLN);
   int room = processors < 1 ? 1 : processors > MAX_PROCESSES ? MAX_PROCESSES : (int)processors;

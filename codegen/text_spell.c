@@ -1,8 +1,8 @@
 /* Names, affine expressions, guards, numbers and scalar ops as C and CUDA spell them.
  *
  * In: an emitter that knows its kernel. Out: arena strings. Every name is an identifier of C and of
- * C++, unique in its function. Where index arithmetic is in int, an expression whose partial sums may
- * leave int is spelled in 64 bits; the ranges of the variables decide.
+ * C++, unique in its function. Where index arithmetic is in int, an expression whose partial sums
+ * may leave int is spelled in 64 bits; the ranges of the variables decide.
  */
 #include "codegen/text_dialect.h"
 #include <ctype.h>
@@ -64,11 +64,11 @@ void comment(Emitter *e, const char *words) {
 static const char *const reserved[] = {
     "alignas", "alignof", "and", "asm", "auto", "bool", "break", "case", "catch", "char", "class",
     "const", "constexpr", "continue", "default", "delete", "do", "double", "else", "enum",
-    "explicit", "export", "extern", "false", "float", "for", "friend", "goto", "if", "inline", "int",
-    "long", "mutable", "namespace", "new", "not", "nullptr", "operator", "or", "private",
-    "protected", "public", "register", "requires", "restrict", "return", "short", "signed", "sizeof",
-    "static", "struct", "switch", "template", "this", "throw", "true", "try", "typedef", "typename",
-    "typeof", "union", "unsigned", "using", "virtual", "void", "volatile", "while", "xor",
+    "explicit", "export", "extern", "false", "float", "for", "friend", "goto", "if", "inline",
+    "int", "long", "mutable", "namespace", "new", "not", "nullptr", "operator", "or", "private",
+    "protected", "public", "register", "requires", "restrict", "return", "short", "signed",
+    "sizeof", "static", "struct", "switch", "template", "this", "throw", "true", "try",
+    "typedef", "typename", "typeof", "union", "unsigned", "using", "virtual", "void", "volatile", "while", "xor",
     /* what the text itself uses */
     "arguments", "begin", "end", "block", "lane", "half", "fold", "fmaf", "sqrtf", "floorf",
     "rintf", "fabsf", "f32", "i64", "i32", "i16", "i8", "u8", "u16", "u32", "u64", "unix", "linux"};
@@ -208,7 +208,8 @@ const char *spell_address(Emitter *e, const Stmt *stmt) {
   for (int i = 0; i < at.count && exact; i++)
     at.term[i].factor /= width;
   at.constant /= exact ? width : 1;
-  const char *address = exact ? spell_affine(e, &at) : spell(e, "%s / %d", spell_operand(e, &at), width);
+  const char *address =
+      exact ? spell_affine(e, &at) : spell(e, "%s / %d", spell_operand(e, &at), width);
   if (stmt->dynamic) {
     /* in range by promise, so int does where every index of the buffer fits */
     bool narrow = e->dialect->narrow_index && type_elements(&stmt->buffer->type) <= INT32_MAX;

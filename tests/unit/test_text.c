@@ -1,4 +1,4 @@
-/* C and CUDA text: what the compiled text computes, against kop_eval and plain loops, bit for bit. */
+/* Every scalar op in C and CUDA text at several widths, compiled and run, against kop_eval. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

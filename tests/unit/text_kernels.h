@@ -67,8 +67,8 @@ static inline Kernel *make_row_sum(Arena *arena, int width) {
   return k;
 }
 
-/* y[p][c] = sum over t, k of x[p + offset(t)][k] w[t][k][c]: a pointer for each tap that is the zeros
- * outside, four positions a block in a register tile, loops unrolled whole. */
+/* y[p][c] = sum over t, k of x[p + offset(t)][k] w[t][k][c]: a pointer for each tap that is the
+ * zeros outside, four positions a block in a register tile, loops unrolled whole. */
 static inline Kernel *make_taps(Arena *arena, int width) {
   enum { TILE = 4 };
   Kernel *k = kernel_new(arena, arena_printf(arena, "taps_%d", width), STAGE_LOOP);
@@ -130,8 +130,7 @@ static inline Kernel *make_taps(Arena *arena, int width) {
   return k;
 }
 
-/* y[i] = x[i / 2] where i is even and x holds it, else -inf; the source is four cells shorter at each
- * side. */
+/* y[i] = x[i / 2 - 4] where i is even and x holds it, else -inf. */
 static inline Kernel *make_guarded(Arena *arena) {
   Kernel *k = kernel_new(arena, "guarded", STAGE_LOOP);
   Buffer *x = kernel_argument(k, "x", vector_type(DT_f32, LENGTH), false);
@@ -174,24 +173,25 @@ static inline Kernel *make_gather(Arena *arena, Dtype token, int width) {
   return k;
 }
 
-/* For row r: n = min(r + 2, 5) numbers; y[r] = sum over j < n of (10 r + 3 j) in even rows, minus that
- * in odd ones. Values set in branches and loops, used after them. */
+/* For row r: n = min(r + 2, 5); y[r] = sum over j < n of (10 r + 3 j) in even rows, minus that in
+ * odd ones. Names that C and C++ reserve, two ends of a loop, two branches. */
 static inline Kernel *make_branches(Arena *arena) {
   Kernel *k = kernel_new(arena, "branches", STAGE_LOOP);
   Buffer *y = kernel_argument(k, "y", vector_type(DT_i32, ROWS), true);
   IndexVar *r = kernel_grid(k, "v0", ROWS), *j = kernel_var(k, "float", 0, 4);
-  KValue *sum = stmt_const(k, &k->body, 0, DT_i32, 1);
+  Buffer *total = kernel_buffer(k, "new", SPACE_LOCAL, DT_i32, 1);
+  Affine zero = affine_constant(0);
+  add_store(k, &k->body, total, zero, stmt_const(k, &k->body, 0, DT_i32, 1));
   Stmt *loop = stmt_for(k, &k->body, j, 0, 5, 1);
   loop->has_high2 = true;
   loop->high2 = affine_offset(affine_var(r, 1), 2);
   Stmt *number = stmt_add(k, &loop->body, STMT_INDEX_VALUE);
   number->value = kernel_value(k, DT_i32, 1);
   number->at = affine_add(affine_var(r, 10), affine_var(j, 3));
-  Stmt *add = stmt_add(k, &loop->body, STMT_LET);
-  add->kop = K_add;
-  add->value = sum; /* set again: a running sum in a value */
-  add->value_arg[0] = sum;
-  add->value_arg[1] = number->value;
+  KValue *before = add_load(k, &loop->body, total, zero, 1);
+  KValue *after = stmt_let(k, &loop->body, K_add, DT_i32, 1, before, number->value, NULL);
+  add_store(k, &loop->body, total, zero, after);
+  KValue *sum = add_load(k, &k->body, total, zero, 1);
   Stmt *branch = stmt_add(k, &k->body, STMT_IF);
   add_guard(k, branch, affine_var(r, 1), 0, 2);
   add_store(k, &branch->body, y, affine_var(r, 1), sum);
