@@ -8,6 +8,7 @@
 #include "tests/unit/text_cases.h"
 
 enum { ELEMENTS = 1003, ROWS = 7, COLUMNS = 45, LENGTH = 50, TAPS = 3, CHANNELS = 16, TOKENS = 9 };
+enum { THREADS = 64, BLOCKS = 5, STEPS = 6 };
 
 /* y[i] = max(2 x[i], x[i] - 1): blocks of four vectors, the last ones masked. */
 static inline Kernel *make_elementwise(Arena *arena, int width) {
@@ -197,6 +198,39 @@ static inline Kernel *make_branches(Arena *arena) {
   add_store(k, &branch->body, y, affine_var(r, 1), sum);
   KValue *minus = stmt_let(k, &branch->other, K_neg, DT_i32, 1, sum, NULL, NULL);
   add_store(k, &branch->other, y, affine_var(r, 1), minus);
+  return k;
+}
+
+/* y[t] = sum over s of x[s][63 - t] through shared memory, blocks apart. `before` and `after`:
+ * barriers between the write and the read, and between the read and the next write. */
+static inline Kernel *make_shared(Arena *arena, const char *name, bool before, bool after) {
+  Kernel *k = kernel_new(arena, name, STAGE_LOOP);
+  Buffer *x = kernel_argument(k, "x", vector_type(DT_f32, BLOCKS * STEPS * THREADS), false);
+  Buffer *y = kernel_argument(k, "y", vector_type(DT_f32, BLOCKS * THREADS), true);
+  Buffer *flag = kernel_buffer(k, "flag", SPACE_SHARED, DT_u8, 3);
+  Buffer *row = kernel_buffer(k, "row", SPACE_SHARED, DT_f32, THREADS);
+  Buffer *sum = kernel_buffer(k, "sum", SPACE_LOCAL, DT_f32, 1);
+  (void)flag; /* moves the other buffer off the arena's start */
+  IndexVar *block = kernel_grid(k, "block", BLOCKS);
+  IndexVar *thread = kernel_thread(k, "thread", THREADS);
+  IndexVar *step = kernel_var(k, "step", 0, STEPS - 1);
+  Affine zero = affine_constant(0), mine = affine_var(thread, 1);
+  add_store(k, &k->body, sum, zero, stmt_const(k, &k->body, 0, DT_f32, 1));
+  Stmt *loop = stmt_for(k, &k->body, step, 0, STEPS, 1);
+  Affine from = affine_add(affine_var(block, STEPS * THREADS), affine_var(step, THREADS));
+  KValue *in = add_load(k, &loop->body, x, affine_add(from, mine), 1);
+  add_store(k, &loop->body, row, mine, in);
+  if (before)
+    stmt_add(k, &loop->body, STMT_BARRIER);
+  Affine mirror = affine_offset(affine_scale(mine, -1), THREADS - 1);
+  KValue *other = add_load(k, &loop->body, row, mirror, 1);
+  KValue *old = add_load(k, &loop->body, sum, zero, 1);
+  KValue *more = stmt_let(k, &loop->body, K_add, DT_f32, 1, old, other, NULL);
+  add_store(k, &loop->body, sum, zero, more);
+  if (after)
+    stmt_add(k, &loop->body, STMT_BARRIER);
+  KValue *all = add_load(k, &k->body, sum, zero, 1);
+  add_store(k, &k->body, y, affine_add(affine_var(block, THREADS), mine), all);
   return k;
 }
 #endif

@@ -1,0 +1,224 @@
+/* NVRTC: CUDA text to cubin or PTX, and what a cubin says of its kernels.
+ *
+ * The library is opened at run time; a machine without it is an ordinary answer. Its few functions
+ * are declared here, no NVIDIA header is needed. Compilation never contracts multiplications and
+ * additions: fused operations are spelled in the text. The attributes read from .nv.info are those
+ * that cuobjdump prints (register count 0x2f, frame size 0x11).
+ */
+#include "codegen/emit.h"
+#include <dlfcn.h>
+#include <elf.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+
+typedef struct NvrtcProgram *Program;
+
+static struct Nvrtc {
+  void *handle;
+  char why_not[300];
+  int (*create)(Program *, const char *source, const char *name, int headers,
+                const char *const *texts, const char *const *names);
+  int (*compile)(Program, int count, const char *const *options);
+  int (*destroy)(Program *);
+  int (*log_size)(Program, size_t *);
+  int (*log)(Program, char *);
+  int (*cubin_size)(Program, size_t *);
+  int (*cubin)(Program, char *);
+  int (*ptx_size)(Program, size_t *);
+  int (*ptx)(Program, char *);
+  const char *(*words)(int result);
+} nvrtc;
+
+static pthread_once_t opened = PTHREAD_ONCE_INIT;
+
+/* ---- the library ---- */
+
+static void open_library(void) {
+  static const char *const names[] = {"libnvrtc.so.13", "libnvrtc.so.12", "libnvrtc.so"};
+  for (int i = 0; i < 3 && !nvrtc.handle; i++)
+    nvrtc.handle = dlopen(names[i], RTLD_NOW | RTLD_LOCAL);
+  if (!nvrtc.handle) {
+    snprintf(nvrtc.why_not, sizeof nvrtc.why_not,
+             "NVRTC is not on this machine (libnvrtc.so.13 and .12 were looked for)");
+    return;
+  }
+  const struct {
+    const char *name;
+    void *slot;
+  } wanted[] = {
+      {"nvrtcCreateProgram", &nvrtc.create},       {"nvrtcCompileProgram", &nvrtc.compile},
+      {"nvrtcDestroyProgram", &nvrtc.destroy},     {"nvrtcGetProgramLogSize", &nvrtc.log_size},
+      {"nvrtcGetProgramLog", &nvrtc.log},          {"nvrtcGetCUBINSize", &nvrtc.cubin_size},
+      {"nvrtcGetCUBIN", &nvrtc.cubin},             {"nvrtcGetPTXSize", &nvrtc.ptx_size},
+      {"nvrtcGetPTX", &nvrtc.ptx},                 {"nvrtcGetErrorString", &nvrtc.words},
+  };
+  for (size_t i = 0; i < sizeof wanted / sizeof *wanted; i++) {
+    void *symbol = dlsym(nvrtc.handle, wanted[i].name);
+    memcpy(wanted[i].slot, &symbol, sizeof symbol);
+    if (!symbol && !*nvrtc.why_not)
+      snprintf(nvrtc.why_not, sizeof nvrtc.why_not, "NVRTC on this machine has no %s",
+               wanted[i].name);
+  }
+}
+
+bool nvrtc_available(Error *why_not) {
+  pthread_once(&opened, open_library);
+  return !*nvrtc.why_not || error_set(why_not, "%s", nvrtc.why_not);
+}
+
+/* ---- compiling ---- */
+
+static const char *read_log(Arena *arena, Program program) {
+  size_t size = 0;
+  if (nvrtc.log_size(program, &size) || size == 0)
+    return "";
+  char *log = arena_alloc(arena, size + 1);
+  return nvrtc.log(program, log) ? "" : log;
+}
+
+static bool read_code(Arena *arena, Program program, bool ptx, Cubin *cubin, Error *error) {
+  int result = (ptx ? nvrtc.ptx_size : nvrtc.cubin_size)(program, &cubin->size);
+  if (!result && cubin->size) {
+    cubin->bytes = arena_alloc(arena, cubin->size);
+    result = (ptx ? nvrtc.ptx : nvrtc.cubin)(program, (char *)cubin->bytes);
+    if (!result)
+      return true;
+  }
+  return error_set(error, "NVRTC gave no code: %s", nvrtc.words(result));
+}
+
+bool nvrtc_compile(Arena *arena, const char *text, const char *name, const char *arch, Cubin *cubin,
+                   Error *error) {
+  if (!nvrtc_available(error))
+    return false;
+  *cubin = (Cubin){0};
+  Program program;
+  int result = nvrtc.create(&program, text, name, 0, NULL, NULL);
+  if (result)
+    return error_set(error, "NVRTC: %s", nvrtc.words(result));
+  const char *options[] = {arena_printf(arena, "--gpu-architecture=%s", arch), "--fmad=false",
+                           "--std=c++17", "--diag-suppress=177"}; /* helpers that go unused */
+  result = nvrtc.compile(program, 4, options);
+  cubin->log = read_log(arena, program);
+  bool good = result == 0;
+  if (!good)
+    error_set(error, "NVRTC, %s for %s: %s\n%.800s", name, arch, nvrtc.words(result), cubin->log);
+  else
+    good = read_code(arena, program, strncmp(arch, "compute_", 8) == 0, cubin, error);
+  nvrtc.destroy(&program);
+  return good;
+}
+
+/* ---- reading cubins ---- */
+
+enum { INFO_REGISTERS = 0x2f, INFO_FRAME = 0x11 };
+
+/* The bytes of a section, NULL when it does not lie in the file. */
+static const unsigned char *section_bytes(const Cubin *cubin, const Elf64_Shdr *section) {
+  bool held = section->sh_type == SHT_NOBITS ||
+              (section->sh_offset <= cubin->size &&
+               section->sh_size <= cubin->size - section->sh_offset);
+  return held ? cubin->bytes + section->sh_offset : NULL;
+}
+
+typedef struct Elf {
+  const Cubin *cubin;
+  Elf64_Shdr *sections; /* a copy, aligned */
+  int n_sections;
+  const char *names; /* of sections; NUL-terminated at its end */
+  size_t names_size;
+} Elf;
+
+static bool elf_open(Arena *arena, const Cubin *cubin, Elf *elf) {
+  Elf64_Ehdr header;
+  if (cubin->size < sizeof header)
+    return false;
+  memcpy(&header, cubin->bytes, sizeof header);
+  size_t table = (size_t)header.e_shnum * sizeof(Elf64_Shdr);
+  if (memcmp(header.e_ident, ELFMAG, SELFMAG) || header.e_shentsize != sizeof(Elf64_Shdr) ||
+      header.e_shoff > cubin->size || table > cubin->size - header.e_shoff ||
+      header.e_shstrndx >= header.e_shnum)
+    return false;
+  *elf = (Elf){.cubin = cubin, .n_sections = header.e_shnum};
+  elf->sections = arena_copy(arena, cubin->bytes + header.e_shoff, table);
+  const Elf64_Shdr *names = &elf->sections[header.e_shstrndx];
+  elf->names = (const char *)section_bytes(cubin, names);
+  elf->names_size = names->sh_size;
+  return elf->names && elf->names_size && elf->names[elf->names_size - 1] == 0;
+}
+
+static const Elf64_Shdr *elf_section(const Elf *elf, const char *name) {
+  for (int i = 0; i < elf->n_sections; i++) {
+    const Elf64_Shdr *section = &elf->sections[i];
+    if (section->sh_name < elf->names_size && strcmp(elf->names + section->sh_name, name) == 0 &&
+        section_bytes(elf->cubin, section))
+      return section;
+  }
+  return NULL;
+}
+
+/* The number of the symbol a kernel has, which .nv.info uses; 0: none. */
+static uint32_t elf_symbol(const Elf *elf, const char *name) {
+  const Elf64_Shdr *symbols = elf_section(elf, ".symtab"), *strings = elf_section(elf, ".strtab");
+  if (!symbols || !strings)
+    return 0;
+  const unsigned char *at = section_bytes(elf->cubin, symbols);
+  const char *words = (const char *)section_bytes(elf->cubin, strings);
+  for (uint32_t i = 1; i < symbols->sh_size / sizeof(Elf64_Sym); i++) {
+    Elf64_Sym symbol;
+    memcpy(&symbol, at + i * sizeof symbol, sizeof symbol);
+    size_t length = strlen(name) + 1;
+    if (symbol.st_name < strings->sh_size && length <= strings->sh_size - symbol.st_name &&
+        ELF64_ST_TYPE(symbol.st_info) == STT_FUNC &&
+        memcmp(words + symbol.st_name, name, length) == 0)
+      return i;
+  }
+  return 0;
+}
+
+/* Records are format, attribute, then for format 4 a 16-bit size and a payload, else 2 bytes. */
+static bool find_info(const Elf *elf, uint32_t symbol, int attribute, uint32_t *value) {
+  const Elf64_Shdr *info = elf_section(elf, ".nv.info");
+  if (!info)
+    return false;
+  const unsigned char *at = section_bytes(elf->cubin, info), *end = at + info->sh_size;
+  while (end - at >= 4) {
+    size_t size = at[0] == 4 ? (size_t)(at[2] | at[3] << 8) : 0;
+    uint32_t pair[2];
+    if (size > (size_t)(end - at) - 4)
+      return false;
+    if (size >= sizeof pair && at[1] == attribute) {
+      memcpy(pair, at + 4, sizeof pair);
+      if (pair[0] == symbol) {
+        *value = pair[1];
+        return true;
+      }
+    }
+    at += 4 + size;
+  }
+  return false;
+}
+
+bool cubin_resources(const Cubin *cubin, const char *kernel, CubinResources *resources,
+                     Error *error) {
+  Arena *arena = arena_new();
+  Elf elf;
+  uint32_t symbol, registers, frame = 0;
+  *resources = (CubinResources){0};
+  bool good = elf_open(arena, cubin, &elf);
+  if (!good) {
+    error_set(error, "not a cubin");
+  } else if (!(symbol = elf_symbol(&elf, kernel)) ||
+             !find_info(&elf, symbol, INFO_REGISTERS, &registers)) {
+    good = error_set(error, "the cubin has no kernel '%s'", kernel);
+  } else {
+    find_info(&elf, symbol, INFO_FRAME, &frame);
+    const Elf64_Shdr *shared = elf_section(&elf, arena_printf(arena, ".nv.shared.%s", kernel));
+    resources->registers = (int)registers;
+    resources->local_bytes = frame;
+    resources->shared_bytes = shared ? (int64_t)shared->sh_size : 0;
+  }
+  arena_free(arena);
+  return good;
+}
