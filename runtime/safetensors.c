@@ -183,16 +183,11 @@ static bool read_header(Opening *o) {
   return check_tiling(o, data_size);
 }
 
-bool tensor_file_open(TensorFile *file, const char *path, Error *error) {
-  *file = (TensorFile){0};
-  if (!file_map(path, &file->mapping, error))
-    return false;
+static bool open_mapped(TensorFile *file, const char *path, Error *error) {
   file->arena = arena_new();
   Opening opening = {file, path, NULL, error};
-  if (!read_header(&opening)) {
-    tensor_file_close(file);
+  if (!read_header(&opening))
     return false;
-  }
   for (int i = 0; i < file->count; i++) {
     Tensor *tensor = &file->tensors[i];
     if ((uintptr_t)tensor->data % dtype_size(tensor->type.dtype) != 0)
@@ -201,6 +196,26 @@ bool tensor_file_open(TensorFile *file, const char *path, Error *error) {
   if (file->count)
     qsort(file->tensors, (size_t)file->count, sizeof *file->tensors, by_name);
   return true;
+}
+
+bool tensor_file_open(TensorFile *file, const char *path, Error *error) {
+  *file = (TensorFile){0};
+  if (!file_map(path, &file->mapping, error))
+    return false;
+  if (open_mapped(file, path, error))
+    return true;
+  tensor_file_close(file);
+  return false;
+}
+
+bool tensor_file_open_bytes(TensorFile *file, const char *name, const void *bytes, size_t size,
+                            Error *error) {
+  *file = (TensorFile){.mapping = {bytes, size}};
+  bool good = open_mapped(file, name, error);
+  file->mapping = (Mapping){0}; /* not ours to unmap */
+  if (!good)
+    tensor_file_close(file);
+  return good;
 }
 
 void tensor_file_close(TensorFile *file) {

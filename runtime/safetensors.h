@@ -26,6 +26,9 @@ typedef struct TensorFile {
 } TensorFile;
 
 bool tensor_file_open(TensorFile *file, const char *path, Error *);
+/* The same of a file in memory, which must outlive it; `name` stands for the path in errors. */
+bool tensor_file_open_bytes(TensorFile *file, const char *name, const void *bytes, size_t size,
+                            Error *);
 void tensor_file_close(TensorFile *file);
 const Tensor *tensor_file_find(const TensorFile *file, const char *name); /* NULL when absent */
 

@@ -36,4 +36,10 @@ void metrics_add_classes(Text *json, const char *const *names, const ClassMetric
                          int classes, const OverallMetrics *overall);
 void metrics_add_retrieval(Text *json, const int64_t *k, int n_k, const double *text_to_image,
                            const double *image_to_text);
+
+/* The same for people, in percent. */
+void metrics_table_classes(Text *out, const char *const *names, const ClassMetrics *per_class,
+                           int classes, const OverallMetrics *overall);
+void metrics_table_retrieval(Text *out, const int64_t *k, int n_k, const double *text_to_image,
+                             const double *image_to_text);
 #endif

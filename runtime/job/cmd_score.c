@@ -4,7 +4,6 @@
 #include "runtime/job/command.h"
 #include "runtime/safetensors.h"
 #include <getopt.h>
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -136,43 +135,11 @@ static void add_json(const Score *s, Text *out) {
   text_add(out, "\n}\n");
 }
 
-/* A cell of the table: a percentage, or a dash for an undefined value. */
-static void add_percent(Text *out, double value) {
-  if (isnan(value))
-    text_add(out, " %9s", "-");
-  else
-    text_add(out, " %9.2f", 100 * value);
-}
-
 static void add_table(const Score *s, Text *out) {
-  if (s->classes) {
-    static const char *const heads[] = {"AUROC", "accuracy", "F1", "precision", "recall", "AP"};
-    text_add(out, "%-36s %9s", "class (values in percent)", "positives");
-    for (int i = 0; i < 6; i++)
-      text_add(out, " %9s", heads[i]);
-    for (int c = 0; c < s->classes; c++) {
-      const ClassMetrics *m = &s->per_class[c];
-      const double values[] = {m->auroc,     m->accuracy, m->f1,
-                               m->precision, m->recall,   m->average_precision};
-      text_add(out, "\n%-36s %9lld", s->names[c], (long long)m->positives);
-      for (int i = 0; i < 6; i++)
-        add_percent(out, values[i]);
-    }
-    const OverallMetrics *o = &s->overall;
-    text_add(out,
-             "\n\naccuracy %.2f, weighted F1 %.2f, macro F1 %.2f, micro precision %.2f, "
-             "micro recall %.2f, macro AUROC ",
-             100 * o->accuracy, 100 * o->f1_weighted, 100 * o->f1_macro, 100 * o->precision_micro,
-             100 * o->recall_micro);
-    text_add(out, isnan(o->auroc_macro) ? "undefined\n" : "%.2f\n", 100 * o->auroc_macro);
-  }
-  for (int direction = 0; s->retrieval && direction < 2; direction++) {
-    text_add(out, "%s", direction ? "image to text:" : "text to image:");
-    for (int i = 0; i < s->n_k; i++)
-      text_add(out, "  R@%lld %.2f", (long long)s->k[i],
-               100 * (direction ? s->image_to_text : s->text_to_image)[i]);
-    text_add(out, "\n");
-  }
+  if (s->classes)
+    metrics_table_classes(out, s->names, s->per_class, s->classes, &s->overall);
+  if (s->retrieval)
+    metrics_table_retrieval(out, s->k, s->n_k, s->text_to_image, s->image_to_text);
 }
 
 static int score(Score *s) {

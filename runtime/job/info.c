@@ -1,0 +1,123 @@
+/* info: what a program holds, for people and (--json) for programs. */
+#include "runtime/base/json.h"
+#include "runtime/job/command.h"
+#include "runtime/job/job.h"
+#include "runtime/region.h"
+#include <string.h>
+
+typedef struct Totals {
+  int64_t parameters, buffers, state; /* elements */
+  double bytes;                       /* of all persistent tensors */
+} Totals;
+
+static Totals count_totals(const Plan *plan) {
+  Totals totals = {0};
+  for (int i = 0; i < plan->n_tensors; i++) {
+    int64_t *of[] = {&totals.parameters, &totals.buffers, &totals.state};
+    *of[plan->tensors[i].role] += type_elements(&plan->tensors[i].type);
+    totals.bytes += (double)type_bytes(&plan->tensors[i].type);
+  }
+  return totals;
+}
+
+static double entry_flops(const PlanEntry *entry) {
+  double sum = 0;
+  for (int i = 0; i < entry->n_steps; i++)
+    sum += entry->steps[i].flops;
+  return sum;
+}
+
+static void ports_json(Text *out, const char *key, const PlanPort *ports, int count) {
+  text_add(out, "      \"%s\": [", key);
+  for (int i = 0; i < count; i++) {
+    text_add(out, "%s{\"name\": ", i ? ", " : "");
+    json_add_string(out, ports[i].name);
+    text_add(out, ", \"type\": \"%s\", \"tap\": %s}", type_text(&ports[i].type),
+             ports[i].tap ? "true" : "false");
+  }
+  text_add(out, "],\n");
+}
+
+static void add_pair(Text *out, const char *key, const char *value) {
+  json_add_string(out, key);
+  text_add(out, ": ");
+  json_add_string(out, value);
+}
+
+static void info_json(const Job *job, Text *out) {
+  const Plan *plan = job->plan;
+  Totals totals = count_totals(plan);
+  text_add(out, "{\n  ");
+  add_pair(out, "model", plan->model);
+  text_add(out, ",\n  ");
+  add_pair(out, "variant", plan->variant);
+  text_add(out, ",\n  ");
+  add_pair(out, "level", plan->level);
+  text_add(out, ",\n  \"threads\": %d,\n  \"parameters\": %lld,\n  \"buffers\": %lld,\n"
+           "  \"state\": %lld,\n  \"persistent_bytes\": %.0f,\n  \"kernels\": %d,\n",
+           program_threads(job->program), (long long)totals.parameters, (long long)totals.buffers,
+           (long long)totals.state, totals.bytes, plan->n_kernels);
+  text_add(out, "  \"entries\": [\n");
+  for (int e = 0; e < plan->n_entries; e++) {
+    const PlanEntry *entry = &plan->entries[e];
+    text_add(out, "    {\n      ");
+    add_pair(out, "name", entry->name);
+    text_add(out, ",\n");
+    ports_json(out, "inputs", entry->inputs, entry->n_inputs);
+    ports_json(out, "outputs", entry->outputs, entry->n_outputs);
+    text_add(out, "      \"steps\": %d,\n      \"flops_executed\": %.0f,\n"
+             "      \"arena_bytes\": %lld,\n      \"prepared_bytes\": %lld\n    }%s\n", entry->n_steps,
+             entry_flops(entry), (long long)entry->arena_bytes, (long long)entry->prepared_bytes,
+             e + 1 < plan->n_entries ? "," : "");
+  }
+  text_add(out, "  ],\n  \"settings\": {");
+  for (int i = 0; i < plan->n_settings; i++) {
+    text_add(out, "%s\n    ", i ? "," : "");
+    add_pair(out, plan->settings[i].key, plan->settings[i].value);
+  }
+  text_add(out, "%s}\n}\n", plan->n_settings ? "\n  " : "");
+}
+
+static void ports_lines(Text *out, const char *what, const PlanPort *ports, int count) {
+  for (int i = 0; i < count; i++)
+    text_add(out, "    %-7s %-32s %s\n", ports[i].tap ? "tap" : what, ports[i].name,
+             type_text(&ports[i].type));
+}
+
+static void info_lines(const Job *job, Text *out) {
+  const Plan *plan = job->plan;
+  Totals totals = count_totals(plan);
+  char bytes[32], prepared[32];
+  bytes_text(totals.bytes, bytes, sizeof bytes);
+  text_add(out, "model       %s%s%s\nlevel       %s, %d threads\n", plan->model,
+           *plan->variant ? " " : "", plan->variant, *plan->level ? plan->level : "-",
+           program_threads(job->program));
+  text_add(out, "parameters  %lld, buffers %lld, state %lld (%s)\nkernels     %d\n",
+           (long long)totals.parameters, (long long)totals.buffers, (long long)totals.state, bytes,
+           plan->n_kernels);
+  for (int e = 0; e < plan->n_entries; e++) {
+    const PlanEntry *entry = &plan->entries[e];
+    bytes_text((double)entry->arena_bytes, bytes, sizeof bytes);
+    bytes_text((double)entry->prepared_bytes, prepared, sizeof prepared);
+    text_add(out, "\n  %s: %d steps, %.3f GFLOP executed, %s working memory, %s derived weights\n",
+             entry->name, entry->n_steps, 1e-9 * entry_flops(entry), bytes, prepared);
+    ports_lines(out, "input", entry->inputs, entry->n_inputs);
+    ports_lines(out, "output", entry->outputs, entry->n_outputs);
+  }
+  if (plan->n_settings)
+    text_add(out, "\nsettings\n");
+  for (int i = 0; i < plan->n_settings; i++)
+    text_add(out, "  %s = %s\n", plan->settings[i].key, plan->settings[i].value);
+}
+
+int verb_info(Job *job) {
+  Error error;
+  JobRequest request = {0};
+  if (!job_open(job, &request, &error))
+    return job_failed(&error);
+  Text out = {0};
+  (options_flag(&job->options, "json") ? info_json : info_lines)(job, &out);
+  bool good = command_output(NULL, &out, &error);
+  text_free(&out);
+  return good ? EXIT_DONE : job_failed(&error);
+}

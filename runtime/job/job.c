@@ -1,0 +1,235 @@
+/* Verbs, their options, and opening a program for them. See job.h. */
+#include "runtime/job/job.h"
+#include "runtime/job/command.h"
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+typedef struct Verb {
+  const char *name, *arguments, *doc;
+  int (*run)(Job *job);
+} Verb;
+
+static const Verb verbs[] = {
+    {"train", "", "train on a data set, with checkpoints, a log and resume", verb_train},
+    {"eval", "zeroshot|retrieval", "score on a data set: CSV, JSON and a table", verb_eval},
+    {"predict", "VOLUME...", "findings of CT volumes (.nii, .nii.gz, prepared .safetensors)",
+     verb_predict},
+    {"run", "", "run one entry point on given tensors", verb_run},
+    {"info", "", "what is in the program: entry points, memory, settings", verb_info},
+    {"bench", "", "time an entry point, step by step if wanted", verb_bench}};
+enum { N_VERBS = sizeof verbs / sizeof *verbs };
+
+static const OptionRow rows[] = {
+    {"entry", OPTION_TEXT, "NAME", "the entry point", "run bench"},
+    {"inputs", OPTION_TEXT, "FILE", "its inputs, safetensors", "run bench"},
+    {"outputs", OPTION_TEXT, "FILE", "where its outputs go, safetensors", "run"},
+    {"mode", OPTION_TEXT, "infer|train", "running or batch statistics (default infer)", "run bench"},
+    {"save-taps", OPTION_FLAG, "", "train_step: also outputs and taps of step 0", "run"},
+    {"save-grads", OPTION_FLAG, "", "train_step: grad.PARAMETER of step 0", "run"},
+    {"save-params", OPTION_FLAG, "", "param.NAME after the last step, buffers included", "run"},
+    {"save-buffers", OPTION_FLAG, "", "buffer.NAME after the run", "run"},
+    {"weights", OPTION_TEXT, "FILE", "parameters and buffers, safetensors",
+     "train eval predict run bench info"},
+    {"checkpoint", OPTION_TEXT, "FILE", "the same, from a checkpoint of train",
+     "train eval predict run bench info"},
+    {"data", OPTION_TEXT, "DIR", "a CT-RATE tree, prepared into --cache as needed", "train eval"},
+    {"cache", OPTION_TEXT, "DIR", "prepared volumes (tricot prepare --dataset)", "train eval"},
+    {"split", OPTION_TEXT, "NAME", "of the data set (train: train, eval: valid)", "train eval"},
+    {"skip-incomplete", OPTION_FLAG, "", "leave out volumes that lack rows", "train eval"},
+    {"vocab", OPTION_TEXT, "FILE", "the text encoder's vocabulary", "train eval predict"},
+    {"metadata", OPTION_TEXT, "CSV", "rescale and spacing by volume name", "predict"},
+    {"out", OPTION_TEXT, "PATH", "folder for results (predict: file instead of stdout)",
+     "train eval predict"},
+    {"limit", OPTION_COUNT, "N", "use the first N volumes only", "train eval"},
+    {"epochs", OPTION_COUNT, "N", "passes over the data (default 1)", "train"},
+    {"steps", OPTION_COUNT, "N", "train: steps in all, instead of --epochs; run: steps (1)",
+     "train run"},
+    {"batch", OPTION_COUNT, "N", "samples at a time, where it is not fixed yet",
+     "train run bench eval predict"},
+    {"lr", OPTION_REAL, "RATE", "learning rate (default: the model's setting)", "train run"},
+    {"warmup", OPTION_COUNT, "N", "steps over which the rate rises to it", "train"},
+    {"checkpoint-every", OPTION_COUNT, "N", "steps between checkpoints (default 1000)", "train"},
+    {"keep", OPTION_COUNT, "N", "checkpoints to keep, 0: all (default 2)", "train"},
+    {"resume", OPTION_TEXT, "FILE", "continue from a checkpoint, bit by bit the same", "train"},
+    {"repeat", OPTION_COUNT, "N", "timed runs (default 10)", "bench"},
+    {"profile", OPTION_FLAG, "", "time every step", "bench"},
+    {"json", OPTION_FLAG, "", "print JSON", "predict info bench eval"},
+    {"seed", OPTION_COUNT, "N", "of initial weights and of the order of samples (default 0)",
+     "train run bench eval predict"},
+    {"threads", OPTION_COUNT, "N", "threads to compute with (default: one per allowed CPU)", NULL},
+    {0}};
+
+static const Verb *find_verb(const char *word) {
+  for (int i = 0; i < N_VERBS; i++)
+    if (strcmp(verbs[i].name, word) == 0)
+      return &verbs[i];
+  return NULL;
+}
+
+bool job_is_verb(const char *word) {
+  return find_verb(word) != NULL;
+}
+
+void job_print_verbs(FILE *out) {
+  for (int i = 0; i < N_VERBS; i++)
+    fprintf(out, "  %-10s %s\n", verbs[i].name, verbs[i].doc);
+}
+
+int job_failed(const Error *error) {
+  fflush(stdout);
+  if (*error->text)
+    fprintf(stderr, "%s\n", error->text);
+  return EXIT_INPUT;
+}
+
+int job_usage(const Job *job, const Error *error) {
+  fflush(stdout);
+  fprintf(stderr, "%s %s: error: %s\n%s %s --help shows the options\n", job->host->name,
+          job->options.verb, error->text, job->host->name, job->options.verb);
+  return EXIT_USAGE;
+}
+
+static int print_help(const JobHost *host, const Verb *verb) {
+  Text text = {0};
+  bool kind_first = strcmp(verb->name, "eval") == 0;
+  const char *model = host->model_argument ? " MODEL" : "";
+  text_add(&text, "Usage: %s %s", host->name, verb->name);
+  if (kind_first)
+    text_add(&text, " %s%s", verb->arguments, model);
+  else
+    text_add(&text, "%s%s%s", model, *verb->arguments ? " " : "", verb->arguments);
+  text_add(&text, " [options]\n\n%c%s.\n\n", verb->doc[0] - 'a' + 'A', verb->doc + 1);
+  options_help(rows, verb->name, &text);
+  options_help(host->options, verb->name, &text);
+  fputs(text.at, stdout);
+  text_free(&text);
+  return EXIT_DONE;
+}
+
+/* Takes the model out of the arguments: eval's comes after the kind of evaluation. */
+static bool split_arguments(Job *job, Error *error) {
+  const char **rest = job->options.rest.at;
+  int n = job->options.rest.count, at = strcmp(job->options.verb, "eval") == 0 ? 1 : 0;
+  if (job->host->model_argument) {
+    if (n <= at)
+      return error_set(error, at ? "which evaluation of which model?" : "which model?");
+    job->model = rest[at];
+    memmove(&rest[at], &rest[at + 1], sizeof *rest * (size_t)(n - at - 1));
+    n--;
+  }
+  job->rest = rest;
+  job->n_rest = n;
+  const Verb *verb = find_verb(job->options.verb);
+  if (n && !*verb->arguments)
+    return error_set(error, "unexpected argument \"%.200s\"", rest[0]);
+  return true;
+}
+
+int job_main(const JobHost *host, int argc, char **argv) {
+  const Verb *verb = argc > 0 ? find_verb(argv[0]) : NULL;
+  Error error = {""};
+  if (!verb) {
+    fprintf(stderr, "%s: error: a verb is needed, one of\n", host->name);
+    job_print_verbs(stderr);
+    return EXIT_USAGE;
+  }
+  for (int i = 1; i < argc; i++)
+    if (strcmp(argv[i], "--help") == 0)
+      return print_help(host, verb);
+  Job job = {.host = host, .arena = arena_new()};
+  int status;
+  if (!options_parse(&job.options, job.arena, rows, host->options, argc, argv, &error) ||
+      !split_arguments(&job, &error))
+    status = job_usage(&job, &error);
+  else if (host->complete && !host->complete(host->context, &job.options, job.model, &error))
+    status = job_failed(&error);
+  else
+    status = verb->run(&job);
+  if (host->close)
+    host->close(host->context);
+  arena_free(job.arena);
+  return status;
+}
+
+static bool load_weights(Job *job, Error *error) {
+  const char *path = options_text(&job->options, "weights");
+  const char *checkpoint = options_text(&job->options, "checkpoint");
+  TensorFile file;
+  Error inner;
+  if (path && checkpoint)
+    return error_set(error, "--weights and --checkpoint name the same thing: give one of them");
+  path = path ? path : checkpoint;
+  if (!path && !job->host->weights)
+    return true;
+  if (!(path ? tensor_file_open(&file, path, error)
+             : tensor_file_open_bytes(&file, "the weights inside this program", job->host->weights,
+                                      job->host->weights_size, error)))
+    return false;
+  bool good = program_load(job->program, &file, false, &inner);
+  if (!good)
+    error_set(error, "%s: error: model %.60s: %.800s", path ? path : "the weights inside", 
+              job->plan->model, inner.text);
+  tensor_file_close(&file);
+  return good;
+}
+
+bool job_open(Job *job, const JobRequest *request, Error *error) {
+  JobRequest full = *request;
+  full.threads = (int)options_count(&job->options, "threads", 0);
+  if (!full.batch)
+    full.batch = options_count(&job->options, "batch", 0);
+  *error = (Error){""};
+  if (!job->host->open(job->host->context, &job->options, job->model, &full, &job->program, error))
+    return false;
+  job->plan = program_plan(job->program);
+  for (int i = 0; i < request->n_entries; i++)
+    if (program_entry(job->program, request->entries[i]) < 0) {
+      Text names = {0};
+      for (int e = 0; e < job->plan->n_entries; e++)
+        text_add(&names, "%s%s", e ? ", " : "", job->plan->entries[e].name);
+      error_set(error, "model %.100s has no entry point \"%.100s\" here; there are: %.600s",
+                job->plan->model, request->entries[i], names.size ? names.at : "none");
+      text_free(&names);
+      return false;
+    }
+  program_initialize(job->program, (uint64_t)options_count(&job->options, "seed", 0));
+  return load_weights(job, error);
+}
+
+const char *job_setting(const Job *job, const char *key) {
+  for (int i = 0; i < job->plan->n_settings; i++)
+    if (strcmp(job->plan->settings[i].key, key) == 0) {
+      const char *value = job->plan->settings[i].value;
+      size_t length = strlen(value);
+      if (length >= 2 && (*value == '"' || *value == '\'') && value[length - 1] == *value)
+        return arena_strndup(job->arena, value + 1, length - 2);
+      return value;
+    }
+  return NULL;
+}
+
+double job_number(const Job *job, const char *key, double otherwise) {
+  const char *text = job_setting(job, key);
+  char *end;
+  double value = text ? strtod(text, &end) : otherwise;
+  return text && (end == text || *end) ? otherwise : value;
+}
+
+double job_factor(const Job *job) {
+  const char *temperature = job_setting(job, "temperature");
+  Type type;
+  if (temperature && strcmp(temperature, "learned") == 0) {
+    const void *scale = program_tensor(job->program, "logit_scale", &type);
+    if (scale && type_elements(&type) == 1)
+      return exp(dtype_load(type.dtype, scale, 0));
+  }
+  return job_number(job, "factor", exp(1.0));
+}
+
+const char *job_need(const Job *job, const char *option, Error *error) {
+  const char *value = options_text(&job->options, option);
+  if (!value)
+    error_set(error, "--%s is missing", option);
+  return value;
+}

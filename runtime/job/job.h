@@ -1,0 +1,81 @@
+/* The job around a program: train, eval, predict, run, info and bench.
+ *
+ * The same code serves the tricot command, which compiles a model for the job, and compiled
+ * executables, which bring theirs. Both are a JobHost: they open a program that fits a request, and
+ * may bring options of their own.
+ */
+#ifndef TRICOT_RUNTIME_JOB_JOB_H
+#define TRICOT_RUNTIME_JOB_JOB_H
+#include "runtime/job/options.h"
+#include "runtime/program.h"
+
+enum { JOB_MAX_ENTRIES = 4 };
+
+/* What a job needs of a program. A host that compiles specialises the model on it; one with a
+ * finished program only has to look whether the entry points are there, which the job does. */
+typedef struct JobRequest {
+  const char *entries[JOB_MAX_ENTRIES]; /* that will run; none: info about all there are */
+  int n_entries;
+  bool training;      /* batch statistics and buffer updates in entries other than train_step */
+  bool gradients;     /* train_step must give its gradients as outputs "grad.<parameter>" */
+  int64_t batch;      /* samples at a time; 0: as `inputs` has them, else as the model says */
+  const char *inputs; /* safetensors with the tensors the inputs will have, or NULL */
+  int threads;        /* 0: one per allowed CPU */
+} JobRequest;
+
+typedef struct JobHost {
+  const char *name;         /* of the command, for messages and help */
+  const OptionRow *options; /* more options, or NULL */
+  bool model_argument;      /* the first argument that is no option names the model */
+  void *context;
+  /* After parsing: options a file gives (options_default). May be NULL. */
+  bool (*complete)(void *context, Options *options, const char *model, Error *);
+  /* The program stays the host's. An error with an empty text has been told already. */
+  bool (*open)(void *context, const Options *options, const char *model, const JobRequest *request,
+               Program **program, Error *);
+  void (*close)(void *context); /* ends what open began; called once, also after failures */
+  const void *weights;          /* a safetensors file inside the host, or NULL */
+  size_t weights_size;
+} JobHost;
+
+/* argv[0] is the verb. Returns an exit status. */
+int job_main(const JobHost *host, int argc, char **argv);
+bool job_is_verb(const char *word);
+void job_print_verbs(FILE *out);
+
+/* ---- for the verbs ---- */
+
+typedef struct Job {
+  const JobHost *host;
+  Arena *arena;
+  Options options;
+  const char *model;       /* the host's model argument, or NULL */
+  const char *const *rest; /* the other arguments */
+  int n_rest;
+  Program *program;        /* after job_open */
+  const Plan *plan;
+} Job;
+
+/* Opens the program, initialises it from --seed, and loads --weights (or the host's own), in that
+ * order. Checks that the requested entry points are there. */
+bool job_open(Job *job, const JobRequest *request, Error *error);
+/* A setting of the plan, without quotes; NULL when it has none of that name. */
+const char *job_setting(const Job *job, const char *key);
+double job_number(const Job *job, const char *key, double otherwise);
+/* What multiplies cosines before the softmax: the setting `factor`, exp of the tensor logit_scale
+ * when the setting `temperature` is "learned", e when there is neither. */
+double job_factor(const Job *job);
+/* An option that must be given; NULL and an error otherwise. */
+const char *job_need(const Job *job, const char *option, Error *error);
+
+int verb_train(Job *job);
+int verb_eval(Job *job);
+int verb_predict(Job *job);
+int verb_run(Job *job);
+int verb_info(Job *job);
+int verb_bench(Job *job);
+/* Prints an error (unless it was told already) and returns EXIT_INPUT. */
+int job_failed(const Error *error);
+/* Prints "NAME VERB: error: ..." and where to find help; returns EXIT_USAGE. */
+int job_usage(const Job *job, const Error *error);
+#endif

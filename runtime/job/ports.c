@@ -1,0 +1,168 @@
+/* Filling inputs. See ports.h. */
+#include "runtime/job/ports.h"
+#include <string.h>
+
+bool port_has_samples(const PlanPort *port) {
+  return port->type.rank > 0;
+}
+
+static bool optional(const PlanPort *port) {
+  return strcmp(port->name, "lr") == 0;
+}
+
+/* Equal but for the first dimension (of ports with samples) and the element type. */
+static bool shapes_fit(const PlanPort *port, const Type *type) {
+  if (!port_has_samples(port))
+    return type_elements(type) == 1;
+  if (type->rank != port->type.rank)
+    return false;
+  for (int i = 1; i < type->rank; i++)
+    if (type->dim[i] != port->type.dim[i])
+      return false;
+  return type->dim[0] > 0;
+}
+
+static bool check_one(const PlanEntry *entry, const PlanPort *port, const Tensor *tensor,
+                      const char *path, Error *error) {
+  char have[128], want[128];
+  snprintf(have, sizeof have, "%s", type_text(&tensor->type));
+  snprintf(want, sizeof want, "%s", type_text(&port->type));
+  if (!shapes_fit(port, &tensor->type))
+    return error_set(error, "%s: error: input \"%s\" is %s, entry point %s of this program takes %s",
+                     path, port->name, have, entry->name, want);
+  if (!dtype_is_float(port->type.dtype) && dtype_is_float(tensor->type.dtype))
+    return error_set(error, "%s: error: input \"%s\" is %s, whole numbers (%s) are needed", path,
+                     port->name, have, want);
+  return true;
+}
+
+bool ports_exact(const Job *job, int entry, const TensorFile *file) {
+  const PlanEntry *e = &job->plan->entries[entry];
+  for (int i = 0; i < e->n_inputs; i++) {
+    const PlanPort *port = &e->inputs[i];
+    const Tensor *tensor = tensor_file_find(file, port->name);
+    if (!tensor && optional(port))
+      continue;
+    if (!tensor || !check_one(e, port, tensor, "", NULL) ||
+        (port_has_samples(port) && tensor->type.dim[0] != port->type.dim[0]))
+      return false;
+  }
+  return true;
+}
+
+bool ports_check(const Job *job, int entry, const TensorFile *file, const char *path,
+                 int64_t *samples, Error *error) {
+  const PlanEntry *e = &job->plan->entries[entry];
+  const char *first = NULL;
+  *samples = 0;
+  for (int i = 0; i < e->n_inputs; i++) {
+    const PlanPort *port = &e->inputs[i];
+    const Tensor *tensor = tensor_file_find(file, port->name);
+    if (!tensor && optional(port))
+      continue;
+    if (!tensor)
+      return error_set(error, "%s: error: input \"%s\" (%s) of entry point %s is missing", path,
+                       port->name, type_text(&port->type), e->name);
+    if (!check_one(e, port, tensor, path, error))
+      return false;
+    if (!port_has_samples(port))
+      continue;
+    if (first && tensor->type.dim[0] != *samples)
+      return error_set(error, "%s: error: \"%s\" has %lld samples but \"%s\" has %lld", path, first,
+                       (long long)*samples, port->name, (long long)tensor->type.dim[0]);
+    first = port->name;
+    *samples = tensor->type.dim[0];
+  }
+  return true;
+}
+
+static void convert(Dtype to, void *out, int64_t at, const Tensor *from, int64_t begin,
+                    int64_t count) {
+  size_t size = dtype_size(to);
+  if (to == from->type.dtype) {
+    memcpy((char *)out + (size_t)at * size, (const char *)from->data + (size_t)begin * size,
+           (size_t)count * size);
+    return;
+  }
+  for (int64_t i = 0; i < count; i++)
+    dtype_store(to, out, at + i, dtype_load(from->type.dtype, from->data, begin + i));
+}
+
+void ports_fill(Job *job, int entry, const TensorFile *file, int64_t first, int64_t samples) {
+  const PlanEntry *e = &job->plan->entries[entry];
+  for (int i = 0; i < e->n_inputs; i++) {
+    const PlanPort *port = &e->inputs[i];
+    const Tensor *tensor = tensor_file_find(file, port->name);
+    int64_t wrap = samples ? samples : port->type.dim[0];
+    void *data = program_input(job->program, entry, port->name, NULL);
+    if (!tensor)
+      continue;
+    if (!port_has_samples(port)) {
+      convert(port->type.dtype, data, 0, tensor, 0, 1);
+      continue;
+    }
+    int64_t row = type_elements(&port->type) / port->type.dim[0];
+    for (int64_t q = 0; q < port->type.dim[0]; q++)
+      convert(port->type.dtype, data, q * row, tensor, (first + q) % wrap * row, row);
+  }
+}
+
+void port_set(Job *job, int entry, const char *name, double value) {
+  Type type;
+  void *data = program_input(job->program, entry, name, &type);
+  if (data)
+    dtype_store(type.dtype, data, 0, value);
+}
+
+int64_t job_vocabulary(const Job *job) {
+  return (int64_t)job_number(job, "text.vocab", job_number(job, "vocab", 0));
+}
+
+/* "[1,17]" of element `index` */
+static void place_text(const Type *type, int64_t index, char *out, size_t room) {
+  int64_t at[MAX_RANK];
+  for (int i = type->rank - 1; i >= 0; i--) {
+    at[i] = index % type->dim[i];
+    index /= type->dim[i];
+  }
+  size_t used = (size_t)snprintf(out, room, "[");
+  for (int i = 0; i < type->rank && used < room; i++)
+    used += (size_t)snprintf(out + used, room - used, "%s%lld", i ? "," : "", (long long)at[i]);
+  if (used < room)
+    snprintf(out + used, room - used, "]");
+}
+
+static bool ends_with(const char *text, const char *end) {
+  size_t length = strlen(text), wanted = strlen(end);
+  return length >= wanted && strcmp(text + length - wanted, end) == 0;
+}
+
+bool port_check_ids(const Job *job, const char *name, const Type *type, const void *data,
+                    const char *where, Error *error) {
+  int64_t limit = ends_with(name, "ids") ? job_vocabulary(job) : ends_with(name, "mask") ? 2 : 0;
+  if (limit <= 0 || dtype_is_float(type->dtype))
+    return true;
+  int64_t count = type_elements(type);
+  for (int64_t i = 0; i < count; i++) {
+    double value = dtype_load(type->dtype, data, i);
+    if (value >= 0 && value < (double)limit)
+      continue;
+    char place[128];
+    place_text(type, i, place, sizeof place);
+    return error_set(error, "%s: error: %s%s is %.0f, it must be %s%lld", where, name, place, value,
+                     limit == 2 ? "0 or " : "an id of the vocabulary, 0 to ", (long long)limit - 1);
+  }
+  return true;
+}
+
+bool ports_check_ids(const Job *job, int entry, const TensorFile *file, const char *path,
+                     Error *error) {
+  const PlanEntry *e = &job->plan->entries[entry];
+  for (int i = 0; i < e->n_inputs; i++) {
+    const Tensor *tensor = tensor_file_find(file, e->inputs[i].name);
+    if (tensor && !dtype_is_float(e->inputs[i].type.dtype) &&
+        !port_check_ids(job, tensor->name, &tensor->type, tensor->data, path, error))
+      return false;
+  }
+  return true;
+}

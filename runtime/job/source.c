@@ -1,0 +1,101 @@
+/* Data sets, vocabularies and ports of a job. See source.h. */
+#include "runtime/job/source.h"
+#include "runtime/job/command.h"
+#include "runtime/job/ports.h"
+#include <string.h>
+
+bool volume_port(Job *job, int entry, VolumePort *port, Error *error) {
+  Type type;
+  const char *name = job->plan->entries[entry].name;
+  void *data = program_input(job->program, entry, "volume", &type);
+  if (!data)
+    return error_set(error, "entry point %s of model %s takes no \"volume\"", name,
+                     job->plan->model);
+  if (type.dtype != DT_f32 || type.rank != 5 || type.dim[1] != 1)
+    return error_set(error, "entry point %s takes a volume of %s, this job gives f32[B,1,D,H,W]",
+                     name, type_text(&type));
+  *port = (VolumePort){data, type.dim[0], {type.dim[2], type.dim[3], type.dim[4]},
+                       type.dim[2] * type.dim[3] * type.dim[4]};
+  return true;
+}
+
+bool text_port(Job *job, int entry, TextPort *port, Error *error) {
+  Type ids, mask;
+  const char *name = job->plan->entries[entry].name;
+  port->ids = program_input(job->program, entry, "input_ids", &ids);
+  port->mask = program_input(job->program, entry, "attention_mask", &mask);
+  if (!port->ids || !port->mask)
+    return error_set(error, "entry point %s of model %s takes no \"input_ids\" with an "
+                     "\"attention_mask\"", name, job->plan->model);
+  if (ids.rank != 2 || mask.rank != 2 || ids.dim[0] != mask.dim[0] || ids.dim[1] != mask.dim[1] ||
+      ids.dim[1] < 2)
+    return error_set(error, "entry point %s takes input_ids and an attention_mask of other shapes "
+                     "than [B,L]", name);
+  port->ids_type = ids.dtype;
+  port->mask_type = mask.dtype;
+  port->batch = ids.dim[0];
+  port->length = ids.dim[1];
+  return true;
+}
+
+static void size_text(const int64_t size[3], char *out, size_t room) {
+  snprintf(out, room, "%lldx%lldx%lld", (long long)size[0], (long long)size[1],
+           (long long)size[2]);
+}
+
+bool job_dataset(const Job *job, const char *split, const int64_t size[3], Dataset *dataset,
+                 Error *error) {
+  const Options *o = &job->options;
+  const char *root = options_text(o, "data"), *cache = options_text(o, "cache");
+  const char *chosen = options_text(o, "split");
+  chosen = chosen ? chosen : split;
+  *dataset = (Dataset){0};
+  PrepareOptions options = prepare_defaults();
+  memcpy(options.size, size, sizeof options.size);
+  if (!(root ? dataset_open_tree(root, chosen, cache, &options,
+                                 options_flag(o, "skip-incomplete"), dataset, error)
+             : dataset_open(cache, chosen, dataset, error)))
+    return false;
+  char have[80], want[80];
+  size_text(dataset->options.size, have, sizeof have);
+  size_text(size, want, sizeof want);
+  bool good = true;
+  if (strcmp(have, want) != 0)
+    good = error_set(error, "%s: error: holds volumes of %s, this program takes %s", cache, have,
+                     want);
+  else if (dataset->count == 0)
+    good = error_set(error, "%s: error: no volumes in split \"%s\"", cache, chosen);
+  if (!good) {
+    dataset_close(dataset);
+    return false;
+  }
+  int64_t limit = options_count(o, "limit", dataset->count);
+  if (limit > 0 && limit < dataset->count)
+    dataset->count = (int)limit;
+  return true;
+}
+
+WordPiece *job_open_vocabulary(const Job *job, Error *error) {
+  const char *path = options_text(&job->options, "vocab");
+  WordPiece *pieces =
+      wordpiece_open(path, (WordPieceOptions){.lower = true, .strip_accents = STRIP_AS_LOWER},
+                     error);
+  int64_t room = job_vocabulary(job);
+  if (pieces && room > 0 && wordpiece_count(pieces) > room) {
+    error_set(error, "%s: error: has %d pieces, the model knows %lld", path,
+              wordpiece_count(pieces), (long long)room);
+    wordpiece_free(pieces);
+    return NULL;
+  }
+  return pieces;
+}
+
+bool pack_text(const WordPiece *pieces, const char *text, int64_t length, int64_t *ids,
+               int64_t *mask, Error *error) {
+  TokenIds first = {0};
+  int used;
+  bool good = wordpiece_encode(pieces, text, strlen(text), &first, error) &&
+              wordpiece_pack(pieces, &first, NULL, (int)length, ids, mask, NULL, &used, error);
+  token_ids_free(&first);
+  return good;
+}

@@ -1,0 +1,54 @@
+/* Where a job's samples come from: the data set and vocabulary its options name, checked against the
+ * program, and batches of samples read ahead by a thread of their own.
+ */
+#ifndef TRICOT_RUNTIME_JOB_SOURCE_H
+#define TRICOT_RUNTIME_JOB_SOURCE_H
+#include "runtime/data/dataset.h"
+#include "runtime/data/wordpiece.h"
+#include "runtime/job/job.h"
+
+/* The input `volume` [B,1,D,H,W] of an entry point. */
+typedef struct VolumePort {
+  float *data;
+  int64_t batch, size[3], voxels; /* voxels: of one sample */
+} VolumePort;
+bool volume_port(Job *job, int entry, VolumePort *port, Error *error);
+
+/* The inputs `input_ids` and `attention_mask` [B,L] of an entry point. */
+typedef struct TextPort {
+  void *ids, *mask;
+  Dtype ids_type, mask_type;
+  int64_t batch, length;
+} TextPort;
+bool text_port(Job *job, int entry, TextPort *port, Error *error);
+
+/* --cache, or --data prepared into --cache, of --split (or `split`), cut to --limit. The volumes must
+ * have the wanted size and there must be one at least. */
+bool job_dataset(const Job *job, const char *split, const int64_t size[3], Dataset *dataset,
+                 Error *error);
+/* --vocab, lower-case; no larger than the model's table of words. NULL on failure. */
+WordPiece *job_open_vocabulary(const Job *job, Error *error);
+/* One text as [CLS] pieces [SEP], cut and padded to `length`. */
+bool pack_text(const WordPiece *pieces, const char *text, int64_t length, int64_t *ids,
+               int64_t *mask, Error *error);
+
+/* The samples of batch number `step`: fills samples[batch]. Called by the reading thread. */
+typedef void BatchPick(void *context, int64_t step, int64_t *samples);
+
+typedef struct BatchSource {
+  const Dataset *dataset;
+  const WordPiece *pieces; /* NULL: volumes only */
+  int64_t batch, voxels, length;
+  BatchPick *pick;
+  void *context;
+  int64_t first, end; /* batch numbers */
+} BatchSource;
+
+typedef struct Batches Batches;
+bool batches_open(Batches **batches, const BatchSource *source, Error *error);
+/* Waits for the next batch and copies it out; text may be NULL. samples[batch] tells which they are.
+ * While the caller computes, the one after is read. */
+bool batches_take(Batches *batches, VolumePort *volume, TextPort *text, int64_t *samples,
+                  Error *error);
+void batches_close(Batches *batches); /* NULL is fine */
+#endif
