@@ -146,8 +146,8 @@ static bool same_place(const ViewMap *map, const Type *type) {
   for (int b = 0; b < type->rank; b++) {
     if (map->offset[b] != 0)
       return false;
-    for (int d = 0; d < type->rank; d++)
-      if (map->factor[b][d] != (b == d && map->type.dim[b] != 1 ? 1 : 0))
+    for (int d = 0; d < type->rank && map->type.dim[b] != 1; d++)
+      if (map->factor[b][d] != (b == d))
         return false;
     if (map->type.dim[b] != 1 && map->type.dim[b] != type->dim[b])
       return false;
