@@ -22,8 +22,10 @@ enum {
   OPF_COMMUTES = 1,    /* operands 0 and 1 may be swapped */
   OPF_SPATIAL = 2,     /* works on [N,C,A0,A1,A2] tensors: the layout pass rewrites it */
   OPF_GRAD_EXPAND = 4, /* differentiate the expansion */
-  OPF_TAP_SUM = 8      /* a sum over `taps`, each with its part of operand 1 along axis 0: sums of
+  OPF_TAP_SUM = 8,     /* a sum over `taps`, each with its part of operand 1 along axis 0: sums of
                           such ops over one x are one op with the taps of all */
+  OPF_SCATTERS = 16    /* the result is complete only when the whole op is: nothing may follow it in
+                          its kernel */
 };
 
 /* What a shape rule sees: operand types and attributes. */

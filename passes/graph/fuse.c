@@ -19,7 +19,7 @@
 
 typedef struct Region {
   Type space;
-  bool has_anchor, folds_columns;
+  bool has_anchor, folds_columns, sealed;
   unsigned folded_rows; /* mask of axes folded by row folds; 0: none */
   VEC(Node *) members;  /* in topological order */
   int state;            /* of the final ordering */
@@ -221,7 +221,7 @@ static bool try_merge(Fusion *f, Region *into, Region *from) {
   bool anchors = into->has_anchor || from->has_anchor;
   bool columns = into->folds_columns || from->folds_columns;
   unsigned rows = into->folded_rows | from->folded_rows;
-  if ((into->has_anchor && from->has_anchor) || (anchors && (columns || rows)) ||
+  if (into->sealed || from->sealed || (into->has_anchor && from->has_anchor) || (anchors && (columns || rows)) ||
       (columns && rows) ||
       (into->folded_rows && from->folded_rows && into->folded_rows != from->folded_rows))
     return false;
@@ -268,6 +268,7 @@ static Region *new_region(Fusion *f, Node *node) {
   bool reduce = node->op->cls == OP_REDUCE;
   region->space = reduce ? node->in[0]->type : node->out[0].type;
   region->has_anchor = is_anchor(node);
+  region->sealed = node->op->flags & OPF_SCATTERS;
   region->folds_columns = is_column_fold(node);
   region->folded_rows = is_row_fold(node) ? axes_mask(node) : 0;
   vec_push(f->arena, &region->members, node);

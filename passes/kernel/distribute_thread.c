@@ -142,6 +142,7 @@ static KValue *access_load(Spread *s, const Element *e, const Stmt *from, Dtype 
 
 static void access_store(Spread *s, const Element *e, const Stmt *from, KValue *value) {
   if (from->accumulate) {
+    CHECK(from->tile_arg[0]->rows == 1); /* rows that meet in one cell would race */
     KValue *old = access_load(s, e, from, value->dtype);
     value = stmt_let(s->to, e->block, K_add, value->dtype, 1, old, value, NULL);
   }

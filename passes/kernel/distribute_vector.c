@@ -314,7 +314,7 @@ static void corner_guards(Spread *s, Guards *guards, const Access *access, const
 
 /* Columns that are not side by side in memory, or that can lie before their tensor, are walked one by
  * one. */
-static bool needs_scalars(const Nest *nest) {
+static bool needs_scalars(const Nest *nest, int vector) {
   for (int i = 0; i < nest->count; i++) {
     const Stmt *s = nest->stmt[i];
     if (s->kind != STMT_TILE_LOAD && s->kind != STMT_TILE_STORE)
@@ -340,7 +340,10 @@ static bool needs_scalars(const Nest *nest) {
       if (s->access.dim[d].col)
         high = affine_offset(s->access.dim[d].at, nest->domain->cols -
                                                       s->access.buffer->type.dim[d]);
-    if (s->kind == STMT_TILE_LOAD && s->number != 0 && affine_high(&high) > 0)
+    bool may_run_over = affine_high(&high) > 0;
+    if (may_run_over && s->kind == STMT_TILE_LOAD && s->number != 0)
+      return true;
+    if (may_run_over && nest->domain->cols % vector) /* two limits on one vector's lanes */
       return true;
   }
   return false;
@@ -349,7 +352,7 @@ static bool needs_scalars(const Nest *nest) {
 static void spread_nest(Spread *s, Block *to, const Nest *nest) {
   const Tile *domain = nest->domain;
   Walk w = {.spread = s, .nest = nest};
-  w.width = domain->cols == 1 || needs_scalars(nest) ? 1 : s->facts->vector;
+  w.width = domain->cols == 1 || needs_scalars(nest, s->facts->vector) ? 1 : s->facts->vector;
   w.value = ARENA_ARRAY(s->arena, KValue *, s->from->tiles.count);
   w.folded = ARENA_ARRAY(s->arena, Buffer *, nest->count);
   for (int j = 0; j < MAX_ROW_AXES; j++)
@@ -434,6 +437,8 @@ static KValue *vector_of_b(Dot *d, Block *block, int v) {
     stmt->has_lanes = true;
     stmt->lanes = address.limit;
   }
+  if (d->checked && width == 1)
+    stmt->guards = address.guards;
   return stmt->value;
 }
 
