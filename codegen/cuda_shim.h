@@ -1,7 +1,7 @@
 /* Stands in front of CUDA text when a C compiler compiles it for this machine (see cuda_shim.c).
  *
  * The loaded object gets `tricot_host` from the loader before any kernel runs. A kernel is called
- * once for each thread of a block; TRICOT_SYNC gives the other threads their turn. The loader itself
+ * once for each thread of a block; TRICOT_SYNC gives the other threads their turn. The loader
  * includes this file too, for the structs; it depends on nothing.
  */
 #ifndef TRICOT_CUDA_SHIM_H

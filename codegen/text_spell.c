@@ -68,7 +68,8 @@ static const char *const reserved[] = {
     "int", "long", "mutable", "namespace", "new", "not", "nullptr", "operator", "or", "private",
     "protected", "public", "register", "requires", "restrict", "return", "short", "signed",
     "sizeof", "static", "struct", "switch", "template", "this", "throw", "true", "try",
-    "typedef", "typename", "typeof", "union", "unsigned", "using", "virtual", "void", "volatile", "while", "xor",
+    "typedef", "typename", "typeof", "union", "unsigned", "using", "virtual", "void",
+    "volatile", "while", "xor",
     /* what the text itself uses */
     "arguments", "begin", "end", "block", "lane", "half", "fold", "fmaf", "sqrtf", "floorf",
     "rintf", "fabsf", "f32", "i64", "i32", "i16", "i8", "u8", "u16", "u32", "u64", "unix", "linux"};

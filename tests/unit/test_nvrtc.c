@@ -59,7 +59,7 @@ static void compiles_for(const char *arch) {
   CubinResources resources;
   assert_false(cubin_resources(&cubin, "nobody", &resources, &error));
   assert_non_null(strstr(error.text, "nobody"));
-  for (size_t size = 0; size < cubin.size; size += 97) { /* cut short anywhere: an answer, no crash */
+  for (size_t size = 0; size < cubin.size; size += 97) { /* cut short: an answer, no crash */
     Cubin cut = {arena_copy(arena, cubin.bytes, size), size, ""};
     cubin_resources(&cut, "mirror", &resources, NULL);
   }
@@ -105,7 +105,8 @@ static void errors_carry_the_log(void **state) {
   Arena *arena = arena_new();
   Cubin cubin;
   Error error = {""};
-  assert_false(nvrtc_compile(arena, "int x = undeclared_word;", "wrong.cu", "sm_80", &cubin, &error));
+  const char *wrong = "int x = undeclared_word;";
+  assert_false(nvrtc_compile(arena, wrong, "wrong.cu", "sm_80", &cubin, &error));
   assert_non_null(strstr(error.text, "undeclared_word"));
   assert_false(nvrtc_compile(arena, "", "k.cu", "sm_1", &cubin, &error));
   Cubin junk = {(unsigned char *)"no", 2, ""};

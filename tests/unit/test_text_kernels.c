@@ -1,5 +1,5 @@
 /* Whole kernels as C text and as CUDA text over the host shim: against kernel_eval bit for bit, and
- * kernel_eval against plain loops; then what the shim must catch: lost barriers and divergent ones. */
+ * kernel_eval against plain loops; then what the shim must catch: lost and divergent barriers. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
