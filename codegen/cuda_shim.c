@@ -12,13 +12,17 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#ifndef __x86_64__
+/* Other machines, and -DTRICOT_UCONTEXT, use the slower functions of the C library. */
+#if !defined(__x86_64__) && !defined(TRICOT_UCONTEXT)
+#define TRICOT_UCONTEXT
+#endif
+#ifdef TRICOT_UCONTEXT
 #include <ucontext.h>
 #endif
 
 /* ---- switching stacks ---- */
 
-#ifdef __x86_64__
+#ifndef TRICOT_UCONTEXT
 typedef struct Context {
   void *stack; /* the stack pointer while it waits */
 } Context;

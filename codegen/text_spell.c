@@ -17,8 +17,7 @@
 static size_t line_break(const char *words, size_t room) {
   size_t place = 0;
   for (size_t i = 1; words[i] && i < room; i++)
-    if (words[i - 1] == ' ' && (words[i] == '?' || words[i] == ':' || words[i] == '&' ||
-                                (i > 1 && words[i - 2] == ',')))
+    if (words[i - 1] == ' ' && (strchr("?:&+", words[i]) || (i > 1 && words[i - 2] == ',')))
       place = i;
   return place;
 }

@@ -28,6 +28,7 @@ static int make_kernels(Arena *arena, Kernel **kernels) {
   }
   kernels[count++] = make_guarded(arena);
   kernels[count++] = make_branches(arena);
+  kernels[count++] = make_wide(arena);
   kernels[count++] = make_shared(arena, "mirror", true, true);
   return count;
 }

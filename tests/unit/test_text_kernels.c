@@ -105,6 +105,7 @@ static int add_kernels(Arena *arena, Kernel **kernels, const int *widths, int n_
   }
   kernels[count++] = make_guarded(arena);
   kernels[count++] = make_branches(arena);
+  kernels[count++] = make_wide(arena);
   return count;
 }
 
@@ -169,6 +170,42 @@ static void kernels_are_right(void **state) {
     assert_int_equal(((int32_t *)a.at[0])[r], r % 2 ? -sum : sum);
   }
   free_arguments(&a);
+  arena_free(arena);
+}
+
+/* One kernel's text in full: what people read. */
+static void text_is_readable(void **state) {
+  (void)state;
+  Arena *arena = arena_new();
+  Kernel *k = make_wide(arena);
+  Source source = {"model.yaml", "", 0};
+  k->doc = "wide sums";
+  k->loc = (Loc){&source, 12, 3};
+  Text c = {0}, cuda = {0};
+  emit_text(TEXT_C, &k, 1, &c);
+  emit_text(TEXT_CUDA, &k, 1, &cuda);
+  assert_string_equal(strstr(c.at, "\n/* wide"),
+                      "\n/* wide sums\n"
+                      " * model.yaml:12 */\n"
+                      "void wide(void *const *arguments, i64 begin, i64 end) {\n"
+                      "  const i64 *restrict x = arguments[0]; /* i64[1000] */\n"
+                      "  i64 *restrict y = arguments[1]; /* i64[1000] */\n"
+                      "  for (i64 i = begin; i < end; i++) {\n"
+                      "    i64 *to = y + (10*i);\n"
+                      "    for (i64 j = 0; j < 10; j++) {\n"
+                      "      const i64 v0 = (i64)(400000000*i + 40000000*j);\n"
+                      "      const i64 v1 = x[10*i + j];\n"
+                      "      const i64 v2 = 5;\n"
+                      "      const i64 v3 = v1 * v2;\n"
+                      "      const i64 v4 = v0 + v3;\n"
+                      "      to[j] = v4;\n"
+                      "    }\n"
+                      "  }\n"
+                      "}\n");
+  assert_non_null(strstr(cuda.at, "(i64)(400000000ll*i + 40000000ll*j)"));
+  assert_non_null(strstr(cuda.at, "const i64 v1 = x[10*i + j];"));
+  text_free(&c);
+  text_free(&cuda);
   arena_free(arena);
 }
 
@@ -309,6 +346,7 @@ static void clang_agrees(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(kernels_are_right),
+      cmocka_unit_test(text_is_readable),
       cmocka_unit_test(kernels_in_c),
       cmocka_unit_test(kernels_in_cuda),
       cmocka_unit_test(threads_share_memory),

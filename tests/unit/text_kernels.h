@@ -233,4 +233,28 @@ static inline Kernel *make_shared(Arena *arena, const char *name, bool before, b
   add_store(k, &k->body, y, affine_add(affine_var(block, THREADS), mine), all);
   return k;
 }
+
+/* y[i] = 40000000 i + 5 x[i]: indices beyond 32 bits, written through a pointer. */
+static inline Kernel *make_wide(Arena *arena) {
+  Kernel *k = kernel_new(arena, "wide", STAGE_LOOP);
+  Buffer *x = kernel_argument(k, "x", vector_type(DT_i64, 1000), false);
+  Buffer *y = kernel_argument(k, "y", vector_type(DT_i64, 1000), true);
+  Buffer *to = kernel_buffer(k, "to", SPACE_POINTER, DT_i64, 10);
+  IndexVar *i = kernel_grid(k, "i", 100), *j = kernel_var(k, "j", 0, 9);
+  Stmt *pointer = stmt_add(k, &k->body, STMT_POINTER);
+  pointer->buffer = to;
+  pointer->base = y;
+  pointer->at = affine_var(i, 10);
+  Stmt *loop = stmt_for(k, &k->body, j, 0, 10, 1);
+  Affine at = affine_add(affine_var(i, 10), affine_var(j, 1));
+  Stmt *index = stmt_add(k, &loop->body, STMT_INDEX_VALUE);
+  index->value = kernel_value(k, DT_i64, 1);
+  index->at = affine_scale(at, 40000000);
+  KValue *v = add_load(k, &loop->body, x, at, 1);
+  KValue *five = stmt_const(k, &loop->body, 5, DT_i64, 1);
+  KValue *part = stmt_let(k, &loop->body, K_mul, DT_i64, 1, v, five, NULL);
+  KValue *sum = stmt_let(k, &loop->body, K_add, DT_i64, 1, index->value, part, NULL);
+  add_store(k, &loop->body, to, affine_var(j, 1), sum);
+  return k;
+}
 #endif
