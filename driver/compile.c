@@ -65,7 +65,7 @@ static const char *cpu_level(const char *target) {
 }
 
 bool target_facts(const char *target, Facts *facts, Error *error) {
-  if (strcmp(target, "cuda-shim") == 0) {
+  if (strcmp(target, "cuda-shim") == 0 || strncmp(target, "cuda:", 5) == 0) {
     *facts = gpu_facts;
     return true;
   }
