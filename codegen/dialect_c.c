@@ -160,8 +160,8 @@ static void open_kernel(Emitter *e) {
   for (int i = 0; i < k->n_arguments; i++) {
     const Buffer *b = k->buffers.at[i];
     const char *type = spell_type(e, b->type.dtype, 1);
-    line(e, "%s%s *restrict %s = arguments[%d]; /* %s */", b->written ? "" : "const ", type,
-         e->buffer_name[i], i, type_text(&b->type));
+    line(e, "%s%s *%s%s = arguments[%d]; /* %s */", b->written ? "" : "const ", type,
+         b->aliased ? "" : "restrict ", e->buffer_name[i], i, type_text(&b->type));
   }
   const char *block = k->n_grid == 1 ? e->var_name[k->grid[0].var->id] : "block";
   line(e, "for (i64 %s = begin; %s < end; %s++) {", block, block, block);

@@ -68,8 +68,9 @@ static void open_kernel(Emitter *e) {
   text_add(e->text, "TRICOT_KERNEL(%d) %s(", k->threads, k->name);
   for (int i = 0; i < k->n_arguments; i++) {
     const Buffer *b = k->buffers.at[i];
-    text_add(e->text, "%s%s%s *__restrict__ %s", i ? ",\n    " : "", b->written ? "" : "const ",
-             spell_type(e, b->type.dtype, 1), e->buffer_name[i]);
+    text_add(e->text, "%s%s%s *%s%s", i ? ",\n    " : "", b->written ? "" : "const ",
+             spell_type(e, b->type.dtype, 1), b->aliased ? "" : "__restrict__ ",
+             e->buffer_name[i]);
   }
   text_add(e->text, "%s) {\n", k->n_arguments ? "" : "void");
   e->indent++;

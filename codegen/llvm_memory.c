@@ -42,11 +42,14 @@ static void make_scopes(Walk *walk) {
   for (int i = 0; i < kernel->n_arguments; i++) {
     LLVMMetadataRef parts[] = {metadata_text(walk, kernel->buffers.at[i]->name), domain};
     scope[i] = node(walk, parts, 2);
+    for (int j = 0; j < i; j++) /* arguments updated in place share one scope */
+      if (kernel->buffers.at[i]->aliased && kernel->buffers.at[j]->aliased)
+        scope[i] = scope[j];
   }
   for (int i = 0; i < kernel->n_arguments; i++) {
     int count = 0;
     for (int j = 0; j < kernel->n_arguments; j++)
-      if (j != i)
+      if (scope[j] != scope[i])
         other[count++] = scope[j];
     walk->place[i].scope = LLVMMetadataAsValue(walk->context, node(walk, &scope[i], 1));
     if (count)

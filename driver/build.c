@@ -230,6 +230,10 @@ static void place_values(Entry *e) {
 
 /* ---- steps ---- */
 
+static bool same_place(const Storage *a, const Storage *b) {
+  return a->ref.place == b->ref.place && a->ref.at == b->ref.at && a->slot == b->slot;
+}
+
 static bool is_permuting_copy(const Node *region) {
   for (int n = 0; n < region->body->nodes.count; n++)
     if (region->body->nodes.at[n]->op->cls != OP_VIEW)
@@ -271,11 +275,16 @@ static void lower_node(Entry *e, const Node *region) {
     if (build->options.dump_kernels)
       dump_kernel(build, kernel);
     Step step = {.kind = STEP_KERNEL, .kernel = kernel, .n_args = from->args.count};
-    step.kernel_index = add_kernel(build, kernel);
     step.args = ARENA_ARRAY(arena, Storage, step.n_args);
     for (int i = 0; i < step.n_args; i++)
       step.args[i] = from->args.at[i].value ? e->storage[from->args.at[i].value->id]
                                             : temps[from->args.at[i].temp];
+    for (int i = 0; i < step.n_args; i++)
+      for (int j = 0; j < i; j++)
+        if (same_place(&step.args[i], &step.args[j]) &&
+            (kernel->buffers.at[i]->written || kernel->buffers.at[j]->written))
+          kernel->buffers.at[i]->aliased = kernel->buffers.at[j]->aliased = true;
+    step.kernel_index = add_kernel(build, kernel);
     if (prepared)
       vec_push(arena, &e->prepare, step);
     else
@@ -289,10 +298,6 @@ static void add_copy(Entry *e, Storage from, Storage to, int64_t bytes) {
   step.args[0] = from;
   step.args[1] = to;
   vec_push(e->build->arena, &e->steps, step);
-}
-
-static bool same_place(const Storage *a, const Storage *b) {
-  return a->ref.place == b->ref.place && a->ref.at == b->ref.at && a->slot == b->slot;
 }
 
 /* Updates that could not be made in place, and outputs that are inputs or tensors themselves. */
@@ -412,9 +417,27 @@ static void interpret(Entry *e) {
   vec_push(arena, &e->steps, step);
 }
 
+/* Kernels compute in f32 and move integers; the interpreter takes everything. */
+static bool types_supported(Build *build, const Graph *graph) {
+  for (int n = -1; n < graph->nodes.count; n++) {
+    const Node *node = n < 0 ? NULL : graph->nodes.at[n];
+    int count = node ? node->n_out : graph->inputs.count;
+    for (int i = 0; i < count; i++) {
+      const Type *type = node ? &node->out[i].type : &graph->inputs.at[i].value->type;
+      if (dtype_is_float(type->dtype) && type->dtype != DT_f32)
+        return diag_error(build->diag, node ? node->loc : graph->inputs.at[i].loc,
+                          "%s: kernels compute in f32 (the target interp takes every type)",
+                          type_text(type));
+    }
+  }
+  return true;
+}
+
 bool build_entry(Build *build, Graph *graph, const char *name) {
   Arena *arena = build->arena;
   if (!build->options.interpret) {
+    if (!types_supported(build, graph))
+      return false;
     PassContext context = {arena, build->diag, build->options.facts};
     int count;
     const char *const *passes = passes_standard(&count);

@@ -75,6 +75,8 @@ typedef struct Buffer {
   Space space;
   Type type; /* GLOBAL: the tensor; others: [elements] */
   bool written; /* GLOBAL: some statement stores into it */
+  bool aliased; /* GLOBAL: shares its memory with another argument (an update in place): element i of
+                   one is element i of the other, read before it is written */
 } Buffer;
 
 /* ---- TILE stage ---- */

@@ -349,11 +349,13 @@ static void parse_arguments_list(Parser *p) {
   while (!p->failed && !scan_accept(p, ")")) {
     const char *name = scan_fresh_name(p);
     scan_expect(p, ":");
-    bool written = scan_accept(p, "out");
+    bool written = scan_accept(p, "out"), aliased = scan_accept(p, "aliased");
     Type type = scan_tensor_type(p);
     if (p->failed)
       return;
-    scan_define(p, name, SYMBOL_BUFFER, kernel_argument(p->kernel, name, type, written));
+    Buffer *buffer = kernel_argument(p->kernel, name, type, written);
+    buffer->aliased = aliased;
+    scan_define(p, name, SYMBOL_BUFFER, buffer);
     if (!scan_accept(p, ",") && scan_peek(p) != ')')
       scan_fail(p, scan_here(p), "expected ',' or ')'");
   }

@@ -415,8 +415,8 @@ void kernel_print(const Kernel *kernel, Text *text) {
   text_add(text, "%s kernel @%s(", kernel->stage == STAGE_TILE ? "tile" : "loop", kernel->name);
   for (int i = 0; i < kernel->n_arguments; i++) {
     const Buffer *buffer = kernel->buffers.at[i];
-    text_add(text, "%s%%%s: %s%s", i ? ", " : "", buffer->name, buffer->written ? "out " : "",
-             type_text(&buffer->type));
+    text_add(text, "%s%%%s: %s%s%s", i ? ", " : "", buffer->name, buffer->written ? "out " : "",
+             buffer->aliased ? "aliased " : "", type_text(&buffer->type));
   }
   text_add(text, ") {\n");
   print_header(kernel, text);
