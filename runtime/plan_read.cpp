@@ -1,5 +1,5 @@
-// Reads and verifies a plan. C++ only because flatbuffers is: no exceptions, no RTTI, nothing of the
-// standard library, so that the runtime links with a C compiler.
+// Reads and verifies a plan. C++ only because flatbuffers is: no exceptions, no RTTI, nothing of
+// the standard library, so that the runtime links with a C compiler.
 //
 // In: bytes from anywhere, trusted in nothing. Out: the structs of plan.h in which every index and
 // offset is in range. The flatbuffers verifier makes the buffer safe to walk; the functions below
@@ -244,8 +244,10 @@ bool check_header(const PlanHeader &header, const unsigned char *buffer, size_t 
   if (memcmp(header.magic, PLAN_MAGIC, sizeof header.magic) != 0)
     return error_set(error, "plan: error: these bytes are not a plan");
   if (header.version != PLAN_VERSION)
-    return error_set(error, "plan: error: version %u, this program reads version %d: compile the "
-                     "model again", header.version, PLAN_VERSION);
+    return error_set(error,
+                     "plan: error: version %u, this program reads version %d: compile the "
+                     "model again",
+                     header.version, PLAN_VERSION);
   if (header.reserved != 0 || header.size != size)
     return error_set(error, "plan: error: the header is damaged or %zu bytes are not all of it",
                      size);

@@ -1,7 +1,7 @@
 /* The worker pool. See pool.h.
  *
- * One 64-bit word holds the number of the current task (high half) and its next chunk (low half), so
- * claiming a chunk by compare-and-swap also proves that the task read just before is still the
+ * One 64-bit word holds the number of the current task (high half) and its next chunk (low half),
+ * so claiming a chunk by compare-and-swap also proves that the task read just before is still the
  * current one. A task is published in three steps: close the word (no claim can succeed), write the
  * task, open the word at chunk 0. The caller returns when the count of finished chunks is full; a
  * worker that sleeps or was preempted without a chunk is not waited for.
@@ -29,7 +29,7 @@ struct Pool {
   int started; /* workers */
   pthread_t *workers;
   bool pinned;
-  int *cpus; /* threads of them; cpus[0] is the caller's */
+  int *cpus;        /* threads of them; cpus[0] is the caller's */
   cpu_set_t before; /* what the caller was allowed before pool_enter */
   bool entered;
 
@@ -74,7 +74,8 @@ static bool work_once(Pool *pool) {
     void *const *arguments = atomic_load_explicit(&pool->arguments, memory_order_relaxed);
     int64_t blocks = atomic_load_explicit(&pool->blocks, memory_order_relaxed);
     int64_t size = atomic_load_explicit(&pool->chunk_blocks, memory_order_relaxed);
-    /* pairs with the fence in pool_run: had we read anything of a later task, the claim would fail */
+    /* pairs with the fence in pool_run: had we read anything of a later task, the claim would fail
+     */
     atomic_thread_fence(memory_order_acquire);
     if (!atomic_compare_exchange_weak_explicit(&pool->next, &word, word + 1, memory_order_acq_rel,
                                                memory_order_acquire))
@@ -240,9 +241,7 @@ void pool_close(Pool *pool) {
   free(pool);
 }
 
-int pool_threads(const Pool *pool) {
-  return pool->threads;
-}
+int pool_threads(const Pool *pool) { return pool->threads; }
 
 void pool_enter(Pool *pool) {
   if (!pool->pinned || pool->entered)

@@ -1,9 +1,9 @@
 /* A persistent pool of workers that share out the blocks of one task at a time.
  *
- * The caller works too, so a pool of one thread has no workers. Blocks are handed out in chunks from
- * an atomic counter: whoever is free takes the next chunk, so a core that is stolen for a while does
- * not hold up the rest. Which thread runs which block is therefore open; a task must give the same
- * result either way. Workers look out for work for a few microseconds, then sleep.
+ * The caller works too, so a pool of one thread has no workers. Blocks are handed out in chunks
+ * from an atomic counter: whoever is free takes the next chunk, so a core that is stolen for a
+ * while does not hold up the rest. Which thread runs which block is therefore open; a task must
+ * give the same result either way. Workers look out for work for a few microseconds, then sleep.
  *
  * Workers are pinned, one per allowed CPU: two workers left on one CPU halve the speed for good. A
  * pool that is asked for fewer threads than CPUs starts at the CPU of its maker and goes round.
@@ -26,8 +26,8 @@ int pool_threads(const Pool *pool);
 /* Runs all blocks and returns when they are done. One caller at a time. */
 void pool_run(Pool *pool, PoolTask *task, void *const *arguments, int64_t blocks);
 
-/* Pins the calling thread beside the workers for a series of pool_run calls, and back to where it was
- * allowed to run before. Without effect on a pool of one thread. */
+/* Pins the calling thread beside the workers for a series of pool_run calls, and back to where it
+ * was allowed to run before. Without effect on a pool of one thread. */
 void pool_enter(Pool *pool);
 void pool_leave(Pool *pool);
 #endif

@@ -39,8 +39,10 @@ static bool find_kernels(const Plan *plan, ProgramLookup *lookup, void *context,
   for (int i = 0; i < plan->n_kernels; i++) {
     kernels[i] = lookup(context, plan->kernels[i]);
     if (!kernels[i])
-      return error_set(error, "kernel \"%.200s\" of model %.100s is not there: plan and code do not "
-                       "belong together", plan->kernels[i], plan->model);
+      return error_set(error,
+                       "kernel \"%.200s\" of model %.100s is not there: plan and code do not "
+                       "belong together",
+                       plan->kernels[i], plan->model);
   }
   for (int e = 0; e < plan->n_entries; e++)
     for (int i = 0; i < plan->entries[e].n_steps; i++)
@@ -113,13 +115,9 @@ void program_close(Program *program) {
   arena_free(program->memory);
 }
 
-const Plan *program_plan(const Program *program) {
-  return program->plan;
-}
+const Plan *program_plan(const Program *program) { return program->plan; }
 
-int program_threads(const Program *program) {
-  return pool_threads(program->pool);
-}
+int program_threads(const Program *program) { return pool_threads(program->pool); }
 
 int program_entry(const Program *program, const char *name) {
   for (int e = 0; e < program->plan->n_entries; e++)
@@ -229,9 +227,7 @@ bool program_run(Program *program, int entry, Error *error) {
   return true;
 }
 
-void program_profile(Program *program, bool enable) {
-  program->profile = enable;
-}
+void program_profile(Program *program, bool enable) { program->profile = enable; }
 
 const int64_t *program_times(const Program *program, int entry) {
   return program->entries[entry].times;

@@ -1,9 +1,10 @@
 /* A program: a plan bound to code and memory, ready to run.
  *
- * All addresses are taken when the program is opened (persistent tensors once; one arena large enough
- * for any entry point, since entries never run at the same time; prepared memory per entry). Pages of
- * the arena are taken, by the workers, when an entry point first runs; later calls allocate nothing. Kernels run on one persistent pool of pinned workers; how blocks are
- * spread over workers never changes a result.
+ * All addresses are taken when the program is opened (persistent tensors once; one arena large
+ * enough for any entry point, since entries never run at the same time; prepared memory per entry).
+ * Pages of the arena are taken, by the workers, when an entry point first runs; later calls
+ * allocate nothing. Kernels run on one persistent pool of pinned workers; how blocks are spread
+ * over workers never changes a result.
  */
 #ifndef TRICOT_RUNTIME_PROGRAM_H
 #define TRICOT_RUNTIME_PROGRAM_H
@@ -29,24 +30,25 @@ int program_entry(const Program *program, const char *name); /* -1: none of that
  * NULL when there is none of that name. type may be NULL. */
 void *program_input(Program *, int entry, const char *name, Type *type);
 const void *program_output(Program *, int entry, const char *name, Type *type);
-/* Persistent tensors: current values. Writing through the pointer needs program_touch afterwards. */
+/* Persistent tensors: current values. Writing through the pointer needs program_touch afterwards.
+ */
 void *program_tensor(Program *, const char *name, Type *type);
 void program_touch(Program *); /* persistent tensors changed: derived ones will be recomputed */
 
-/* Initialises every persistent tensor from its initialiser; each tensor's numbers depend on the seed
- * and its name alone. */
+/* Initialises every persistent tensor from its initialiser; each tensor's numbers depend on the
+ * seed and its name alone. */
 void program_initialize(Program *, uint64_t seed);
 /* Loads persistent tensors from a file. Every parameter and buffer must be there with its shape
- * (dtypes are converted), and state too when want_state; otherwise state stays as it is. Tensors the
- * model does not know are passed over. Nothing is changed on an error, which lists what is missing or
- * does not fit, with counts. */
+ * (dtypes are converted), and state too when want_state; otherwise state stays as it is. Tensors
+ * the model does not know are passed over. Nothing is changed on an error, which lists what is
+ * missing or does not fit, with counts. */
 bool program_load(Program *, const TensorFile *file, bool want_state, Error *);
-/* Parameters and buffers, and state when asked, as borrowed tensors for tensor_file_write. Returns how
- * many there are, and fills the first `room`. */
+/* Parameters and buffers, and state when asked, as borrowed tensors for tensor_file_write. Returns
+ * how many there are, and fills the first `room`. */
 int program_tensors(Program *, bool state, Tensor *out, int room);
 
-/* Runs an entry point: prepare steps when needed, then its steps. Fails only when the machine cannot
- * have the entry's memory. */
+/* Runs an entry point: prepare steps when needed, then its steps. Fails only when the machine
+ * cannot have the entry's memory. */
 bool program_run(Program *, int entry, Error *);
 
 /* Timing of the last run per step in nanoseconds, when enabled; n_steps values. */

@@ -6,7 +6,7 @@
 #include "runtime/region.h"
 
 typedef struct BoundStep { /* a step with its addresses */
-  ProgramKernel *kernel; /* NULL: a copy */
+  ProgramKernel *kernel;   /* NULL: a copy */
   void **arguments;
 } BoundStep;
 

@@ -1,7 +1,7 @@
 /* Persistent tensors of a program: initial values, loading, and handing them out for saving.
  *
- * Every element's initial value is a function of the seed, the tensor's name and the element's index
- * alone, so neither the number of threads nor the model around a tensor changes it.
+ * Every element's initial value is a function of the seed, the tensor's name and the element's
+ * index alone, so neither the number of threads nor the model around a tensor changes it.
  */
 #include "runtime/base/map.h"
 #include "runtime/base/random.h"
@@ -22,12 +22,10 @@ static double draw(const Filling *f, int64_t index) {
   const PlanTensor *t = f->tensor;
   uint64_t i = (uint64_t)index;
   switch (t->init) {
-  case PLAN_CONSTANT:
-    return t->init_a;
+  case PLAN_CONSTANT: return t->init_a;
   case PLAN_UNIFORM:
     return t->init_a + (t->init_b - t->init_a) * random_uniform(f->seed, f->stream, i);
-  case PLAN_NORMAL:
-    return t->init_a + t->init_b * random_normal(f->seed, f->stream, i);
+  case PLAN_NORMAL: return t->init_a + t->init_b * random_normal(f->seed, f->stream, i);
   case PLAN_TRUNCATED: {
     /* one draw in 22 lies outside and is drawn again from a neighbouring stream */
     double z = random_normal(f->seed, f->stream, i);
@@ -64,8 +62,8 @@ void program_initialize(Program *program, uint64_t seed) {
 static bool fits(const Type *file, const Type *plan) {
   Type same = *file;
   same.dtype = plan->dtype;
-  return type_equal(&same, plan) || (type_elements(file) == 1 && file->rank <= 1 && plan->rank <= 1 &&
-                                     type_elements(plan) == 1);
+  return type_equal(&same, plan) || (type_elements(file) == 1 && file->rank <= 1 &&
+                                     plan->rank <= 1 && type_elements(plan) == 1);
 }
 
 typedef struct Complaints {

@@ -19,8 +19,8 @@ typedef struct Region {
 /* Zeroed memory. `what` names it in the error: "the arena". */
 bool region_open(Region *region, int64_t bytes, const char *what, Error *error);
 void region_close(Region *region);
-/* Takes the pages of the first `bytes`, in parallel, without changing them; an error when the machine
- * cannot have that much. Does nothing the second time. */
+/* Takes the pages of the first `bytes`, in parallel, without changing them; an error when the
+ * machine cannot have that much. Does nothing the second time. */
 bool region_touch(Region *region, Pool *pool, int64_t bytes, const char *what, Error *error);
 /* "3.2 GiB" */
 void bytes_text(double bytes, char *out, size_t room);

@@ -24,11 +24,12 @@ void metrics_table_classes(Text *out, const char *const *names, const ClassMetri
     for (int i = 0; i < 6; i++)
       add_percent(out, values[i]);
   }
-  text_add(out, "\n\naccuracy %.2f, weighted F1 %.2f, macro F1 %.2f, micro precision %.2f, "
-           "micro recall %.2f, macro AUROC ", 100 * overall->accuracy, 100 * overall->f1_weighted,
-           100 * overall->f1_macro, 100 * overall->precision_micro, 100 * overall->recall_micro);
-  text_add(out, isnan(overall->auroc_macro) ? "undefined\n" : "%.2f\n",
-           100 * overall->auroc_macro);
+  text_add(out,
+           "\n\naccuracy %.2f, weighted F1 %.2f, macro F1 %.2f, micro precision %.2f, "
+           "micro recall %.2f, macro AUROC ",
+           100 * overall->accuracy, 100 * overall->f1_weighted, 100 * overall->f1_macro,
+           100 * overall->precision_micro, 100 * overall->recall_micro);
+  text_add(out, isnan(overall->auroc_macro) ? "undefined\n" : "%.2f\n", 100 * overall->auroc_macro);
 }
 
 void metrics_table_retrieval(Text *out, const int64_t *k, int n_k, const double *text_to_image,

@@ -16,8 +16,8 @@ typedef struct Bench {
   Job *job;
   int entry, repeat;
   const PlanEntry *plan;
-  double *seconds;  /* repeat, sorted */
-  double *by_step;  /* n_steps medians in seconds, or NULL */
+  double *seconds; /* repeat, sorted */
+  double *by_step; /* n_steps medians in seconds, or NULL */
 } Bench;
 
 static int by_value(const void *a, const void *b) {
@@ -41,7 +41,8 @@ static void make_up_inputs(Bench *b) {
       double value = random_uniform(1, (uint64_t)i, (uint64_t)k);
       if (!dtype_is_float(port->type.dtype))
         value = mask ? 1 : (double)(int64_t)(value * (double)(vocabulary ? vocabulary : 2));
-      dtype_store(port->type.dtype, data, k, dtype_is_float(port->type.dtype) ? 2 * value - 1 : value);
+      dtype_store(port->type.dtype, data, k,
+                  dtype_is_float(port->type.dtype) ? 2 * value - 1 : value);
     }
   }
   port_set(b->job, b->entry, "lr", 1e-6);
@@ -90,9 +91,11 @@ static void bench_json(const Bench *b, double middle, double flops, Text *out) {
   json_add_string(out, b->plan->name);
   text_add(out, ", \"model\": ");
   json_add_string(out, b->job->plan->model);
-  text_add(out, ", \"threads\": %d, \"repeat\": %d, \"seconds_median\": %.9g, \"seconds_min\": %.9g, "
-           "\"seconds_max\": %.9g, \"flops_executed\": %.0f", program_threads(b->job->program),
-           b->repeat, middle, b->seconds[0], b->seconds[b->repeat - 1], flops);
+  text_add(out,
+           ", \"threads\": %d, \"repeat\": %d, \"seconds_median\": %.9g, \"seconds_min\": %.9g, "
+           "\"seconds_max\": %.9g, \"flops_executed\": %.0f",
+           program_threads(b->job->program), b->repeat, middle, b->seconds[0],
+           b->seconds[b->repeat - 1], flops);
   for (int i = 0; b->by_step && i < b->plan->n_steps; i++) {
     const PlanStep *step = &b->plan->steps[i];
     text_add(out, "%s\n  {\"label\": ", i ? "," : ", \"steps\": [");
@@ -106,8 +109,10 @@ static void bench_json(const Bench *b, double middle, double flops, Text *out) {
 }
 
 static void bench_lines(const Bench *b, double middle, double flops, Text *out) {
-  text_add(out, "%s of %s: median %.3f ms, %.3f to %.3f ms in %d runs, %d threads, %.1f GFLOP/s "
-           "executed\n", b->plan->name, b->job->plan->model, 1e3 * middle, 1e3 * b->seconds[0],
+  text_add(out,
+           "%s of %s: median %.3f ms, %.3f to %.3f ms in %d runs, %d threads, %.1f GFLOP/s "
+           "executed\n",
+           b->plan->name, b->job->plan->model, 1e3 * middle, 1e3 * b->seconds[0],
            1e3 * b->seconds[b->repeat - 1], b->repeat, program_threads(b->job->program),
            1e-9 * flops / middle);
   if (b->by_step)

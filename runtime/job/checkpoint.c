@@ -5,7 +5,8 @@
 #include <string.h>
 #include <unistd.h>
 
-static const char format_name[] = "tricot-checkpoint-1", name_format[] = "checkpoint-%08lld.safetensors";
+static const char format_name[] = "tricot-checkpoint-1",
+                  name_format[] = "checkpoint-%08lld.safetensors";
 
 static bool write_tensors(const char *path, Job *job, bool state, const char *const *keys,
                           const char *const *values, int n, Error *error) {
@@ -19,8 +20,8 @@ static bool write_tensors(const char *path, Job *job, bool state, const char *co
 
 bool checkpoint_write(const char *path, Job *job, const CheckpointFacts *f, Error *error) {
   Arena *arena = arena_new();
-  const char *keys[] = {"format", "model", "variant", "step", "steps",
-                        "batch",  "warmup", "seed",   "lr",   "data"};
+  const char *keys[] = {"format", "model",  "variant", "step", "steps",
+                        "batch",  "warmup", "seed",    "lr",   "data"};
   const char *values[] = {format_name,
                           job->plan->model,
                           job->plan->variant,

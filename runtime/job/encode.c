@@ -68,10 +68,8 @@ static bool encode_prompts(Zeroshot *z, Error *error) {
 }
 
 bool zeroshot_open(Zeroshot *z, Job *job, Error *error) {
-  JobRequest request = {.entries = {"encode_image", "encode_text"}, .n_entries = 2};
+  JobRequest request = {.entries = {"encode_image", "encode_text"}, .n_entries = 2, .batch = 1};
   *z = (Zeroshot){0};
-  if (!options_text(&job->options, "batch"))
-    request.batch = 1;
   if (!job_open(job, &request, error) ||
       !encoder_open(&z->image, job, "encode_image", "image_latents", error) ||
       !encoder_open(&z->text, job, "encode_text", "text_latents", error))
@@ -80,13 +78,10 @@ bool zeroshot_open(Zeroshot *z, Job *job, Error *error) {
     return error_set(error, "model %s: image latents have %lld values, text latents %lld",
                      job->plan->model, (long long)z->image.width, (long long)z->text.width);
   z->pieces = job_open_vocabulary(job, error);
-  z->factor = job_factor(job);
-  return z->pieces && encode_prompts(z, error);
+  return z->pieces && job_factor(job, &z->factor, error) && encode_prompts(z, error);
 }
 
-void zeroshot_close(Zeroshot *z) {
-  wordpiece_free(z->pieces);
-}
+void zeroshot_close(Zeroshot *z) { wordpiece_free(z->pieces); }
 
 static double cosine(const float *a, const float *b, int64_t width) {
   double dot = 0, aa = 0, bb = 0;
@@ -102,8 +97,8 @@ static double cosine(const float *a, const float *b, int64_t width) {
 void zeroshot_score(const Zeroshot *z, const float *latent, double probabilities[CTRATE_LABELS]) {
   for (int c = 0; c < CTRATE_LABELS; c++) {
     const float *present = z->prompts + 2 * c * z->text.width, *absent = present + z->text.width;
-    double gap = z->factor * (cosine(latent, absent, z->image.width) -
-                              cosine(latent, present, z->image.width));
+    double gap = z->factor *
+                 (cosine(latent, absent, z->image.width) - cosine(latent, present, z->image.width));
     probabilities[c] = 1 / (1 + exp(gap));
   }
 }

@@ -1,5 +1,5 @@
-/* Latents of volumes and texts from the entry points encode_image and encode_text, and what zero-shot
- * classification makes of them.
+/* Latents of volumes and texts from the entry points encode_image and encode_text, and what
+ * zero-shot classification makes of them.
  */
 #ifndef TRICOT_RUNTIME_JOB_ENCODE_H
 #define TRICOT_RUNTIME_JOB_ENCODE_H

@@ -1,14 +1,14 @@
 /* eval: zero-shot classification and image-text retrieval on a data set.
  *
- * Results go to the folder --out: zeroshot.csv (a row a volume) and zeroshot.json, or retrieval.json
- * and latents.safetensors; the table (or the JSON) goes to stdout. Volumes are read ahead while the
- * image encoder runs; each goes through it once.
+ * Results go to the folder --out: zeroshot.csv (a row a volume) and zeroshot.json, or
+ * retrieval.json and latents.safetensors; the table (or the JSON) goes to stdout. Volumes are read
+ * ahead while the image encoder runs; each goes through it once.
  */
+#include "runtime/base/json.h"
 #include "runtime/data/metrics.h"
 #include "runtime/job/command.h"
 #include "runtime/job/encode.h"
 #include "runtime/job/progress.h"
-#include "runtime/base/json.h"
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -127,8 +127,8 @@ static bool score_labelled(const Eval *e, const double *probabilities, Error *er
   ClassMetrics classes[CTRATE_LABELS];
   OverallMetrics overall;
   Text json = {0}, table = {0};
-  bool good = used == 0 || metrics_classify(scored, labels, used, CTRATE_LABELS, classes, &overall,
-                                            error);
+  bool good =
+      used == 0 || metrics_classify(scored, labels, used, CTRATE_LABELS, classes, &overall, error);
   json_head(e, &json, used);
   if (good && used) {
     text_add(&json, ",\n");
@@ -160,8 +160,8 @@ static bool eval_zeroshot(Eval *e, Error *error) {
 static bool write_latents(const Eval *e, const float *texts, Error *error) {
   Type type = {DT_f32, 2, {e->dataset.count, e->zeroshot.image.width}};
   Tensor tensors[] = {{"image_latents", type, e->latents}, {"text_latents", type, (void *)texts}};
-  return tensor_file_write(arena_printf(e->job->arena, "%s/latents.safetensors", e->out), tensors, 2,
-                           NULL, NULL, 0, error);
+  return tensor_file_write(arena_printf(e->job->arena, "%s/latents.safetensors", e->out), tensors,
+                           2, NULL, NULL, 0, error);
 }
 
 static bool eval_retrieval(Eval *e, Error *error) {
@@ -204,8 +204,7 @@ int verb_eval(Job *job) {
   if (*error.text)
     return job_usage(job, &error);
   bool good = zeroshot_open(&e.zeroshot, job, &error) && make_folders(e.out, &error) &&
-              encode_volumes(&e, &error) &&
-              (zeroshot ? eval_zeroshot : eval_retrieval)(&e, &error);
+              encode_volumes(&e, &error) && (zeroshot ? eval_zeroshot : eval_retrieval)(&e, &error);
   free(e.latents);
   dataset_close(&e.dataset);
   zeroshot_close(&e.zeroshot);

@@ -53,7 +53,8 @@ static void info_json(const Job *job, Text *out) {
   add_pair(out, "variant", plan->variant);
   text_add(out, ",\n  ");
   add_pair(out, "level", plan->level);
-  text_add(out, ",\n  \"threads\": %d,\n  \"parameters\": %lld,\n  \"buffers\": %lld,\n"
+  text_add(out,
+           ",\n  \"threads\": %d,\n  \"parameters\": %lld,\n  \"buffers\": %lld,\n"
            "  \"state\": %lld,\n  \"persistent_bytes\": %.0f,\n  \"kernels\": %d,\n",
            program_threads(job->program), (long long)totals.parameters, (long long)totals.buffers,
            (long long)totals.state, totals.bytes, plan->n_kernels);
@@ -65,10 +66,11 @@ static void info_json(const Job *job, Text *out) {
     text_add(out, ",\n");
     ports_json(out, "inputs", entry->inputs, entry->n_inputs);
     ports_json(out, "outputs", entry->outputs, entry->n_outputs);
-    text_add(out, "      \"steps\": %d,\n      \"flops_executed\": %.0f,\n"
-             "      \"arena_bytes\": %lld,\n      \"prepared_bytes\": %lld\n    }%s\n", entry->n_steps,
-             entry_flops(entry), (long long)entry->arena_bytes, (long long)entry->prepared_bytes,
-             e + 1 < plan->n_entries ? "," : "");
+    text_add(out,
+             "      \"steps\": %d,\n      \"flops_executed\": %.0f,\n"
+             "      \"arena_bytes\": %lld,\n      \"prepared_bytes\": %lld\n    }%s\n",
+             entry->n_steps, entry_flops(entry), (long long)entry->arena_bytes,
+             (long long)entry->prepared_bytes, e + 1 < plan->n_entries ? "," : "");
   }
   text_add(out, "  ],\n  \"settings\": {");
   for (int i = 0; i < plan->n_settings; i++) {

@@ -24,7 +24,8 @@ static const OptionRow rows[] = {
     {"entry", OPTION_TEXT, "NAME", "the entry point", "run bench"},
     {"inputs", OPTION_TEXT, "FILE", "its inputs, safetensors", "run bench"},
     {"outputs", OPTION_TEXT, "FILE", "where its outputs go, safetensors", "run"},
-    {"mode", OPTION_TEXT, "infer|train", "running or batch statistics (default infer)", "run bench"},
+    {"mode", OPTION_TEXT, "infer|train", "running or batch statistics (default infer)",
+     "run bench"},
     {"save-taps", OPTION_FLAG, "", "train_step: also outputs and taps of step 0", "run"},
     {"save-grads", OPTION_FLAG, "", "train_step: grad.PARAMETER of step 0", "run"},
     {"save-params", OPTION_FLAG, "", "param.NAME after the last step, buffers included", "run"},
@@ -45,8 +46,7 @@ static const OptionRow rows[] = {
     {"epochs", OPTION_COUNT, "N", "passes over the data (default 1)", "train"},
     {"steps", OPTION_COUNT, "N", "train: steps in all, instead of --epochs; run: steps (1)",
      "train run"},
-    {"batch", OPTION_COUNT, "N", "samples at a time, where it is not fixed yet",
-     "train run bench eval predict"},
+    {"batch", OPTION_COUNT, "N", "samples at a time, where it is not fixed yet", "train run bench"},
     {"lr", OPTION_REAL, "RATE", "learning rate (default: the model's setting)", "train run"},
     {"warmup", OPTION_COUNT, "N", "steps over which the rate rises to it", "train"},
     {"checkpoint-every", OPTION_COUNT, "N", "steps between checkpoints (default 1000)", "train"},
@@ -67,9 +67,7 @@ static const Verb *find_verb(const char *word) {
   return NULL;
 }
 
-bool job_is_verb(const char *word) {
-  return find_verb(word) != NULL;
-}
+bool job_is_verb(const char *word) { return find_verb(word) != NULL; }
 
 void job_print_verbs(FILE *out) {
   for (int i = 0; i < N_VERBS; i++)
@@ -166,12 +164,29 @@ static bool load_weights(Job *job, Error *error) {
              : tensor_file_open_bytes(&file, "the weights inside this program", job->host->weights,
                                       job->host->weights_size, error)))
     return false;
+  const Tensor *scale = tensor_file_find(&file, "logit_scale");
+  job->has_scale = scale && type_elements(&scale->type) == 1;
+  if (job->has_scale) /* an encoder's program has no use for it, and does not load it */
+    job->scale = dtype_load(scale->type.dtype, scale->data, 0);
   bool good = program_load(job->program, &file, false, &inner);
   if (!good)
-    error_set(error, "%s: error: model %.60s: %.800s", path ? path : "the weights inside", 
+    error_set(error, "%s: error: model %.60s: %.800s", path ? path : "the weights inside",
               job->plan->model, inner.text);
   tensor_file_close(&file);
   return good;
+}
+
+/* A host that does not compile cannot change the batch. */
+static bool check_batch(const Job *job, const JobRequest *request, Error *error) {
+  int64_t wanted = options_count(&job->options, "batch", 0);
+  int entry = request->n_entries ? program_entry(job->program, request->entries[0]) : -1;
+  for (int i = 0; wanted && entry >= 0 && i < job->plan->entries[entry].n_inputs; i++) {
+    const Type *type = &job->plan->entries[entry].inputs[i].type;
+    if (type->rank > 1 && type->dim[0] != wanted)
+      return error_set(error, "--batch %lld: error: this program takes %lld samples at a time",
+                       (long long)wanted, (long long)type->dim[0]);
+  }
+  return true;
 }
 
 bool job_open(Job *job, const JobRequest *request, Error *error) {
@@ -193,6 +208,8 @@ bool job_open(Job *job, const JobRequest *request, Error *error) {
       text_free(&names);
       return false;
     }
+  if (!check_batch(job, request, error))
+    return false;
   program_initialize(job->program, (uint64_t)options_count(&job->options, "seed", 0));
   return load_weights(job, error);
 }
@@ -216,15 +233,22 @@ double job_number(const Job *job, const char *key, double otherwise) {
   return text && (end == text || *end) ? otherwise : value;
 }
 
-double job_factor(const Job *job) {
+bool job_factor(const Job *job, double *factor, Error *error) {
   const char *temperature = job_setting(job, "temperature");
   Type type;
-  if (temperature && strcmp(temperature, "learned") == 0) {
-    const void *scale = program_tensor(job->program, "logit_scale", &type);
-    if (scale && type_elements(&type) == 1)
-      return exp(dtype_load(type.dtype, scale, 0));
+  if (!temperature || strcmp(temperature, "learned") != 0) {
+    *factor = job_number(job, "factor", exp(1.0));
+    return true;
   }
-  return job_number(job, "factor", exp(1.0));
+  const void *tensor = program_tensor(job->program, "logit_scale", &type);
+  double start = job_number(job, "logit_scale", NAN);
+  *factor = exp(tensor && type_elements(&type) == 1 ? dtype_load(type.dtype, tensor, 0)
+                : job->has_scale                    ? job->scale
+                                                    : start);
+  return isfinite(*factor) ||
+         error_set(error,
+                   "model %s: the temperature is learned, but there is no finite logit_scale",
+                   job->plan->model);
 }
 
 const char *job_need(const Job *job, const char *option, Error *error) {

@@ -52,8 +52,10 @@ typedef struct Job {
   const char *model;       /* the host's model argument, or NULL */
   const char *const *rest; /* the other arguments */
   int n_rest;
-  Program *program;        /* after job_open */
+  Program *program; /* after job_open */
   const Plan *plan;
+  bool has_scale; /* the weights had a tensor "logit_scale" of this value */
+  double scale;
 } Job;
 
 /* Opens the program, initialises it from --seed, and loads --weights (or the host's own), in that
@@ -62,9 +64,10 @@ bool job_open(Job *job, const JobRequest *request, Error *error);
 /* A setting of the plan, without quotes; NULL when it has none of that name. */
 const char *job_setting(const Job *job, const char *key);
 double job_number(const Job *job, const char *key, double otherwise);
-/* What multiplies cosines before the softmax: the setting `factor`, exp of the tensor logit_scale
- * when the setting `temperature` is "learned", e when there is neither. */
-double job_factor(const Job *job);
+/* What multiplies cosines before the softmax: when the setting `temperature` is "learned", exp of
+ * the tensor logit_scale (of the program, else of the weights, else the setting of that name);
+ * otherwise the setting `factor`, e when there is none. */
+bool job_factor(const Job *job, double *factor, Error *error);
 /* An option that must be given; NULL and an error otherwise. */
 const char *job_need(const Job *job, const char *option, Error *error);
 

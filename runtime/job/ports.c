@@ -2,13 +2,9 @@
 #include "runtime/job/ports.h"
 #include <string.h>
 
-bool port_has_samples(const PlanPort *port) {
-  return port->type.rank > 0;
-}
+bool port_has_samples(const PlanPort *port) { return port->type.rank > 0; }
 
-static bool optional(const PlanPort *port) {
-  return strcmp(port->name, "lr") == 0;
-}
+static bool optional(const PlanPort *port) { return strcmp(port->name, "lr") == 0; }
 
 /* Equal but for the first dimension (of ports with samples) and the element type. */
 static bool shapes_fit(const PlanPort *port, const Type *type) {
@@ -28,8 +24,9 @@ static bool check_one(const PlanEntry *entry, const PlanPort *port, const Tensor
   snprintf(have, sizeof have, "%s", type_text(&tensor->type));
   snprintf(want, sizeof want, "%s", type_text(&port->type));
   if (!shapes_fit(port, &tensor->type))
-    return error_set(error, "%s: error: input \"%s\" is %s, entry point %s of this program takes %s",
-                     path, port->name, have, entry->name, want);
+    return error_set(error,
+                     "%s: error: input \"%s\" is %s, entry point %s of this program takes %s", path,
+                     port->name, have, entry->name, want);
   if (!dtype_is_float(port->type.dtype) && dtype_is_float(tensor->type.dtype))
     return error_set(error, "%s: error: input \"%s\" is %s, whole numbers (%s) are needed", path,
                      port->name, have, want);

@@ -38,7 +38,8 @@ static void describe(const Progress *p, int64_t done, double now, const char *no
   double spent = now - p->started, rate = spent > 0 ? (double)(done - p->first) / spent : 0;
   char left[32] = "", speed[32] = "";
   if (rate > 0)
-    snprintf(speed, sizeof speed, rate < 1 ? "  %.2f s each" : "  %.2f/s", rate < 1 ? 1 / rate : rate);
+    snprintf(speed, sizeof speed, rate < 1 ? "  %.2f s each" : "  %.2f/s",
+             rate < 1 ? 1 / rate : rate);
   if (rate > 0 && done < p->total) {
     seconds_text((double)(p->total - done) / rate, left, sizeof left - 8);
     strcat(left, " left");

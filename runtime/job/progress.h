@@ -22,6 +22,6 @@ void progress_clear(Progress *progress);
 /* Ends the line. */
 void progress_finish(Progress *progress);
 
-double seconds_now(void);                                /* monotonic */
-void seconds_text(double seconds, char *out, int room);  /* "1:02:03", "04:05" */
+double seconds_now(void);                               /* monotonic */
+void seconds_text(double seconds, char *out, int room); /* "1:02:03", "04:05" */
 #endif

@@ -1,4 +1,5 @@
-/* run: one entry point on tensors from a file, results to a file. What tests and other programs use.
+/* run: one entry point on tensors from a file, results to a file. What tests and other programs
+ * use.
  *
  * Forward entries write outputs and taps under their plain names. train_step runs --steps steps and
  * writes step<i>.loss; --save-taps, --save-grads and --save-params add what their help says.
@@ -11,11 +12,11 @@ typedef struct Run {
   Job *job;
   int entry;
   const PlanEntry *plan;
-  bool is_step; /* train_step */
+  bool is_step;     /* train_step */
   const char *path; /* of the inputs */
   TensorFile inputs;
   int64_t samples, batch; /* in the inputs; at a time. Both 0 when all shapes fit exactly */
-  VEC(Tensor) results; /* data in the job's arena */
+  VEC(Tensor) results;    /* data in the job's arena */
 } Run;
 
 static const char grad_prefix[] = "grad.";
@@ -66,7 +67,7 @@ static bool keep_gradients(Run *run, Error *error) {
   }
   if (!found)
     return error_set(error, "--save-grads: error: train_step of this program was compiled without "
-                     "its gradients as outputs");
+                            "its gradients as outputs");
   return true;
 }
 
@@ -122,9 +123,11 @@ static bool run_in_turns(Run *run, Error *error) {
   for (int i = 0; i < run->plan->n_outputs; i++)
     if (!port_has_samples(&run->plan->outputs[i]) ||
         run->plan->outputs[i].type.dim[0] != run->batch)
-      return error_set(error, "%s: error: holds %lld samples, this program takes %lld at a time and "
-                       "its output \"%s\" cannot be put together from parts", run->path,
-                       (long long)run->samples, (long long)run->batch, run->plan->outputs[i].name);
+      return error_set(error,
+                       "%s: error: holds %lld samples, this program takes %lld at a time and "
+                       "its output \"%s\" cannot be put together from parts",
+                       run->path, (long long)run->samples, (long long)run->batch,
+                       run->plan->outputs[i].name);
   Tensor *wide = widen_outputs(run);
   for (int64_t first = 0; first < run->samples; first += run->batch) {
     ports_fill(job, run->entry, &run->inputs, first, run->samples);
@@ -145,9 +148,10 @@ static bool run_forward(Run *run, bool training, Error *error) {
   Job *job = run->job;
   if (run->samples != run->batch) {
     if (training || strncmp(run->plan->name, "encode_", 7) != 0)
-      return error_set(error, "%s: error: holds %lld samples, entry point %s of this program takes "
-                       "%lld", run->path, (long long)run->samples, run->plan->name,
-                       (long long)run->batch);
+      return error_set(error,
+                       "%s: error: holds %lld samples, entry point %s of this program takes "
+                       "%lld",
+                       run->path, (long long)run->samples, run->plan->name, (long long)run->batch);
     return run_in_turns(run, error);
   }
   ports_fill(job, run->entry, &run->inputs, 0, run->samples);
@@ -225,8 +229,8 @@ int verb_run(Job *job) {
   run.is_step = strcmp(name, "train_step") == 0;
   if (mode && !training && strcmp(mode, "infer") != 0)
     error_set(&error, "--mode is infer or train, not \"%.40s\"", mode);
-  if (!run.is_step && (options_text(o, "steps") || options_flag(o, "save-grads") ||
-                       options_text(o, "lr")))
+  if (!run.is_step &&
+      (options_text(o, "steps") || options_flag(o, "save-grads") || options_text(o, "lr")))
     error_set(&error, "--steps, --lr and --save-grads go with --entry train_step");
   if (*error.text)
     return job_usage(job, &error);

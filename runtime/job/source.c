@@ -14,7 +14,9 @@ bool volume_port(Job *job, int entry, VolumePort *port, Error *error) {
   if (type.dtype != DT_f32 || type.rank != 5 || type.dim[1] != 1)
     return error_set(error, "entry point %s takes a volume of %s, this job gives f32[B,1,D,H,W]",
                      name, type_text(&type));
-  *port = (VolumePort){data, type.dim[0], {type.dim[2], type.dim[3], type.dim[4]},
+  *port = (VolumePort){data,
+                       type.dim[0],
+                       {type.dim[2], type.dim[3], type.dim[4]},
                        type.dim[2] * type.dim[3] * type.dim[4]};
   return true;
 }
@@ -25,12 +27,16 @@ bool text_port(Job *job, int entry, TextPort *port, Error *error) {
   port->ids = program_input(job->program, entry, "input_ids", &ids);
   port->mask = program_input(job->program, entry, "attention_mask", &mask);
   if (!port->ids || !port->mask)
-    return error_set(error, "entry point %s of model %s takes no \"input_ids\" with an "
-                     "\"attention_mask\"", name, job->plan->model);
+    return error_set(error,
+                     "entry point %s of model %s takes no \"input_ids\" with an "
+                     "\"attention_mask\"",
+                     name, job->plan->model);
   if (ids.rank != 2 || mask.rank != 2 || ids.dim[0] != mask.dim[0] || ids.dim[1] != mask.dim[1] ||
       ids.dim[1] < 2)
-    return error_set(error, "entry point %s takes input_ids and an attention_mask of other shapes "
-                     "than [B,L]", name);
+    return error_set(error,
+                     "entry point %s takes input_ids and an attention_mask of other shapes "
+                     "than [B,L]",
+                     name);
   port->ids_type = ids.dtype;
   port->mask_type = mask.dtype;
   port->batch = ids.dim[0];
@@ -39,8 +45,7 @@ bool text_port(Job *job, int entry, TextPort *port, Error *error) {
 }
 
 static void size_text(const int64_t size[3], char *out, size_t room) {
-  snprintf(out, room, "%lldx%lldx%lld", (long long)size[0], (long long)size[1],
-           (long long)size[2]);
+  snprintf(out, room, "%lldx%lldx%lld", (long long)size[0], (long long)size[1], (long long)size[2]);
 }
 
 bool job_dataset(const Job *job, const char *split, const int64_t size[3], Dataset *dataset,
@@ -52,8 +57,8 @@ bool job_dataset(const Job *job, const char *split, const int64_t size[3], Datas
   *dataset = (Dataset){0};
   PrepareOptions options = prepare_defaults();
   memcpy(options.size, size, sizeof options.size);
-  if (!(root ? dataset_open_tree(root, chosen, cache, &options,
-                                 options_flag(o, "skip-incomplete"), dataset, error)
+  if (!(root ? dataset_open_tree(root, chosen, cache, &options, options_flag(o, "skip-incomplete"),
+                                 dataset, error)
              : dataset_open(cache, chosen, dataset, error)))
     return false;
   char have[80], want[80];
@@ -77,9 +82,8 @@ bool job_dataset(const Job *job, const char *split, const int64_t size[3], Datas
 
 WordPiece *job_open_vocabulary(const Job *job, Error *error) {
   const char *path = options_text(&job->options, "vocab");
-  WordPiece *pieces =
-      wordpiece_open(path, (WordPieceOptions){.lower = true, .strip_accents = STRIP_AS_LOWER},
-                     error);
+  WordPiece *pieces = wordpiece_open(
+      path, (WordPieceOptions){.lower = true, .strip_accents = STRIP_AS_LOWER}, error);
   int64_t room = job_vocabulary(job);
   if (pieces && room > 0 && wordpiece_count(pieces) > room) {
     error_set(error, "%s: error: has %d pieces, the model knows %lld", path,

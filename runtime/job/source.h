@@ -1,5 +1,5 @@
-/* Where a job's samples come from: the data set and vocabulary its options name, checked against the
- * program, and batches of samples read ahead by a thread of their own.
+/* Where a job's samples come from: the data set and vocabulary its options name, checked against
+ * the program, and batches of samples read ahead by a thread of their own.
  */
 #ifndef TRICOT_RUNTIME_JOB_SOURCE_H
 #define TRICOT_RUNTIME_JOB_SOURCE_H
@@ -22,8 +22,8 @@ typedef struct TextPort {
 } TextPort;
 bool text_port(Job *job, int entry, TextPort *port, Error *error);
 
-/* --cache, or --data prepared into --cache, of --split (or `split`), cut to --limit. The volumes must
- * have the wanted size and there must be one at least. */
+/* --cache, or --data prepared into --cache, of --split (or `split`), cut to --limit. The volumes
+ * must have the wanted size and there must be one at least. */
 bool job_dataset(const Job *job, const char *split, const int64_t size[3], Dataset *dataset,
                  Error *error);
 /* --vocab, lower-case; no larger than the model's table of words. NULL on failure. */
@@ -46,8 +46,8 @@ typedef struct BatchSource {
 
 typedef struct Batches Batches;
 bool batches_open(Batches **batches, const BatchSource *source, Error *error);
-/* Waits for the next batch and copies it out; text may be NULL. samples[batch] tells which they are.
- * While the caller computes, the one after is read. */
+/* Waits for the next batch and copies it out; text may be NULL. samples[batch] tells which they
+ * are. While the caller computes, the one after is read. */
 bool batches_take(Batches *batches, VolumePort *volume, TextPort *text, int64_t *samples,
                   Error *error);
 void batches_close(Batches *batches); /* NULL is fine */

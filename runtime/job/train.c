@@ -2,8 +2,8 @@
  *
  * Everything that decides a step is a function of the seed and the step's number (the order of
  * samples, the learning rate) or is in the checkpoint, so a resumed training gives the bits of an
- * uninterrupted one. SIGINT and SIGTERM let the step finish and write a checkpoint; a second one ends
- * the process at once.
+ * uninterrupted one. SIGINT and SIGTERM let the step finish and write a checkpoint; a second one
+ * ends the process at once.
  */
 #include "runtime/base/map.h"
 #include "runtime/base/random.h"
@@ -37,9 +37,9 @@ typedef struct Train {
   Batches *batches;
   TrainLog log;
   Progress progress;
-  int64_t *samples; /* of the current step */
+  int64_t *samples;           /* of the current step */
   int64_t every, keep, saved; /* checkpoints: steps between, how many, step of the last one */
-  bool spoiled; /* the weights hold what made the loss infinite: nothing to save */
+  bool spoiled;               /* the weights hold what made the loss infinite: nothing to save */
 } Train;
 
 static volatile sig_atomic_t stop_wanted;

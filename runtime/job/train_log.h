@@ -10,8 +10,8 @@ typedef struct TrainLog {
   char *path;
 } TrainLog;
 
-/* Starts a new log, or (done > 0) continues one: rows of later steps than `done` are dropped, so that
- * a resumed training leaves the log that an uninterrupted one would have. */
+/* Starts a new log, or (done > 0) continues one: rows of later steps than `done` are dropped, so
+ * that a resumed training leaves the log that an uninterrupted one would have. */
 bool train_log_open(TrainLog *log, const char *path, int64_t done, Error *error);
 /* step and epoch count from 1. */
 bool train_log_row(TrainLog *log, int64_t step, int64_t epoch, double loss, double lr,

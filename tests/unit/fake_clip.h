@@ -2,8 +2,8 @@
  *
  * image latents = volume . image.weight; text latents = sum of the table's rows under the mask;
  * loss = mean of the squared differences of the latents. train_step takes 2 samples, moves
- * image.weight against the gradient plus half of the last move, and counts. Kernels are written in C
- * with the signature of compiled ones.
+ * image.weight against the gradient plus half of the last move, and counts. Kernels are written in
+ * C with the signature of compiled ones.
  */
 #ifndef TRICOT_TEST_FAKE_CLIP_H
 #define TRICOT_TEST_FAKE_CLIP_H
@@ -79,7 +79,10 @@ static ProgramKernel *fake_lookup(void *context, const char *name) {
 }
 
 static const char *const fake_kernels[] = {"fake_image", "fake_text", "fake_loss", "fake_update"};
-#define FAKE_MATRIX {DT_f32, 2, {FAKE_VOXELS, FAKE_WIDTH}}
+#define FAKE_MATRIX                                                                                \
+  {                                                                                                \
+    DT_f32, 2, { FAKE_VOXELS, FAKE_WIDTH }                                                         \
+  }
 static const PlanTensor fake_tensors[] = {
     {"image.weight", FAKE_MATRIX, PLAN_PARAMETER, PLAN_NORMAL, 0, 0.5},
     {"text.table", {DT_f32, 2, {FAKE_WORDS, FAKE_WIDTH}}, PLAN_PARAMETER, PLAN_NORMAL, 0, 1},
@@ -87,16 +90,28 @@ static const PlanTensor fake_tensors[] = {
     {"momentum.image.weight", FAKE_MATRIX, PLAN_STATE, PLAN_CONSTANT, 0, 0}};
 
 /* places in the arena */
-enum { FAKE_VOLUME = 0, FAKE_IDS = 64, FAKE_MASK = 192, FAKE_LR = 320, FAKE_IMAGE = 384,
-       FAKE_TEXT = 448, FAKE_LOSS = 512, FAKE_GRADIENT = 576, FAKE_ARENA = 704 };
-#define FAKE_AT(place) {PLACE_ARENA, FAKE_##place}
-#define FAKE_VOLUMES(B) {"volume", {DT_f32, 5, {B, 1, 2, 2, 2}}, FAKE_AT(VOLUME), false}
-#define FAKE_TEXTS(B)                                                                             \
-  {"input_ids", {DT_i64, 2, {B, FAKE_TOKENS}}, FAKE_AT(IDS), false},                              \
-      {"attention_mask", {DT_i64, 2, {B, FAKE_TOKENS}}, FAKE_AT(MASK), false}
+enum {
+  FAKE_VOLUME = 0,
+  FAKE_IDS = 64,
+  FAKE_MASK = 192,
+  FAKE_LR = 320,
+  FAKE_IMAGE = 384,
+  FAKE_TEXT = 448,
+  FAKE_LOSS = 512,
+  FAKE_GRADIENT = 576,
+  FAKE_ARENA = 704
+};
+#define FAKE_AT(place)                                                                             \
+  { PLACE_ARENA, FAKE_##place }
+#define FAKE_VOLUMES(B)                                                                            \
+  { "volume", {DT_f32, 5, {B, 1, 2, 2, 2}}, FAKE_AT(VOLUME), false }
+#define FAKE_TEXTS(B)                                                                              \
+  {"input_ids", {DT_i64, 2, {B, FAKE_TOKENS}}, FAKE_AT(IDS), false}, {                             \
+    "attention_mask", {DT_i64, 2, {B, FAKE_TOKENS}}, FAKE_AT(MASK), false                          \
+  }
 
-static const PlanPort fake_train_in[] = {FAKE_VOLUMES(FAKE_BATCH), FAKE_TEXTS(FAKE_BATCH),
-                                         {"lr", {DT_f32, 0, {0}}, FAKE_AT(LR), false}};
+static const PlanPort fake_train_in[] = {
+    FAKE_VOLUMES(FAKE_BATCH), FAKE_TEXTS(FAKE_BATCH), {"lr", {DT_f32, 0, {0}}, FAKE_AT(LR), false}};
 static const PlanPort fake_train_out[] = {
     {"loss", {DT_f32, 0, {0}}, FAKE_AT(LOSS), false},
     {"latents", {DT_f32, 2, {FAKE_BATCH, FAKE_WIDTH}}, FAKE_AT(IMAGE), true},
@@ -109,12 +124,15 @@ static const PlanPort fake_text_out[] = {
     {"text_latents", {DT_f32, 2, {1, FAKE_WIDTH}}, FAKE_AT(TEXT), false}};
 
 static const PlanRef fake_image_args[] = {FAKE_AT(VOLUME), {PLACE_PERSISTENT, 0}, FAKE_AT(IMAGE)};
-static const PlanRef fake_text_args[] = {FAKE_AT(IDS), FAKE_AT(MASK), {PLACE_PERSISTENT, 1},
-                                         FAKE_AT(TEXT)};
+static const PlanRef fake_text_args[] = {
+    FAKE_AT(IDS), FAKE_AT(MASK), {PLACE_PERSISTENT, 1}, FAKE_AT(TEXT)};
 static const PlanRef fake_loss_args[] = {FAKE_AT(IMAGE), FAKE_AT(TEXT), FAKE_AT(VOLUME),
                                          FAKE_AT(LOSS), FAKE_AT(GRADIENT)};
-static const PlanRef fake_update_args[] = {FAKE_AT(LR), FAKE_AT(GRADIENT), {PLACE_PERSISTENT, 0},
-                                           {PLACE_PERSISTENT, 3}, {PLACE_PERSISTENT, 2}};
+static const PlanRef fake_update_args[] = {FAKE_AT(LR),
+                                           FAKE_AT(GRADIENT),
+                                           {PLACE_PERSISTENT, 0},
+                                           {PLACE_PERSISTENT, 3},
+                                           {PLACE_PERSISTENT, 2}};
 static const PlanStep fake_train_steps[] = {
     {STEP_KERNEL, 0, 3, fake_image_args, FAKE_BATCH, 0, "image", "fake.yaml:3", 128, 256},
     {STEP_KERNEL, 1, 4, fake_text_args, FAKE_BATCH, 0, "text", "", 0, 0},
@@ -125,15 +143,16 @@ static const PlanStep fake_image_steps[] = {
 static const PlanStep fake_text_steps[] = {
     {STEP_KERNEL, 1, 4, fake_text_args, 1, 0, "text", "", 0, 0}};
 
-static const PlanEntry fake_entries[] = {
-    {"train_step", 4, 3, 0, 4, fake_train_in, fake_train_out, NULL, fake_train_steps, FAKE_ARENA, 0,
-     true},
-    {"encode_image", 1, 1, 0, 1, fake_image_in, fake_image_out, NULL, fake_image_steps, FAKE_ARENA,
-     0, false},
-    {"encode_text", 2, 1, 0, 1, fake_text_in, fake_text_out, NULL, fake_text_steps, FAKE_ARENA, 0,
-     false}};
-static const PlanPair fake_settings[] = {
-    {"optimizer.lr", "0.01"}, {"text.vocab", "16"}, {"temperature", "\"fixed\""}, {"factor", "2.5"}};
-static const Plan fake_plan = {"fake-clip", "small", "x86-64", 4, 4, 3, 4, fake_tensors,
+static const PlanEntry fake_entries[] = {{"train_step", 4, 3, 0, 4, fake_train_in, fake_train_out,
+                                          NULL, fake_train_steps, FAKE_ARENA, 0, true},
+                                         {"encode_image", 1, 1, 0, 1, fake_image_in, fake_image_out,
+                                          NULL, fake_image_steps, FAKE_ARENA, 0, false},
+                                         {"encode_text", 2, 1, 0, 1, fake_text_in, fake_text_out,
+                                          NULL, fake_text_steps, FAKE_ARENA, 0, false}};
+static const PlanPair fake_settings[] = {{"optimizer.lr", "0.01"},
+                                         {"text.vocab", "16"},
+                                         {"temperature", "\"fixed\""},
+                                         {"factor", "2.5"}};
+static const Plan fake_plan = {"fake-clip",  "small",      "x86-64",     4, 4, 3, 4, fake_tensors,
                                fake_kernels, fake_entries, fake_settings};
 #endif

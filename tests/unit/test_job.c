@@ -4,6 +4,8 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+
+/* after what it leans on */
 #include <cmocka.h>
 
 #include "runtime/base/json.h"
@@ -69,8 +71,8 @@ static void read_back(const char *name, char *text, size_t room) {
   fclose(stream);
 }
 
-/* Runs a verb with stdout and stderr in output_text and error_text. A word that starts with '@' is a
- * path in the test's folder. */
+/* Runs a verb with stdout and stderr in output_text and error_text. A word that starts with '@' is
+ * a path in the test's folder. */
 static int job(const char *line) {
   static char words[4096];
   char *argv[MAX_ARGS + 1] = {0}, *rest = words;
@@ -110,19 +112,19 @@ static void fails(const char *line, int status, const char *word) {
 
 /* ---- the world ---- */
 
-static float voxel(int volume, int v) {
-  return (float)sin(volume * 13.0 + v);
-}
+static float voxel(int volume, int v) { return (float)sin(volume * 13.0 + v); }
 
 static void report_text(int volume, char *out, size_t room) {
-  snprintf(out, room, "No %s is %s.", volume % 2 ? "mass" : "effusion", volume % 3 ? "seen" : "present");
+  snprintf(out, room, "No %s is %s.", volume % 2 ? "mass" : "effusion",
+           volume % 3 ? "seen" : "present");
 }
 
 static void write_cache(void) {
   Text json = {0};
   Error error;
   assert_true(make_folders(in_folder("cache"), &error));
-  text_add(&json, "{\"format\": \"tricot-cache\", \"version\": 1, \"options\": {\"size\": [2, 2, 2], "
+  text_add(&json,
+           "{\"format\": \"tricot-cache\", \"version\": 1, \"options\": {\"size\": [2, 2, 2], "
            "\"clip\": [-1000, 1000], \"window\": [-1000, 200], \"spacing\": [1.5, 0.75], "
            "\"padding\": -1.0}, \"labels\": [");
   for (int i = 0; i < CTRATE_LABELS; i++) {
@@ -140,9 +142,11 @@ static void write_cache(void) {
       data[v] = voxel(i, v);
     Tensor tensor = {"volume", {DT_f32, 4, {1, 2, 2, 2}}, data};
     assert_true(tensor_file_write(in_folder(name), &tensor, 1, NULL, NULL, 0, &error));
-    text_add(&json, "%s{\"volume\": \"%s_%d.nii.gz\", \"patient\": \"p\", \"split\": \"%s\", "
+    text_add(&json,
+             "%s{\"volume\": \"%s_%d.nii.gz\", \"patient\": \"p\", \"split\": \"%s\", "
              "\"file\": \"v%d.safetensors\", \"report\": \"%s\", \"source_bytes\": 1, "
-             "\"source_time\": 1, \"labels\": ", i ? ",\n" : "", split, i, split, i, report);
+             "\"source_time\": 1, \"labels\": ",
+             i ? ",\n" : "", split, i, split, i, report);
     for (int c = 0; i != 8 && c < CTRATE_LABELS; c++)
       text_add(&json, "%s%d", c ? ", " : "[", (i + c) % 3 == 0);
     text_add(&json, "%s", i == 8 ? "null}" : "]}");
@@ -156,8 +160,10 @@ static void write_cache(void) {
 
 static void write_vocabulary(const char *name, const char *more) {
   FILE *stream = fopen(in_folder(name), "wb");
-  fprintf(stream, "[PAD]\n[UNK]\n[CLS]\n[SEP]\nno\nis\nmass\neffusion\nseen\npresent\n.\nnot\nlung\n"
-          "calc\nhernia\natelectasis\n%s", more);
+  fprintf(stream,
+          "[PAD]\n[UNK]\n[CLS]\n[SEP]\nno\nis\nmass\neffusion\nseen\npresent\n.\nnot\nlung\n"
+          "calc\nhernia\natelectasis\n%s",
+          more);
   fclose(stream);
 }
 
@@ -303,9 +309,12 @@ static void run_refuses(void **state) {
         "3 of 3 tensors are missing");
   fails("run --entry encode_text --inputs @in3", EXIT_USAGE, "--outputs is missing");
   fails("run --entri encode_text", EXIT_USAGE, "did you mean --entry?");
-  fails("run --entry encode_text --inputs @in3 --outputs @o --save-grads", EXIT_USAGE, "train_step");
-  fails("run --entry encode_text --inputs @in3 --outputs @o --mode fast", EXIT_USAGE, "infer or train");
-  fails("run --entry train_step --inputs @in3 --outputs @o --steps many", EXIT_USAGE, "whole number");
+  fails("run --entry encode_text --inputs @in3 --outputs @o --save-grads", EXIT_USAGE,
+        "train_step");
+  fails("run --entry encode_text --inputs @in3 --outputs @o --mode fast", EXIT_USAGE,
+        "infer or train");
+  fails("run --entry train_step --inputs @in3 --outputs @o --steps many", EXIT_USAGE,
+        "whole number");
   fails("run stray --entry train_step", EXIT_USAGE, "stray");
   fails("walk", EXIT_USAGE, "a verb is needed");
 }
@@ -395,7 +404,8 @@ static void train_and_resume(void **state) {
   assert_int_equal(access(in_folder("a/model.safetensors"), F_OK), 0);
   log_text("a/log.csv", whole, sizeof whole);
   assert_memory_equal(whole, "step,epoch,loss,lr\n1,1,", 23);
-  assert_non_null(strstr(whole, ",0.005\n2,1,")); /* half the rate in the first of two warm-up steps */
+  assert_non_null(
+      strstr(whole, ",0.005\n2,1,")); /* half the rate in the first of two warm-up steps */
   assert_non_null(strstr(whole, "\n8,3,"));
   assert_null(strstr(whole, "\n9,"));
   /* with checkpoints on the way and stopped early, then continued past its own log */
@@ -404,7 +414,8 @@ static void train_and_resume(void **state) {
   assert_int_equal(access(in_folder("b/checkpoint-00000006.safetensors"), F_OK), 0);
   same_tensors("a/checkpoint-00000008.safetensors", "b/checkpoint-00000008.safetensors");
   runs(TRAIN "--out @c --steps 8 --checkpoint-every 5 --keep 0 --threads 2");
-  runs("train --cache @cache --vocab @vocab.txt --out @c --resume @c/checkpoint-00000005.safetensors");
+  runs("train --cache @cache --vocab @vocab.txt --out @c --resume "
+       "@c/checkpoint-00000005.safetensors");
   same_tensors("a/checkpoint-00000008.safetensors", "c/checkpoint-00000008.safetensors");
   log_text("c/log.csv", parts, sizeof parts);
   assert_string_equal(whole, parts);
@@ -413,7 +424,8 @@ static void train_and_resume(void **state) {
   runs(TRAIN "--out @d --steps 8");
   assert_non_null(strstr(error_text, "stopped after step 3; continue with --resume"));
   assert_int_not_equal(access(in_folder("d/model.safetensors"), F_OK), 0);
-  runs("train --cache @cache --vocab @vocab.txt --out @d --resume @d/checkpoint-00000003.safetensors");
+  runs("train --cache @cache --vocab @vocab.txt --out @d --resume "
+       "@d/checkpoint-00000003.safetensors");
   same_tensors("a/checkpoint-00000008.safetensors", "d/checkpoint-00000008.safetensors");
   log_text("d/log.csv", parts, sizeof parts);
   assert_string_equal(whole, parts);
@@ -429,11 +441,12 @@ static void train_and_resume(void **state) {
 static void train_refuses(void **state) {
   (void)state;
   runs(TRAIN "--out @r --steps 3");
-#define RESUME "train --cache @cache --vocab @vocab.txt --out @r --resume @r/checkpoint-00000003.safetensors "
+#define RESUME                                                                                     \
+  "train --cache @cache --vocab @vocab.txt --out @r --resume @r/checkpoint-00000003.safetensors "
   fails(RESUME "--seed 4", EXIT_INPUT, "was trained with --seed 3");
   fails(RESUME "--limit 6", EXIT_INPUT, "another list of volumes");
-  fails("train --cache @cache --vocab @vocab.txt --out @r --resume @r/model.safetensors", EXIT_INPUT,
-        "is not a checkpoint");
+  fails("train --cache @cache --vocab @vocab.txt --out @r --resume @r/model.safetensors",
+        EXIT_INPUT, "is not a checkpoint");
   fails(TRAIN "--out @r2 --limit 1", EXIT_INPUT, "1 volumes are fewer than a batch of 2");
   fails(TRAIN "--out @r2 --split test", EXIT_INPUT, "test");
   fails("train --cache @cache --vocab @large.txt --out @r2", EXIT_INPUT,
@@ -511,7 +524,8 @@ static void evaluates(void **state) {
   if (!json_parse(arena, output_text, strlen(output_text), &json, &error))
     fail_msg("%s", error.text);
   assert_int_equal(json_get(&json, "scored")->integer, 6);
-  assert_int_equal(json_get(json_get(&json, "per_pathology"), "Medical material")->kind, JSON_OBJECT);
+  assert_int_equal(json_get(json_get(&json, "per_pathology"), "Medical material")->kind,
+                   JSON_OBJECT);
   runs("eval retrieval --cache @cache --vocab @vocab.txt --out @ev --seed 9 --json");
   if (!json_parse(arena, output_text, strlen(output_text), &json, &error))
     fail_msg("%s", error.text);
@@ -532,8 +546,8 @@ static void evaluates(void **state) {
   double p = json_get(json_get(&list->items[0], "probabilities"), "Medical material")->number;
   assert_true(fabs(p - expected_probability(9)) < 1e-6);
   assert_non_null(strstr(json_get(&json, "notice")->string, "research use only"));
-  fails("predict --vocab @vocab.txt --out @table @cache/v9.safetensors @cache/none.nii.gz", EXIT_INPUT,
-        "none.nii.gz");
+  fails("predict --vocab @vocab.txt --out @table @cache/v9.safetensors @cache/none.nii.gz",
+        EXIT_INPUT, "none.nii.gz");
   read_back("table", csv, sizeof csv);
   assert_non_null(strstr(csv, "Medical material"));
   assert_non_null(strstr(csv, "research use only"));
@@ -561,8 +575,8 @@ static void evaluates(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(run_forward),      cmocka_unit_test(run_refuses),
+      cmocka_unit_test(run_forward),        cmocka_unit_test(run_refuses),
       cmocka_unit_test(run_training_steps), cmocka_unit_test(train_and_resume),
-      cmocka_unit_test(train_refuses),    cmocka_unit_test(evaluates)};
+      cmocka_unit_test(train_refuses),      cmocka_unit_test(evaluates)};
   return cmocka_run_group_tests(tests, make_world, remove_world);
 }

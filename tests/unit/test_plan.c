@@ -3,6 +3,8 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+
+/* after what it leans on */
 #include <cmocka.h>
 
 #include "codegen/plan_write.h"
@@ -30,12 +32,12 @@ static Plan *sample(Arena *arena) {
       {STEP_COPY, 0, 2, refs_b, 0, 128, "copy", "", 0, 256}};
   static const PlanPair settings[] = {{"optimizer.lr", "1e-4"}, {"text.vocab", "30522"}};
   PlanEntry *entries = ARENA_ARRAY(arena, PlanEntry, 2);
-  entries[0] = (PlanEntry){"encode_image", 1, 2, 1, 2, inputs, outputs, prepare, steps, 256, 256,
-                           false};
+  entries[0] =
+      (PlanEntry){"encode_image", 1, 2, 1, 2, inputs, outputs, prepare, steps, 256, 256, false};
   entries[1] = (PlanEntry){.name = "train_step", .updates = true};
   Plan *plan = ARENA_NEW(arena, Plan);
-  *plan = (Plan){"clip-dcformer", "nano", "x86-64-v4", 3, 2, 2, 2, tensors, kernels, entries,
-                 settings};
+  *plan =
+      (Plan){"clip-dcformer", "nano", "x86-64-v4", 3, 2, 2, 2, tensors, kernels, entries, settings};
   return plan;
 }
 
@@ -166,9 +168,8 @@ static size_t walk(const Plan *plan) {
         assert_in_range(port->ref.at, 0, plan->n_tensors - 1);
         assert_true(bytes <= (int64_t)type_bytes(&plan->tensors[port->ref.at].type));
       } else {
-        assert_true(port->ref.at + bytes <= (port->ref.place == PLACE_ARENA
-                                                 ? entry->arena_bytes
-                                                 : entry->prepared_bytes));
+        assert_true(port->ref.at + bytes <=
+                    (port->ref.place == PLACE_ARENA ? entry->arena_bytes : entry->prepared_bytes));
       }
     }
     for (int i = 0; i < entry->n_steps; i++) {
@@ -182,7 +183,8 @@ static size_t walk(const Plan *plan) {
   return sum;
 }
 
-/* With the checksum made right again, a change is refused by the checks behind it or is harmless. */
+/* With the checksum made right again, a change is refused by the checks behind it or is harmless.
+ */
 static void lies_with_a_good_checksum(void **state) {
   (void)state;
   Arena *arena = arena_new();
@@ -230,16 +232,16 @@ static void untrue_plans(void **state) {
   PlanPort *port;
   PlanTensor *tensor;
   PlanRef *ref;
-#define SPOIL(member, word)                                                                       \
-  do {                                                                                            \
-    Plan *plan = sample(arena);                                                                   \
-    entry = (PlanEntry *)&plan->entries[0];                                                       \
-    entry->steps = step = arena_copy(arena, entry->steps, 2 * sizeof *step);                      \
-    entry->inputs = port = arena_copy(arena, entry->inputs, sizeof *port);                        \
-    plan->tensors = tensor = arena_copy(arena, plan->tensors, 3 * sizeof *tensor);                \
-    step[0].args = ref = arena_copy(arena, step[0].args, 3 * sizeof *ref);                        \
-    member;                                                                                       \
-    refuses(arena, plan, word);                                                                   \
+#define SPOIL(member, word)                                                                        \
+  do {                                                                                             \
+    Plan *plan = sample(arena);                                                                    \
+    entry = (PlanEntry *)&plan->entries[0];                                                        \
+    entry->steps = step = arena_copy(arena, entry->steps, 2 * sizeof *step);                       \
+    entry->inputs = port = arena_copy(arena, entry->inputs, sizeof *port);                         \
+    plan->tensors = tensor = arena_copy(arena, plan->tensors, 3 * sizeof *tensor);                 \
+    step[0].args = ref = arena_copy(arena, step[0].args, 3 * sizeof *ref);                         \
+    member;                                                                                        \
+    refuses(arena, plan, word);                                                                    \
   } while (0)
   SPOIL(step[0].kernel = 2, "kernel that is not there");
   SPOIL(step[0].kernel = -1, "kernel that is not there");

@@ -3,6 +3,8 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+
+/* after what it leans on */
 #include <cmocka.h>
 
 #include "runtime/pool.h"
@@ -110,7 +112,10 @@ static ProgramKernel *lookup(void *context, const char *name) {
   return strcmp(name, "update") == 0 ? kernel_update : NULL;
 }
 
-#define MATRIX {DT_f32, 2, {ROWS, COLUMNS}}
+#define MATRIX                                                                                     \
+  {                                                                                                \
+    DT_f32, 2, { ROWS, COLUMNS }                                                                   \
+  }
 enum { AT_X = 0, AT_Y = 256, AT_Z = 512, AT_LR = 768, ARENA_BYTES = 1024 };
 
 static const PlanTensor tensors[] = {
@@ -120,9 +125,10 @@ static const PlanTensor tensors[] = {
     {"layer.other", {DT_bf16, 1, {5000}}, PLAN_PARAMETER, PLAN_TRUNCATED, 0, 0.02}};
 static const char *const kernels[] = {"pack", "product", "update"};
 static const PlanRef pack_args[] = {{PLACE_PERSISTENT, 0}, {PLACE_PREPARED, 64}};
-static const PlanRef product_args[] = {{PLACE_ARENA, AT_X}, {PLACE_PREPARED, 64}, {PLACE_ARENA, AT_Y}};
-static const PlanRef update_args[] = {{PLACE_ARENA, AT_LR}, {PLACE_ARENA, AT_Y},
-                                      {PLACE_PERSISTENT, 0}, {PLACE_PERSISTENT, 1}};
+static const PlanRef product_args[] = {
+    {PLACE_ARENA, AT_X}, {PLACE_PREPARED, 64}, {PLACE_ARENA, AT_Y}};
+static const PlanRef update_args[] = {
+    {PLACE_ARENA, AT_LR}, {PLACE_ARENA, AT_Y}, {PLACE_PERSISTENT, 0}, {PLACE_PERSISTENT, 1}};
 static const PlanRef copy_args[] = {{PLACE_ARENA, AT_Y}, {PLACE_ARENA, AT_Z}};
 static const PlanPort inputs[] = {{"x", {DT_f32, 1, {COLUMNS}}, {PLACE_ARENA, AT_X}, false},
                                   {"lr", {DT_f32, 0, {0}}, {PLACE_ARENA, AT_LR}, false}};
@@ -275,7 +281,8 @@ static void save_and_load(void **state) {
                       program_tensor(a, "adam.layer.weight", NULL), ROWS * COLUMNS * 4);
   tensor_file_close(&file);
 
-  /* f64 instead of f32 is converted, one element counts as a scalar; a shape that differs is refused */
+  /* f64 instead of f32 is converted, one element counts as a scalar; a shape that differs is
+   * refused */
   static double wide[ROWS * COLUMNS];
   static float other[4999];
   int64_t count = 42;
@@ -287,8 +294,9 @@ static void save_and_load(void **state) {
   assert_true(tensor_file_write(path, changed, 3, NULL, NULL, 0, &error));
   assert_true(tensor_file_open(&file, path, &error));
   assert_false(program_load(b, &file, true, &error));
-  assert_string_equal(error.text, "1 of 4 tensors are missing: adam.layer.weight; 1 of 4 tensors do "
-                                  "not fit: layer.other is f32[4999] instead of bf16[5000]");
+  assert_string_equal(error.text,
+                      "1 of 4 tensors are missing: adam.layer.weight; 1 of 4 tensors do "
+                      "not fit: layer.other is f32[4999] instead of bf16[5000]");
   assert_int_equal(*(int64_t *)program_tensor(b, "layer.count", NULL), 3);
   tensor_file_close(&file);
   changed[2].type = (Type){DT_bf16, 1, {5000}};
@@ -333,9 +341,11 @@ static void says_what_is_wrong(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {
-      cmocka_unit_test(every_block_once),  cmocka_unit_test(same_for_all_thread_counts),
-      cmocka_unit_test(prepares_only_when_touched), cmocka_unit_test(initial_values),
-      cmocka_unit_test(save_and_load),     cmocka_unit_test(says_what_is_wrong)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(every_block_once),
+                                     cmocka_unit_test(same_for_all_thread_counts),
+                                     cmocka_unit_test(prepares_only_when_touched),
+                                     cmocka_unit_test(initial_values),
+                                     cmocka_unit_test(save_and_load),
+                                     cmocka_unit_test(says_what_is_wrong)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
