@@ -59,7 +59,7 @@ static LevelObject make_level(Arena *arena, const char *level, const char *suffi
       run("cd %s && cc -fPIC -O1 -I'%s' -c kernels.c -o kernels.o", folder, TRICOT_SOURCE), 0);
   LevelObject object = {.name = level, .suffix = suffix, .n_kernels = 4, .kernels = fake_kernels};
   object.plan = plan_write(arena, &fake_plan, &object.plan_size);
-  object.object = slurp(arena, "kernels.o", &object.object_size);
+  object.object = (unsigned char *)slurp(arena, "kernels.o", &object.object_size);
   return object;
 }
 
