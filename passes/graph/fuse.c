@@ -12,7 +12,14 @@
  *
  * Merging is greedy in topological order: each elementwise op joins the regions of its operands when
  * spaces agree and no path leaves the union and returns to it.
+ *
+ * Cheap results are not stored to be read again: an elementwise op with one operand of its own size
+ * (a value shifted or scaled by a row of numbers) is repeated beside each reader that can absorb it,
+ * which then reads the operand instead. Such a copy is lazy: it waits for its reader and joins what
+ * the reader joins. So is what only a fold over rows reads: better computed there than stored by the
+ * kernel that has its operands.
  */
+#include "ir/kernel.h"
 #include "passes/graph/common.h"
 #include "passes/view_map.h"
 #include <string.h>
@@ -31,6 +38,7 @@ typedef struct Fusion {
   bool *has_memory;  /* by value id: a view or constant that must be written out */
   Region **region;   /* by node id */
   bool *post;        /* by node id: runs after its region's row fold */
+  bool *lazy;        /* by node id: waits for its only reader */
   GraphMap map;
   bool *emitted;     /* by node id: region built */
   int *mark, marks;  /* by node id: visit stamps for path searches */
@@ -276,19 +284,24 @@ static Region *new_region(Fusion *f, Node *node) {
   return region;
 }
 
-static void place(Fusion *f, Node *node) {
-  Region *own = new_region(f, node);
-  if (node->op->cls != OP_EW && node->op->cls != OP_REDUCE)
-    return;
-  for (int i = 0; i < node->n_in; i++) {
-    Node *maker = resolve(f, node->in[i]).base->node;
+/* Joins the node's region to those of `reader`'s operands, and through lazy operands to theirs. */
+static void join_operands(Fusion *f, Node *node, const Node *reader) {
+  for (int i = 0; i < reader->n_in; i++) {
+    Node *maker = resolve(f, reader->in[i]).base->node;
     if (!maker || !is_compute(f, maker))
       continue;
     Region *region = f->region[maker->id], *mine = f->region[node->id];
-    if (mine == own && own->members.count == 1 && try_join_reduced(f, node, own, region))
+    if (reader == node && mine->members.count == 1 && try_join_reduced(f, node, mine, region))
       continue;
-    try_merge(f, region, mine);
+    if (try_merge(f, region, mine) && f->lazy[maker->id])
+      join_operands(f, node, maker);
   }
+}
+
+static void place(Fusion *f, Node *node) {
+  new_region(f, node);
+  if ((node->op->cls == OP_EW || node->op->cls == OP_REDUCE) && !f->lazy[node->id])
+    join_operands(f, node, node);
 }
 
 /* ---- building the regions ---- */
@@ -455,10 +468,93 @@ static bool untranspose(void *context, Builder *b, const Node *old, Value *const
   return true;
 }
 
+/* ---- repeating cheap results ---- */
+
+enum { WORTH_REPEATING = 1 << 14 /* elements: smaller tensors stay in cache anyway */ };
+
+/* A stretched row of numbers, or a constant: nothing to read compared with the whole. */
+static bool is_small(const Value *value) {
+  int64_t whole = type_elements(&value->type);
+  while (value->node && value->node->op->cls == OP_VIEW)
+    value = value->node->in[0];
+  return (value->node && value->node->op->cls == OP_SOURCE) ||
+         type_elements(&value->type) * 16 <= whole;
+}
+
+static bool is_cheap(const Node *node) {
+  Kop kop;
+  if (node->op->cls != OP_EW || type_elements(&node->out[0].type) < WORTH_REPEATING ||
+      !kop_find(node->op->name, &kop) || !*kop_info[kop].c_float)
+    return false;
+  const Value *large = NULL;
+  for (int i = 0; i < node->n_in; i++) {
+    if (is_small(node->in[i]) || node->in[i] == large)
+      continue;
+    if (large)
+      return false;
+    large = node->in[i];
+  }
+  /* what an anchor has just computed is finished in its own kernel */
+  return large && !(large->node && is_anchor(large->node));
+}
+
+static bool absorbs(const Node *reader) {
+  return reader->op->cls == OP_EW || reader->op->cls == OP_REDUCE;
+}
+
+/* A copy of a cheap node, and of the cheap nodes it reads, for one reader. */
+static Value *repeat_for_reader(GraphMap *map, Value *value, bool *cheap) {
+  Node *node = value->node;
+  if (!node || !cheap[node->id])
+    return map->value[value->id];
+  Value *in[MAX_KOP_ARGS];
+  for (int i = 0; i < node->n_in; i++)
+    in[i] = repeat_for_reader(map, node->in[i], cheap);
+  Builder b = {.graph = map->to, .loc = node->loc, .stage = node->stage};
+  return &build_node_attrs(&b, node->op, node->n_in, in, node->attrs)->out[0];
+}
+
+static Graph *repeat_cheap(PassContext *context, const Graph *graph) {
+  GraphMap map = graph_map_start(graph, context->arena);
+  bool *cheap = ARENA_ARRAY(context->arena, bool, graph->nodes.count + 1);
+  for (int n = 0; n < graph->nodes.count; n++) {
+    Node *node = graph->nodes.at[n];
+    cheap[n] = is_cheap(node);
+    Value *shared[MAX_KOP_ARGS];
+    bool own = !cheap[n] && absorbs(node); /* a cheap node itself is for readers of its memory */
+    for (int i = 0; own && i < node->n_in; i++) {
+      shared[i] = map.value[node->in[i]->id];
+      map.value[node->in[i]->id] = repeat_for_reader(&map, node->in[i], cheap);
+    }
+    graph_map_copy(&map, node);
+    for (int i = 0; own && i < node->n_in; i++)
+      map.value[node->in[i]->id] = shared[i];
+  }
+  return graph_without_dead(graph_map_finish(&map), context->arena);
+}
+
+static void find_lazy(Fusion *f) {
+  const Graph *g = f->graph;
+  int *uses = graph_count_uses(g, f->arena);
+  f->lazy = ARENA_ARRAY(f->arena, bool, g->nodes.count + 1);
+  for (int n = g->nodes.count - 1; n >= 0; n--) {
+    const Node *reader = g->nodes.at[n];
+    bool only_folded = is_row_fold(reader) || (f->lazy[n] && !is_cheap(reader));
+    for (int i = 0; absorbs(reader) && i < reader->n_in; i++) {
+      const Node *maker = reader->in[i]->node;
+      if (maker && maker->op->cls == OP_EW && uses[reader->in[i]->id] == 1 &&
+          (only_folded || is_cheap(maker)))
+        f->lazy[maker->id] = true;
+    }
+  }
+}
+
 Graph *pass_fuse(PassContext *context, Graph *graph) {
   graph = graph_rewrite(graph, context->arena, take_apart, context);
   graph = graph_rewrite(graph, context->arena, untranspose, NULL);
+  graph = repeat_cheap(context, graph);
   Fusion f = {.arena = context->arena, .graph = graph};
+  find_lazy(&f);
   f.has_memory = ARENA_ARRAY(f.arena, bool, graph->n_values);
   f.region = ARENA_ARRAY(f.arena, Region *, graph->nodes.count);
   f.post = ARENA_ARRAY(f.arena, bool, graph->nodes.count);
