@@ -8,10 +8,12 @@
  */
 #include "runtime/pool.h"
 #include "runtime/base/arena.h"
+#include <limits.h>
 #include <linux/futex.h>
 #include <pthread.h>
 #include <sched.h>
 #include <stdatomic.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
@@ -186,6 +188,18 @@ static bool allowed_cpus(int **cpus, int *count) {
   return *count > 0;
 }
 
+/* CPUs' worth of time that a container grants, rounded up; INT_MAX where nothing limits it. More
+ * threads than that would only wait for each other while the others are held back. */
+static int granted_cpus(void) {
+  long long quota, period;
+  FILE *stream = fopen("/sys/fs/cgroup/cpu.max", "r");
+  bool limited = stream && fscanf(stream, "%lld %lld", &quota, &period) == 2 && quota > 0 &&
+                 period > 0 && quota / period < INT_MAX;
+  if (stream)
+    fclose(stream);
+  return limited ? (int)((quota + period - 1) / period) : INT_MAX;
+}
+
 bool pool_open(Pool **result, int threads, Error *error) {
   *result = NULL;
   int *cpus, allowed;
@@ -194,8 +208,10 @@ bool pool_open(Pool **result, int threads, Error *error) {
     long online = sysconf(_SC_NPROCESSORS_ONLN);
     allowed = online > 0 ? (int)online : 1;
   }
-  if (threads <= 0)
-    threads = allowed;
+  if (threads <= 0) {
+    int granted = granted_cpus();
+    threads = granted < allowed ? granted : allowed;
+  }
   if (threads > MAX_THREADS) {
     free(cpus);
     return error_set(error, "%d threads are more than the limit of %d", threads, MAX_THREADS);

@@ -18,7 +18,8 @@ typedef void PoolTask(void *const *arguments, int64_t begin, int64_t end);
 
 typedef struct Pool Pool;
 
-/* threads <= 0: one per allowed CPU. Fewer workers than asked for are an error. */
+/* threads <= 0: one per allowed CPU, or as many as a container's quota is worth. Fewer workers than
+ * asked for are an error. */
 bool pool_open(Pool **pool, int threads, Error *error);
 void pool_close(Pool *pool); /* NULL is fine */
 int pool_threads(const Pool *pool);
