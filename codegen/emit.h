@@ -62,7 +62,8 @@ typedef struct CpuLevel {
 bool cpu_level_find(const char *name, CpuLevel *level, Error *);
 
 typedef struct Jit Jit;
-/* Compiles kernels for this machine; `threads` modules at a time (compile time scales with cores). */
+/* Compiles kernels for this machine; `threads` modules at a time (compile time scales with
+ * cores). */
 Jit *jit_build(Kernel *const *kernels, int count, int threads, Error *);
 KernelCode *jit_find(const Jit *, const char *name);
 void jit_free(Jit *);

@@ -1,9 +1,9 @@
 /* Executables and libraries: plans and code of one or several CPU levels, linked with the runtime.
  *
- * executable_build writes a C file that carries the plans and the tables of kernels, compiles it with
- * the C compiler ($CC or cc), and links it with the levels' objects and the runtime library found
- * beside the running tricot command. When it starts, the program takes the best level the CPU can
- * run; below the lowest it says so and exits 1.
+ * executable_build writes a C file that carries the plans and the tables of kernels, compiles it
+ * with the C compiler ($CC or cc), and links it with the levels' objects and the runtime library
+ * found beside the running tricot command. When it starts, the program takes the best level the CPU
+ * can run; below the lowest it says so and exits 1.
  */
 #ifndef TRICOT_CODEGEN_EXECUTABLE_H
 #define TRICOT_CODEGEN_EXECUTABLE_H

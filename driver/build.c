@@ -1,10 +1,10 @@
 /* Entry points to plan entries. See build.h.
  *
- * Memory. Values live where they are least work: parameters, buffers and state in persistent memory;
- * what an inference entry derives from those alone in its prepared memory, computed by prepare steps
- * once; everything else in the arena, by lifetime. An updated tensor is written in place when the
- * region that computes it is elementwise in the old value and nobody reads the old value later, else
- * it is copied at the end of the step list.
+ * Memory. Values live where they are least work: parameters, buffers and state in persistent
+ * memory; what an inference entry derives from those alone in its prepared memory, computed by
+ * prepare steps once; everything else in the arena, by lifetime. An updated tensor is written in
+ * place when the region that computes it is elementwise in the old value and nobody reads the old
+ * value later, else it is copied at the end of the step list.
  */
 #include "driver/build.h"
 #include "passes/kernel/kernel_pass.h"

@@ -1,7 +1,7 @@
 /* From graphs to a plan and kernels: the compiler behind every verb.
  *
- * A Build collects entry points that share persistent tensors. Each is optimised, fused, lowered and
- * laid out in memory; kernels that are equal but for their names are kept once.
+ * A Build collects entry points that share persistent tensors. Each is optimised, fused, lowered
+ * and laid out in memory; kernels that are equal but for their names are kept once.
  */
 #ifndef TRICOT_DRIVER_BUILD_H
 #define TRICOT_DRIVER_BUILD_H

@@ -1,8 +1,8 @@
 /* Model file to program. See compile.h.
  *
  * The interpreter is a target like the others: an entry point is one step whose "kernel" evaluates
- * the whole graph in double precision. Kernels have no context argument, so interpreted graphs stand
- * in a table and each slot has a function of its own.
+ * the whole graph in double precision. Kernels have no context argument, so interpreted graphs
+ * stand in a table and each slot has a function of its own.
  */
 #include "driver/compile.h"
 #include <stdlib.h>

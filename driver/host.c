@@ -6,7 +6,8 @@
 #include <string.h>
 
 const OptionRow compile_options[] = {
-    {"variant", OPTION_TEXT, "NAME", "of the model file (clip files: of their image encoder)", NULL},
+    {"variant", OPTION_TEXT, "NAME", "of the model file (clip files: of their image encoder)",
+     NULL},
     {"set", OPTION_TEXT, "ARG=VALUE", "sets an argument: text.width=64, volume=[32,64,64]", NULL},
     {"target", OPTION_TEXT, "NAME", "cpu, cpu:LEVEL, c, cuda-shim, interp (default cpu)", NULL},
     {"skip", OPTION_TEXT, "PASSES", "passes not to run: knit,cse", NULL},

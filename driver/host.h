@@ -1,5 +1,5 @@
-/* The tricot command as a host of jobs: it compiles the model file a job names, for the target asked
- * for, and hands over an open program. */
+/* The tricot command as a host of jobs: it compiles the model file a job names, for the target
+ * asked for, and hands over an open program. */
 #ifndef TRICOT_DRIVER_HOST_H
 #define TRICOT_DRIVER_HOST_H
 #include "driver/compile.h"
@@ -11,7 +11,7 @@ extern const OptionRow compile_options[];
 bool compile_request_from(Arena *arena, const Options *options, const char *model,
                           CompileRequest *request, Error *error);
 /* Reads a run file (a YAML file with the key `run`): model, variant and sets as options, and every
- * other key as the option of that name, where the command line left it out. *model becomes the model
- * file's path. A file without `run` is a model file: nothing happens. */
+ * other key as the option of that name, where the command line left it out. *model becomes the
+ * model file's path. A file without `run` is a model file: nothing happens. */
 bool run_file_complete(Options *options, const char **model, Error *error);
 #endif

@@ -20,9 +20,10 @@ static const struct Verb {
 enum { VERBS = sizeof verbs / sizeof verbs[0] };
 
 static void usage(FILE *out) {
-  fputs("tricot: compile, train and evaluate models of CT volumes and reports. For research use; not "
-        "for diagnosis.\n\nusage: tricot VERB [options]\n\n",
-        out);
+  fputs(
+      "tricot: compile, train and evaluate models of CT volumes and reports. For research use; not "
+      "for diagnosis.\n\nusage: tricot VERB [options]\n\n",
+      out);
   for (int i = 0; i < VERBS; i++)
     fprintf(out, "  %-10s %s\n", verbs[i].name, verbs[i].doc);
   fputs("\n`tricot VERB --help` explains a verb with examples.\n", out);
@@ -40,7 +41,8 @@ int main(int argc, char **argv) {
     usage(stderr);
     return EXIT_USAGE;
   }
-  if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 || strcmp(argv[1], "help") == 0) {
+  if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 ||
+      strcmp(argv[1], "help") == 0) {
     usage(stdout);
     return EXIT_DONE;
   }
@@ -55,7 +57,7 @@ int main(int argc, char **argv) {
       return verbs[i].run(argc - 1, argv + 1);
   }
   const char *near = diag_nearest(argv[1], names, VERBS);
-  fprintf(stderr, "tricot: error: unknown verb '%s'%s%s%s\n", argv[1], near ? ", did you mean '" : "",
-          near ? near : "", near ? "'?" : "; see tricot --help");
+  fprintf(stderr, "tricot: error: unknown verb '%s'%s%s%s\n", argv[1],
+          near ? ", did you mean '" : "", near ? near : "", near ? "'?" : "; see tricot --help");
   return EXIT_USAGE;
 }

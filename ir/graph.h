@@ -119,8 +119,8 @@ Loc graph_value_loc(const Graph *graph, const Value *value);
 
 /* Where new nodes go and what they inherit. The builder is the only way to make nodes. On a shape
  * error: with a Diag, it records a located error (naming the operand types and the places that made
- * them) and returns NULL; without one it is our own fault and aborts. Every build_* function returns
- * NULL when any operand is NULL, so errors need checking only at the end. */
+ * them) and returns NULL; without one it is our own fault and aborts. Every build_* function
+ * returns NULL when any operand is NULL, so errors need checking only at the end. */
 typedef struct Builder {
   Graph *graph;
   Diag *diag; /* may be NULL */

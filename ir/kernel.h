@@ -1,18 +1,19 @@
 /* Kernel IR: one kernel, in one of two stages.
  *
  * TILE stage (what lowering writes, where fusion and schedules live). A kernel is a program for one
- * block of a grid. Statements act on tiles: rows x columns of scalars, statically shaped. The rows of
- * a tile are the points of a small box (1 to 4 axes, the last fastest: a patch of a volume, some
- * tokens, some k of a contraction); the columns are consecutive channels. Loads and stores are affine
- * slices of whole tensors: every coordinate is an affine function of grid and loop variables plus
- * factors times the row axes and the column; outside the tensor a load gives `fill` and a store does
- * nothing. So halos, padding and ragged edges need no arithmetic anywhere else. There are no threads,
- * no addresses, no barriers, and no statement knows the target.
+ * block of a grid. Statements act on tiles: rows x columns of scalars, statically shaped. The rows
+ * of a tile are the points of a small box (1 to 4 axes, the last fastest: a patch of a volume, some
+ * tokens, some k of a contraction); the columns are consecutive channels. Loads and stores are
+ * affine slices of whole tensors: every coordinate is an affine function of grid and loop variables
+ * plus factors times the row axes and the column; outside the tensor a load gives `fill` and a
+ * store does nothing. So halos, padding and ragged edges need no arithmetic anywhere else. There
+ * are no threads, no addresses, no barriers, and no statement knows the target.
  *
- * LOOP stage (what emitters walk). Tiles are gone. The block is run by `threads` threads in the usual
- * SIMT sense (1 on CPUs). Values are scalars or short vectors; buffers live in global, shared (per
- * block) or local (per thread) memory and are addressed by one flat affine index; communication
- * through shared memory is separated by barriers; every scalar op is one the emitters can spell.
+ * LOOP stage (what emitters walk). Tiles are gone. The block is run by `threads` threads in the
+ * usual SIMT sense (1 on CPUs). Values are scalars or short vectors; buffers live in global, shared
+ * (per block) or local (per thread) memory and are addressed by one flat affine index;
+ * communication through shared memory is separated by barriers; every scalar op is one the emitters
+ * can spell.
  *
  * Both stages share loops, lookups, affine expressions and the scalar ops of ir/kops.def.
  * Determinism: blocks never write the same cell; folds have one fixed order.
@@ -63,10 +64,10 @@ typedef struct Table {
 /* ---- storage ---- */
 
 typedef enum Space {
-  SPACE_GLOBAL,  /* a kernel argument: a whole tensor */
-  SPACE_SHARED,  /* per block, seen by all its threads; LOOP stage */
-  SPACE_LOCAL,   /* per thread; constant indices end up in registers; LOOP stage */
-  SPACE_POINTER  /* names a run of elements of a global buffer, or zeros (STMT_POINTER); LOOP stage */
+  SPACE_GLOBAL, /* a kernel argument: a whole tensor */
+  SPACE_SHARED, /* per block, seen by all its threads; LOOP stage */
+  SPACE_LOCAL,  /* per thread; constant indices end up in registers; LOOP stage */
+  SPACE_POINTER /* a run of elements of a global buffer, or zeros (STMT_POINTER); LOOP stage */
 } Space;
 
 typedef struct Buffer {
@@ -75,8 +76,8 @@ typedef struct Buffer {
   Space space;
   Type type; /* GLOBAL: the tensor; others: [elements] */
   bool written; /* GLOBAL: some statement stores into it */
-  bool aliased; /* GLOBAL: shares its memory with another argument (an update in place): element i of
-                   one is element i of the other, read before it is written */
+  bool aliased; /* GLOBAL: shares its memory with another argument (an update in place): element i
+                   of one is element i of the other, read before it is written */
 } Buffer;
 
 /* ---- TILE stage ---- */
@@ -160,8 +161,8 @@ typedef VEC(Stmt *) Block;
 
 typedef enum StmtKind {
   /* both stages */
-  STMT_FOR,    /* for var = low; var < high (and var < high2 when has_high2); var += step { body } */
-  STMT_IF,     /* if all guards hold { body } else { other } */
+  STMT_FOR, /* for var = low; var < high (and var < high2 when has_high2); var += step { body } */
+  STMT_IF,  /* if all guards hold { body } else { other } */
   STMT_LOOKUP, /* var = table[at] */
   /* TILE stage: `tile` is the result; naming an existing tile overwrites it */
   STMT_TILE_FILL,  /* tile = number everywhere */
@@ -180,7 +181,7 @@ typedef enum StmtKind {
   STMT_CONST,       /* value = number in every lane */
   STMT_INDEX_VALUE, /* value lane l = at + l*col_factor */
   STMT_BARRIER,
-  STMT_PREFETCH     /* buffer[at] will be read soon */
+  STMT_PREFETCH /* buffer[at] will be read soon */
 } StmtKind;
 
 struct Stmt {
@@ -188,7 +189,7 @@ struct Stmt {
   Loc loc;
 
   IndexVar *var;           /* FOR, LOOKUP, INDEX */
-  Affine at;               /* LOOKUP, INDEX, POINTER, LOAD, STORE, INDEX_VALUE, PREFETCH, TILE_INDEX */
+  Affine at; /* LOOKUP, INDEX, POINTER, LOAD, STORE, INDEX_VALUE, PREFETCH, TILE_INDEX */
   Affine low, high, high2; /* FOR */
   bool has_high2;
   int64_t step;
@@ -237,7 +238,7 @@ typedef struct Kernel {
   Loc loc;         /* YAML place of its main op */
   Stage stage;
   int threads;     /* LOOP stage */
-  IndexVar *thread; /* LOOP stage: the thread's number 0 .. threads-1; may be NULL with one thread */
+  IndexVar *thread; /* LOOP stage: its number 0 .. threads-1; may be NULL with one thread */
   int n_grid;
   GridAxis grid[MAX_GRID]; /* blocks are numbered with the last axis fastest */
   VEC(Buffer *) buffers;   /* arguments first, in order */
@@ -252,8 +253,8 @@ typedef struct Kernel {
 } Kernel;
 
 /* ---- building ----
- * Names are copied, made of letters, digits, '_' and '.' (others become '_'), and unique in the kernel:
- * a number is appended when a name is taken. */
+ * Names are copied, made of letters, digits, '_' and '.' (others become '_'), and unique in the
+ * kernel: a number is appended when a name is taken. */
 
 Kernel *kernel_new(Arena *arena, const char *name, Stage stage);
 Buffer *kernel_argument(Kernel *, const char *name, Type type, bool written);
@@ -271,7 +272,8 @@ int64_t kernel_blocks(const Kernel *); /* product of the grid */
 /* Appends a zeroed statement of the kind to the block. */
 Stmt *stmt_add(Kernel *, Block *block, StmtKind kind);
 Stmt *stmt_for(Kernel *, Block *block, IndexVar *var, int64_t low, int64_t high, int64_t step);
-Stmt *stmt_map(Kernel *, Block *, Tile *result, Kop, Tile *a, Tile *b, Tile *c); /* b, c may be NULL */
+Stmt *stmt_map(Kernel *, Block *, Tile *result, Kop, Tile *a, Tile *b,
+               Tile *c); /* b, c may be NULL */
 KValue *stmt_let(Kernel *, Block *, Kop, Dtype, int width, KValue *a, KValue *b, KValue *c);
 KValue *stmt_const(Kernel *, Block *, double number, Dtype, int width);
 
@@ -291,14 +293,16 @@ int64_t affine_low(const Affine *a), affine_high(const Affine *a); /* from the v
 /* The .tk form described in docs/kernel-ir.md; parse and print are inverse. Both stages. */
 void kernel_print(const Kernel *, Text *text);
 Kernel **kernel_parse(Arena *, Diag *, const char *path, const char *text, size_t size, int *count);
-/* Verifier for the kernel's stage: definitions before uses, shapes of tiles, types of values, uniform
- * control flow around barriers, only spellable ops in the LOOP stage, widths that agree. */
+/* Verifier for the kernel's stage: definitions before uses, shapes of tiles, types of values,
+ * uniform control flow around barriers, only spellable ops in the LOOP stage, widths that agree. */
 bool kernel_check(const Kernel *, Error *error);
 /* Runs every block. arguments[i] is the storage of argument i (the machine's own element types).
- * LOOP stage: threads step together statement by statement, in an order shuffled by `seed`; a shared
- * cell written by one thread and touched by another with no barrier between is an error, as is any
- * access outside a buffer and any read of a local or shared cell never written (filled with NaN). */
+ * LOOP stage: threads step together statement by statement, in an order shuffled by `seed`; a
+ * shared cell written by one thread and touched by another with no barrier between is an error, as
+ * is any access outside a buffer and any read of a local or shared cell never written (filled with
+ * NaN). */
 bool kernel_eval(const Kernel *, void *const *arguments, uint64_t seed, Error *error);
-/* Floating operations of the whole kernel, counted by walking it (2 for an fma, 1 for add, mul, …). */
+/* Floating operations of the whole kernel, counted by walking it (2 for an fma, 1 for add, mul, …).
+ */
 double kernel_flops(const Kernel *);
 #endif

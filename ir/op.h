@@ -42,7 +42,8 @@ typedef bool ShapeFn(const OpCall *call, Type *out, Error *error);
 /* Reference evaluation: naive loops over doubles, row-major, shapes from the node's values. */
 typedef void EvalFn(const Node *node, double *const *in, double *const *out);
 /* Reverse mode. node and its values belong to b->graph. dout[i] is the gradient of result i or
- * NULL. Fills din[i] for operands with need[i]; leaves NULL where the gradient is zero by nature. */
+ * NULL. Fills din[i] for operands with need[i]; leaves NULL where the gradient is zero by nature.
+ */
 typedef void GradFn(Builder *b, const Node *node, Value *const *dout, const bool *need,
                     Value **din);
 /* Rewrites a composite into simpler ops, which may themselves be (simpler) composites: `old` has

@@ -1,7 +1,7 @@
 /* Memory planning: places for tensors with lifetimes in one arena.
  *
- * Offsets are chosen greedily, largest tensor first, each at the lowest place that no tensor alive at
- * the same time covers. (Pisarchyk and Lee, arXiv 2001.03288, "greedy by size".)
+ * Offsets are chosen greedily, largest tensor first, each at the lowest place that no tensor alive
+ * at the same time covers. (Pisarchyk and Lee, arXiv 2001.03288, "greedy by size".)
  */
 #ifndef TRICOT_PASSES_MEMORY_PLAN_H
 #define TRICOT_PASSES_MEMORY_PLAN_H

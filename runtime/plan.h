@@ -1,14 +1,14 @@
 /* The plan: everything the runtime needs to run a compiled model, besides the code itself.
  *
- * The compiler fills these structs and writes them as a flatbuffer (runtime/plan.fbs is the contract
- * on disk, codegen/plan_write.cpp the writer); the runtime reads the flatbuffer back into the same
- * structs (runtime/plan_read.cpp, no libstdc++). Everything is checked on reading: version, checksum,
- * every index and offset in range.
+ * The compiler fills these structs and writes them as a flatbuffer (runtime/plan.fbs is the
+ * contract on disk, codegen/plan_write.cpp the writer); the runtime reads the flatbuffer back into
+ * the same structs (runtime/plan_read.cpp, no libstdc++). Everything is checked on reading:
+ * version, checksum, every index and offset in range.
  *
- * Storage. Persistent tensors (parameters, buffers, optimizer state) are shared by all entry points.
- * Every entry point has one arena; inputs, outputs and temporaries have fixed places in it. Tensors
- * derived from persistent ones alone (packed or folded weights) live in the entry's `prepared` memory
- * and are recomputed by its prepare steps only after persistent tensors changed.
+ * Storage. Persistent tensors (parameters, buffers, optimizer state) are shared by all entry
+ * points. Every entry point has one arena; inputs, outputs and temporaries have fixed places in it.
+ * Tensors derived from persistent ones alone (packed or folded weights) live in the entry's
+ * `prepared` memory and are recomputed by its prepare steps only after persistent tensors changed.
  */
 #ifndef TRICOT_RUNTIME_PLAN_H
 #define TRICOT_RUNTIME_PLAN_H

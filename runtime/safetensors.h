@@ -1,9 +1,9 @@
 /* safetensors files: named dense tensors (format: 8-byte little-endian header size, a JSON header,
  * then the data; https://huggingface.co/docs/safetensors).
  *
- * Reading maps the file and checks everything the format promises: header bounds, known types, sizes
- * that match shapes, offsets that fill the data without gap or overlap. Writing is atomic, names
- * sorted, data 64-byte aligned as a whole, so equal contents give equal bytes.
+ * Reading maps the file and checks everything the format promises: header bounds, known types,
+ * sizes that match shapes, offsets that fill the data without gap or overlap. Writing is atomic,
+ * names sorted, data 64-byte aligned as a whole, so equal contents give equal bytes.
  */
 #ifndef TRICOT_RUNTIME_SAFETENSORS_H
 #define TRICOT_RUNTIME_SAFETENSORS_H

@@ -1,8 +1,8 @@
 /* Fusion: partitions a graph of primitive ops into regions, one kernel (or a fold's two) each.
  *
- * In: primitive ops only (no composites). Out: every node is a region, or a reshape that renames the
- * memory of a graph output. Region bodies contain the ops of the group together with the views through
- * which they read their inputs; body inputs are tensors with memory of their own.
+ * In: primitive ops only (no composites). Out: every node is a region, or a reshape that renames
+ * the memory of a graph output. Region bodies contain the ops of the group together with the views
+ * through which they read their inputs; body inputs are tensors with memory of their own.
  *
  * A region has one iteration space (a shape) and at most one anchor (contraction, window, index or
  * movement op); elementwise ops of that space join it. Folds over the columns (the last axis) may
@@ -10,14 +10,14 @@
  * region: their results may only feed elementwise ops of the reduced shape ("post" ops), which run
  * when the fold is complete. Legality knows op classes, spaces and view maps, never op names.
  *
- * Merging is greedy in topological order: each elementwise op joins the regions of its operands when
- * spaces agree and no path leaves the union and returns to it.
+ * Merging is greedy in topological order: each elementwise op joins the regions of its operands
+ * when spaces agree and no path leaves the union and returns to it.
  *
  * Cheap results are not stored to be read again: an elementwise op with one operand of its own size
- * (a value shifted or scaled by a row of numbers) is repeated beside each reader that can absorb it,
- * which then reads the operand instead. Such a copy is lazy: it waits for its reader and joins what
- * the reader joins. So is what only a fold over rows reads: better computed there than stored by the
- * kernel that has its operands.
+ * (a value shifted or scaled by a row of numbers) is repeated beside each reader that can absorb
+ * it, which then reads the operand instead. Such a copy is lazy: it waits for its reader and joins
+ * what the reader joins. So is what only a fold over rows reads: better computed there than stored
+ * by the kernel that has its operands.
  */
 #include "ir/kernel.h"
 #include "passes/graph/common.h"
@@ -134,7 +134,8 @@ static void settle_views(Fusion *f) {
     if (source || !view_map_is_dense(&map, &value->type))
       give_memory(f, value);
   }
-  /* giving memory to a view further up may have changed what lies below it: settle what got stuck */
+  /* giving memory to a view further up may have changed what lies below it: settle what got stuck
+   */
   for (int n = 0; n < g->nodes.count; n++) {
     Node *node = g->nodes.at[n];
     ViewMap map;
@@ -229,8 +230,8 @@ static bool try_merge(Fusion *f, Region *into, Region *from) {
   bool anchors = into->has_anchor || from->has_anchor;
   bool columns = into->folds_columns || from->folds_columns;
   unsigned rows = into->folded_rows | from->folded_rows;
-  if (into->sealed || from->sealed || (into->has_anchor && from->has_anchor) || (anchors && (columns || rows)) ||
-      (columns && rows) ||
+  if (into->sealed || from->sealed || (into->has_anchor && from->has_anchor) ||
+      (anchors && (columns || rows)) || (columns && rows) ||
       (into->folded_rows && from->folded_rows && into->folded_rows != from->folded_rows))
     return false;
   if (!same_shape(&into->space, &from->space))
@@ -248,8 +249,8 @@ static bool try_merge(Fusion *f, Region *into, Region *from) {
   return true;
 }
 
-/* Joins a fresh node to a region whose space is not the node's own shape: row-wise results of column
- * folds ([…,1] beside […,C]) and post ops of row folds. */
+/* Joins a fresh node to a region whose space is not the node's own shape: row-wise results of
+ * column folds ([…,1] beside […,C]) and post ops of row folds. */
 static bool try_join_reduced(Fusion *f, Node *node, Region *own, Region *region) {
   if (node->op->cls != OP_EW || region->space.rank == 0)
     return false;

@@ -3,8 +3,8 @@
  * A forward walk keeps for each value of the old graph a value of the new one and the order of its
  * axes (Order): a permute of the author only changes that order, spatial ops make results with
  * channels last, and elementwise ops, reductions, broadcasts, slices, reshapes and row-wise
- * products work in the order their operand happens to have. Data moves only where an op insists on an order,
- * where two orders meet, and at outputs. graph_count_moves tells how often that happened.
+ * products work in the order their operand happens to have. Data moves only where an op insists on
+ * an order, where two orders meet, and at outputs. graph_count_moves tells how often that happened.
  */
 #include "passes/graph/layout.h"
 #include <string.h>

@@ -1,11 +1,11 @@
 /* Distribution: TILE stage to LOOP stage.
  *
- * Consecutive statements over the same rows and columns become one loop nest, so that what they hand
- * each other stays in registers; a tile that outlives its nest gets an array. Statements over a
- * smaller domain (a bias row, a row's mean) that do not depend on the open nest are emitted ahead of
- * it. How a nest walks its domain is the target's affair: one thread with vectors of columns
- * (distribute_vector.c) or many threads with an element each (distribute_thread.c); which one follows
- * from the facts alone.
+ * Consecutive statements over the same rows and columns become one loop nest, so that what they
+ * hand each other stays in registers; a tile that outlives its nest gets an array. Statements over
+ * a smaller domain (a bias row, a row's mean) that do not depend on the open nest are emitted ahead
+ * of it. How a nest walks its domain is the target's affair: one thread with vectors of columns
+ * (distribute_vector.c) or many threads with an element each (distribute_thread.c); which one
+ * follows from the facts alone.
  */
 #include "passes/kernel/distribute.h"
 

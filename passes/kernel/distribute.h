@@ -55,7 +55,8 @@ typedef struct Address {
 /* Row-wise part of a coordinate (columns at zero) and its size; divisor applied by address_of. */
 Affine access_value(const AccessDim *dim, const Position *position);
 /* The flat address of an access at a position. Emits divisions into `block` where a dimension has a
- * divisor. The column's dimension, when it has factor 1 and no divisor, is not guarded but limited. */
+ * divisor. The column's dimension, when it has factor 1 and no divisor, is not guarded but limited.
+ */
 Address address_of(Spread *spread, Block *block, const Access *access, const Position *position,
                    bool vector_columns);
 int64_t access_stride(const Access *access, int dim); /* elements */

@@ -1,9 +1,9 @@
 /* Distribution for many threads that share a block.
  *
- * The elements of a domain are dealt to the threads in turn: element e = pass * threads + thread, row
- * by row. A tile whose every reader walks the same domain stays with its thread, in a local array with
- * one cell a pass; any other tile (operands of dots, folds and what is broadcast from them) lives in
- * shared memory. The sync pass puts the barriers in.
+ * The elements of a domain are dealt to the threads in turn: element e = pass * threads + thread,
+ * row by row. A tile whose every reader walks the same domain stays with its thread, in a local
+ * array with one cell a pass; any other tile (operands of dots, folds and what is broadcast from
+ * them) lives in shared memory. The sync pass puts the barriers in.
  */
 #include "passes/kernel/distribute.h"
 #include <math.h>

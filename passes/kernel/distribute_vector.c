@@ -1,14 +1,14 @@
 /* Distribution for one thread with vector registers.
  *
  * A nest becomes loops over its rows and, inside, over vectors of columns. Small nests (register
- * tiles) are unrolled whole, so that arrays are only indexed by constants and live in registers. Where
- * some access could leave its tensor, the nest is emitted twice under one test of the tile's corners:
- * free of checks for tiles that lie inside, guarded element by element for the border.
+ * tiles) are unrolled whole, so that arrays are only indexed by constants and live in registers.
+ * Where some access could leave its tensor, the nest is emitted twice under one test of the tile's
+ * corners: free of checks for tiles that lie inside, guarded element by element for the border.
  *
  * A dot walks k in order; for every k it loads one row of B as vectors and spreads one element of A
  * per row (the outer-product form: no shuffles, accumulators stay put). Elements of A at the border
- * are read through per-row pointers, which point at zeros for rows outside, so its inner loop has no
- * tests either.
+ * are read through per-row pointers, which point at zeros for rows outside, so its inner loop has
+ * no tests either.
  */
 #include "passes/kernel/distribute.h"
 #include <math.h>
@@ -61,9 +61,9 @@ typedef struct Walk {
 } Walk;
 
 static KValue *widen(Walk *w, KValue *value) {
-  return value->width == w->width
-             ? value
-             : stmt_let(w->spread->to, w->block, K_splat, value->dtype, w->width, value, NULL, NULL);
+  return value->width == w->width ? value
+                                  : stmt_let(w->spread->to, w->block, K_splat, value->dtype,
+                                             w->width, value, NULL, NULL);
 }
 
 /* The tile's value at the walk's place: from this nest, or from its array. */
@@ -312,8 +312,8 @@ static void corner_guards(Spread *s, Guards *guards, const Access *access, const
   }
 }
 
-/* Columns that are not side by side in memory, or that can lie before their tensor, are walked one by
- * one. */
+/* Columns that are not side by side in memory, or that can lie before their tensor, are walked one
+ * by one. */
 static bool needs_scalars(const Nest *nest, int vector) {
   for (int i = 0; i < nest->count; i++) {
     const Stmt *s = nest->stmt[i];

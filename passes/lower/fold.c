@@ -1,10 +1,10 @@
 /* The fold template: folds over rows (batch statistics, bias gradients, means over space).
  *
- * Kept dimensions make the grid; reduced ones are looped over, cut into strips when there would be too
- * few blocks otherwise. One block keeps one accumulator tile per fold. With strips, each block stores
- * its partial result and a second kernel adds the partials in strip order (rows.c, lower_finish), so
- * the result does not depend on how blocks are spread over workers. Elementwise results of the full
- * space that somebody else reads are stored on the way.
+ * Kept dimensions make the grid; reduced ones are looped over, cut into strips when there would be
+ * too few blocks otherwise. One block keeps one accumulator tile per fold. With strips, each block
+ * stores its partial result and a second kernel adds the partials in strip order (rows.c,
+ * lower_finish), so the result does not depend on how blocks are spread over workers. Elementwise
+ * results of the full space that somebody else reads are stored on the way.
  */
 #include "passes/lower/frame.h"
 #include <string.h>

@@ -1,9 +1,10 @@
 /* A frame: one kernel under construction, and where in the region's space it stands.
  *
- * The iteration space is described per dimension by a Place: a grid or loop position plus factors of
- * the tile's row axes and column. In a flat frame neighbouring dimensions that every access walks in
- * step are one group, and buffers are read as one long axis; otherwise accesses keep the tensors' own
- * dimensions, and so their bounds: reading outside gives the fill value, writing outside is dropped.
+ * The iteration space is described per dimension by a Place: a grid or loop position plus factors
+ * of the tile's row axes and column. In a flat frame neighbouring dimensions that every access
+ * walks in step are one group, and buffers are read as one long axis; otherwise accesses keep the
+ * tensors' own dimensions, and so their bounds: reading outside gives the fill value, writing
+ * outside is dropped.
  */
 #ifndef TRICOT_PASSES_LOWER_FRAME_H
 #define TRICOT_PASSES_LOWER_FRAME_H
@@ -44,8 +45,8 @@ void frame_start(Frame *frame, Lower *lower, const char *suffix);
 /* Hands the finished kernel over as the next step. */
 void frame_finish(Frame *frame, const char *doc);
 
-/* Groups the dimensions of `space` for a flat frame; dimensions whose `keep_apart` bits differ never
- * share a group. Considers every access the body makes at this space. */
+/* Groups the dimensions of `space` for a flat frame; dimensions whose `keep_apart` bits differ
+ * never share a group. Considers every access the body makes at this space. */
 void frame_flatten(Frame *frame, const Type *space, unsigned keep_apart);
 void frame_dims(Frame *frame, const Type *space); /* not flat: one place per dimension */
 
@@ -74,8 +75,8 @@ void lower_fold(Lower *lower);
 void lower_contraction(Lower *lower);
 void lower_window(Lower *lower);
 void lower_gather(Lower *lower);
-/* Sums partial results [strips, result elements] of some body values in strip order and goes on with
- * everything that follows them: the second half of a split fold or contraction. */
+/* Sums partial results [strips, result elements] of some body values in strip order and goes on
+ * with everything that follows them: the second half of a split fold or contraction. */
 typedef struct Partial {
   Value *value; /* of the body */
   Kop kop;      /* add, max, min */

@@ -1,8 +1,8 @@
 /* The index and movement templates: rows chosen by number, tensors put side by side or padded.
  *
  * concat is a sum of loads, each of which is zero outside its operand; pad is one load with a fill.
- * The gradient of an embedding adds rows in token order, each block owning some columns of the whole
- * table, so no two blocks meet and the order of additions is fixed.
+ * The gradient of an embedding adds rows in token order, each block owning some columns of the
+ * whole table, so no two blocks meet and the order of additions is fixed.
  */
 #include "passes/lower/taps.h"
 #include <string.h>
@@ -75,7 +75,8 @@ static void embedding_gradient(Lower *lower) {
     if (d)
       frame.extent[0] = 1;
     place_output(&frame, box, d ? cols : (int)width, true);
-    Access out = {.rank = 2, .buffer = frame_buffer(&frame, &node->out[0], node->out[0].type, true)};
+    Access out = {.rank = 2,
+                  .buffer = frame_buffer(&frame, &node->out[0], node->out[0].type, true)};
     for (int i = 0; i < 2; i++)
       out.dim[i] = (AccessDim){
           .at = frame.place[i].at, .col = frame.place[i].col, .divisor = 1};

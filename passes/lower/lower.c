@@ -50,8 +50,8 @@ void lower_region(const Node *region, const Facts *facts, Arena *arena, const ch
   }
 }
 
-/* Copies the body with every scalar given the shape [1]: elementwise ops, sources and views of rank 0
- * become rank 1; a reshape to or from a scalar keeps its other side. */
+/* Copies the body with every scalar given the shape [1]: elementwise ops, sources and views of rank
+ * 0 become rank 1; a reshape to or from a scalar keeps its other side. */
 static Graph *with_columns(const Graph *body, Arena *arena) {
   bool any = false;
   for (int i = 0; i < body->inputs.count; i++)

@@ -1,8 +1,8 @@
 /* The rows template: elementwise work, views and folds over columns, with nothing to anchor it.
  *
  * The space is flattened into as few groups as the accesses allow. The last group is the columns: a
- * whole row when a fold needs it, else a long run. Other groups make the grid; the innermost of them
- * contributes a few rows to the tile so that a block has some thousand elements of work.
+ * whole row when a fold needs it, else a long run. Other groups make the grid; the innermost of
+ * them contributes a few rows to the tile so that a block has some thousand elements of work.
  */
 #include "passes/lower/frame.h"
 

@@ -19,8 +19,8 @@ typedef struct Coordinate {
   int64_t out_factor, divisor;
 } Coordinate;
 
-/* Access to an operand of the anchor through its views. place[]: of output dimensions; k[]: places of
- * the k axes; offset[]: of the current tap. */
+/* Access to an operand of the anchor through its views. place[]: of output dimensions; k[]: places
+ * of the k axes; offset[]: of the current tap. */
 Access operand_access(Frame *frame, Value *operand, const Coordinate *coordinates,
                       const Place *out_places, const Place *k_places, const Affine *offset);
 

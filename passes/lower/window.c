@@ -1,8 +1,9 @@
-/* The window template: per channel, a fold over taps (depthwise convolution, pools, their gradients).
+/* The window template: per channel, a fold over taps (depthwise convolution, pools, their
+ * gradients).
  *
  * A tile is a few positions by a few vectors of channels; one loop over taps loads the shifted tile
- * and folds it in. The gradient of depthwise weights turns the roles round: taps are the rows of the
- * result, positions are summed in strips, and the strips' partial results are added in order.
+ * and folds it in. The gradient of depthwise weights turns the roles round: taps are the rows of
+ * the result, positions are summed in strips, and the strips' partial results are added in order.
  */
 #include "passes/lower/taps.h"
 #include <math.h>

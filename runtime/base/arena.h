@@ -1,8 +1,8 @@
 /* Arena: bump allocation by lifetime.
  *
- * Everything the compiler builds for one job (a YAML tree, a graph, a kernel) lives in one arena and
- * is released at once. Memory comes back zeroed and aligned to 16 bytes. Running out of memory ends
- * the process with a message: a compiler has nothing sensible to do without it.
+ * Everything the compiler builds for one job (a YAML tree, a graph, a kernel) lives in one arena
+ * and is released at once. Memory comes back zeroed and aligned to 16 bytes. Running out of memory
+ * ends the process with a message: a compiler has nothing sensible to do without it.
  */
 #ifndef TRICOT_BASE_ARENA_H
 #define TRICOT_BASE_ARENA_H
@@ -23,7 +23,8 @@ char *arena_vprintf(Arena *arena, const char *format, va_list arguments);
 size_t arena_used(const Arena *arena);
 
 #define ARENA_NEW(arena, Type) ((Type *)arena_alloc((arena), sizeof(Type)))
-#define ARENA_ARRAY(arena, Type, count) ((Type *)arena_alloc((arena), sizeof(Type) * (size_t)(count)))
+#define ARENA_ARRAY(arena, Type, count)                                                            \
+  ((Type *)arena_alloc((arena), sizeof(Type) * (size_t)(count)))
 
 /* Growable array in an arena: VEC(T) v = {0}; vec_push(arena, &v, item); v.at[i]; v.count.
  * Growth copies into fresh arena memory; old pointers into v.at become stale. */

@@ -21,7 +21,8 @@ struct Json {
   char **keys;  /* count keys, for an object */
 };
 
-/* Parses one value that fills the text (whitespace around it allowed). Error text: "offset N: …". */
+/* Parses one value that fills the text (whitespace around it allowed). Error text: "offset N:
+ * …". */
 bool json_parse(Arena *arena, const char *text, size_t size, Json *value, Error *error);
 const Json *json_get(const Json *object, const char *key); /* NULL when absent or not an object */
 void json_add_string(Text *text, const char *string);      /* with quotes and escapes */

@@ -1,4 +1,5 @@
-/* Hash map from text to pointer. Keys are copied into the arena; iteration is in insertion order. */
+/* Hash map from text to pointer. Keys are copied into the arena; iteration is in insertion
+ * order. */
 #ifndef TRICOT_BASE_MAP_H
 #define TRICOT_BASE_MAP_H
 #include "arena.h"

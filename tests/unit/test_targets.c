@@ -1,6 +1,6 @@
-/* Every op on every target: each sample and each of some larger graphs is compiled as an entry point
- * for several sets of facts, and run by the kernel interpreter, the JIT, compiled C and the CUDA text
- * on the host shim. Results must agree with the graph interpreter.
+/* Every op on every target: each sample and each of some larger graphs is compiled as an entry
+ * point for several sets of facts, and run by the kernel interpreter, the JIT, compiled C and the
+ * CUDA text on the host shim. Results must agree with the graph interpreter.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -16,8 +16,10 @@
 
 typedef enum { BY_EVAL, BY_JIT, BY_C, BY_SHIM } Way;
 
-static const Facts avx512 = {.vector = 16, .registers = 32, .threads = 1, .l1 = 48 << 10, .l2 = 1 << 20};
-static const Facts avx2 = {.vector = 8, .registers = 16, .threads = 1, .l1 = 32 << 10, .l2 = 1 << 20};
+static const Facts avx512 = {.vector = 16, .registers = 32, .threads = 1, .l1 = 48 << 10,
+                             .l2 = 1 << 20};
+static const Facts avx2 = {.vector = 8, .registers = 16, .threads = 1, .l1 = 32 << 10,
+                           .l2 = 1 << 20};
 static const Facts gpu = {.vector = 1, .registers = 64, .threads = 64, .shared = 48 << 10,
                           .l1 = 128 << 10, .l2 = 40 << 20};
 
@@ -53,8 +55,8 @@ static const struct Sample larger[] = {
   {"%x: f32[6,5,77], %w: f32[77], %b: f32[77]", "%r = layer_norm %x, %w, %b : f32[6,5,77]"},
   {"%x: f32[7,300]", "%r = softmax %x : f32[7,300]"},
   {"%x: f32[2,24,6,5,7], %w: f32[24], %b: f32[24], %m: f32[24], %positive: f32[24], %count: i64[]",
-   "%r, %s, %t, %u = batch_norm_train %x, %w, %b, %m, %positive, %count : f32[2,24,6,5,7], f32[24], "
-   "f32[24], i64[]"},
+   "%r, %s, %t, %u = batch_norm_train %x, %w, %b, %m, %positive, %count : f32[2,24,6,5,7], "
+   "f32[24], f32[24], i64[]"},
   {"%x: f32[40,3000]", "%r = reduce_sum %x axes=[0,1] : f32[1,1]"},
   {"%x: f32[40,6,50]", "%r = reduce_max %x axes=[1] : f32[40,1,50]"},
   {"%x: f32[64,33,20]", "%r = reduce_sum %x axes=[0,2] : f32[1,33,1]"},
@@ -116,7 +118,8 @@ static double **run_entry(Arena *arena, const Code *code, const Graph *graph, do
   }
   (void)graph;
   for (int s = 0; s < entry->n_prepare + entry->n_steps; s++) {
-    const PlanStep *step = s < entry->n_prepare ? &entry->prepare[s] : &entry->steps[s - entry->n_prepare];
+    const PlanStep *step =
+        s < entry->n_prepare ? &entry->prepare[s] : &entry->steps[s - entry->n_prepare];
     void *args[64];
     assert_true(step->n_args <= 64);
     for (int a = 0; a < step->n_args; a++)
@@ -151,7 +154,8 @@ static void check_sample(const struct Sample *sample, const Facts *facts, Way wa
     double **inputs = sample_inputs(arena, graph), **expected = run_graph(arena, graph, inputs);
     for (int i = 0; i < graph->inputs.count; i++) /* kernels see f32 inputs */
       for (int64_t k = 0; k < type_elements(&graph->inputs.at[i].value->type); k++)
-        inputs[i][k] = graph->inputs.at[i].value->type.dtype == DT_f32 ? (float)inputs[i][k] : inputs[i][k];
+        if (graph->inputs.at[i].value->type.dtype == DT_f32)
+          inputs[i][k] = (float)inputs[i][k];
     expected = run_graph(arena, graph, inputs);
     Build build;
     BuildOptions options = {.facts = facts, .passes = {.dump_to = stderr}};

@@ -1,0 +1,140 @@
+#!/bin/bash
+# From a fresh Debian 12 to a running tricot: installs packages, builds, then tests or demonstrates.
+#
+# Needs the network only when a package is missing. Everything it makes lies in build*/ and out/.
+set -euo pipefail
+cd "$(dirname "$0")"
+
+usage() {
+  cat <<'END'
+usage: ./setup.sh build            install what is missing, configure and build
+       ./setup.sh test [--long]    build, then run the tests (about 5 minutes on 2 cores);
+                                   --long adds the slow tests and the sanitizers
+       ./setup.sh demo [options]   build, then train, evaluate and predict on CT volumes
+
+options of demo:
+  --data DIR     a data set in CT-RATE's layout; without it: the folder ../shared/data/ctrate-mini
+                 where it is there, else small synthetic volumes
+  --vocab FILE   a BERT vocabulary; without it one beside the data, else a tiny made-up one
+  --out DIR      where results go (default: out/demo)
+  --steps N      training steps (default 40)
+
+For research use only. Not for diagnosis.
+END
+}
+
+say() { printf '\n== %s\n' "$*" >&2; }
+die() {
+  printf 'setup.sh: error: %s\n' "$*" >&2
+  exit 1
+}
+
+# ---- packages ----
+
+packages=(gcc g++ libc6-dev binutils cmake ninja-build llvm-19-dev libflatbuffers-dev
+  flatbuffers-compiler libyaml-dev zlib1g-dev libutf8proc-dev libcmocka-dev libxxhash-dev)
+
+missing_packages() {
+  local package
+  for package in "${packages[@]}"; do
+    [ "$(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null)" = installed ] ||
+      echo "$package"
+  done
+}
+
+install_packages() {
+  command -v dpkg-query >/dev/null ||
+    die "this script knows Debian's packages only; install by hand: ${packages[*]}"
+  local missing sudo=
+  missing=$(missing_packages)
+  [ -n "$missing" ] || return 0
+  # shellcheck disable=SC2086
+  set -- $missing
+  if [ "$(id -u)" != 0 ]; then
+    command -v sudo >/dev/null ||
+      die "not root, and there is no sudo. As root: apt-get install --no-install-recommends $*"
+    sudo=sudo
+  fi
+  say "installing $*"
+  $sudo apt-get update -q || die "apt-get update failed; is there a network?"
+  $sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends "$@" ||
+    die "apt-get could not install: $*"
+}
+
+# ---- building ----
+
+build() { # build PRESET [TARGET...]
+  local preset=$1 log folder=build
+  shift
+  [ "$preset" = release ] || folder=build-$preset
+  log=$folder/configure.log
+  mkdir -p "$folder"
+  say "building ($preset, in $folder/)"
+  cmake --preset "$preset" -B "$folder" >"$log" 2>&1 || {
+    cat "$log" >&2
+    die "cmake failed"
+  }
+  ninja -C "$folder" "$@"
+}
+
+# ---- testing ----
+
+run_ctest() { # run_ctest FOLDER ARGUMENTS...: fails also when there was no test to run
+  local folder=$1
+  shift
+  ctest --test-dir "$folder" --output-on-failure --no-tests=error -j "$(nproc)" "$@"
+}
+
+test_all() {
+  local long=no
+  case "${1-}" in
+  "") ;;
+  --long) long=yes ;;
+  *) die "unknown option $1 of test" ;;
+  esac
+  build release
+  if [ $long = yes ]; then
+    say "unit tests under AddressSanitizer and UndefinedBehaviorSanitizer"
+    build dev
+    run_ctest build-dev -L fast
+    say "building without LLVM"
+    build cuda-only
+    run_ctest build-cuda-only -L fast
+    say "all tests"
+    run_ctest build
+  else
+    say "fast tests (./setup.sh test --long runs all)"
+    run_ctest build -L fast
+  fi
+}
+
+# ---- the demonstration ----
+
+demo() {
+  local data= vocab= out=out/demo steps=40
+  while [ $# -gt 0 ]; do
+    [ $# -ge 2 ] || die "$1 needs a value"
+    case $1 in
+    --data) data=$2 ;;
+    --vocab) vocab=$2 ;;
+    --out) out=$2 ;;
+    --steps) steps=$2 ;;
+    *) die "unknown option $1 of demo" ;;
+    esac
+    shift 2
+  done
+  build release
+  exec tests/demo.sh build/tricot "$out" "$data" "$vocab" "$steps"
+}
+
+case "${1-}" in
+build | test | demo) verb=$1 && shift ;;
+-h | --help | help) usage && exit 0 ;;
+*) usage >&2 && exit 2 ;;
+esac
+install_packages
+case $verb in
+build) build release ;;
+test) test_all "$@" ;;
+demo) demo "$@" ;;
+esac
