@@ -38,6 +38,8 @@ void program_touch(Program *); /* persistent tensors changed: derived ones will 
 /* Initialises every persistent tensor from its initialiser; each tensor's numbers depend on the
  * seed and its name alone. */
 void program_initialize(Program *, uint64_t seed);
+/* The same for state alone, where parameters and buffers are loaded. */
+void program_initialize_state(Program *, uint64_t seed);
 /* Loads persistent tensors from a file. Every parameter and buffer must be there with its shape
  * (dtypes are converted), and state too when want_state; otherwise state stays as it is. Tensors
  * the model does not know are passed over. Nothing is changed on an error, which lists what is

@@ -44,11 +44,17 @@ static void fill_blocks(void *const *arguments, int64_t begin, int64_t end) {
     dtype_store(f->tensor->type.dtype, f->data, i, draw(f, i));
 }
 
-void program_initialize(Program *program, uint64_t seed) {
+static void initialize(Program *program, uint64_t seed, bool state_only) {
   const Plan *plan = program->plan;
   pool_enter(program->pool);
   for (int i = 0; i < plan->n_tensors; i++) {
     const PlanTensor *t = &plan->tensors[i];
+    if (state_only && t->role != PLAN_STATE)
+      continue;
+    if (t->init == PLAN_CONSTANT && t->init_a == 0) {
+      memset(program->tensors[i], 0, type_bytes(&t->type));
+      continue;
+    }
     Filling filling = {t, program->tensors[i], seed, hash_bytes(t->name, strlen(t->name), 0)};
     void *arguments[] = {&filling};
     pool_run(program->pool, fill_blocks, arguments,
@@ -57,6 +63,10 @@ void program_initialize(Program *program, uint64_t seed) {
   pool_leave(program->pool);
   program_touch(program);
 }
+
+void program_initialize(Program *program, uint64_t seed) { initialize(program, seed, false); }
+
+void program_initialize_state(Program *program, uint64_t seed) { initialize(program, seed, true); }
 
 /* A scalar and a tensor of one element hold the same; everything else must agree. */
 static bool fits(const Type *file, const Type *plan) {

@@ -26,7 +26,7 @@ static bool load(tricot_model *model, const char *path, Error *error) {
              : tensor_file_open_bytes(&file, "the weights inside the library", e->weights,
                                       e->weights_size, error)))
     return false;
-  program_initialize(model->embedded.program, 0);
+  program_initialize_state(model->embedded.program, 0);
   bool good = program_load(model->embedded.program, &file, false, error);
   tensor_file_close(&file);
   return good;

@@ -31,9 +31,9 @@ static const OptionRow rows[] = {
     {"save-params", OPTION_FLAG, "", "param.NAME after the last step, buffers included", "run"},
     {"save-buffers", OPTION_FLAG, "", "buffer.NAME after the run", "run"},
     {"weights", OPTION_TEXT, "FILE", "parameters and buffers, safetensors",
-     "train eval predict run bench info"},
+     "train eval predict run bench"},
     {"checkpoint", OPTION_TEXT, "FILE", "the same, from a checkpoint of train",
-     "train eval predict run bench info"},
+     "train eval predict run bench"},
     {"data", OPTION_TEXT, "DIR", "a CT-RATE tree, prepared into --cache as needed", "train eval"},
     {"cache", OPTION_TEXT, "DIR", "prepared volumes (tricot prepare --dataset)", "train eval"},
     {"split", OPTION_TEXT, "NAME", "of the data set (train: train, eval: valid)", "train eval"},
@@ -150,16 +150,26 @@ int job_main(const JobHost *host, int argc, char **argv) {
   return status;
 }
 
-static bool load_weights(Job *job, Error *error) {
+/* From a file, from inside the host, or from the seed. */
+static bool take_weights(Job *job, const JobRequest *request, Error *error) {
   const char *path = options_text(&job->options, "weights");
   const char *checkpoint = options_text(&job->options, "checkpoint");
   TensorFile file;
   Error inner;
   if (path && checkpoint)
     return error_set(error, "--weights and --checkpoint name the same thing: give one of them");
+  uint64_t seed = (uint64_t)options_count(&job->options, "seed", 0);
   path = path ? path : checkpoint;
-  if (!path && !job->host->weights)
+  if (!path && !job->host->weights) {
+    if (request->trained && !options_text(&job->options, "seed"))
+      return error_set(error, "--weights: error: not given (--seed N for a model with the weights "
+                              "training starts from)");
+    if (strcmp(job->options.verb, "bench") != 0 && !options_text(&job->options, "resume"))
+      fprintf(stderr, "%s: no weights given, they are initialised from seed %llu\n",
+              job->options.verb, (unsigned long long)seed);
+    program_initialize(job->program, seed);
     return true;
+  }
   if (!(path ? tensor_file_open(&file, path, error)
              : tensor_file_open_bytes(&file, "the weights inside this program", job->host->weights,
                                       job->host->weights_size, error)))
@@ -173,6 +183,8 @@ static bool load_weights(Job *job, Error *error) {
     error_set(error, "%s: error: model %.60s: %.800s", path ? path : "the weights inside",
               job->plan->model, inner.text);
   tensor_file_close(&file);
+  if (good)
+    program_initialize_state(job->program, seed);
   return good;
 }
 
@@ -210,8 +222,7 @@ bool job_open(Job *job, const JobRequest *request, Error *error) {
     }
   if (!check_batch(job, request, error))
     return false;
-  program_initialize(job->program, (uint64_t)options_count(&job->options, "seed", 0));
-  return load_weights(job, error);
+  return request->n_entries == 0 || take_weights(job, request, error);
 }
 
 const char *job_setting(const Job *job, const char *key) {

@@ -17,6 +17,7 @@ typedef struct JobRequest {
   const char *entries[JOB_MAX_ENTRIES]; /* that will run; none: info about all there are */
   int n_entries;
   bool training;      /* batch statistics and buffer updates in entries other than train_step */
+  bool trained;       /* results mean something with trained weights only */
   bool gradients;     /* train_step must give its gradients as outputs "grad.<parameter>" */
   int64_t batch;      /* samples at a time; 0: as `inputs` has them, else as the model says */
   const char *inputs; /* safetensors with the tensors the inputs will have, or NULL */
@@ -58,8 +59,8 @@ typedef struct Job {
   double scale;
 } Job;
 
-/* Opens the program, initialises it from --seed, and loads --weights (or the host's own), in that
- * order. Checks that the requested entry points are there. */
+/* Opens the program with the values of --weights (or the host's own weights), else from --seed.
+ * Checks that the requested entry points are there; without any, tensors keep zeros. */
 bool job_open(Job *job, const JobRequest *request, Error *error);
 /* A setting of the plan, without quotes; NULL when it has none of that name. */
 const char *job_setting(const Job *job, const char *key);

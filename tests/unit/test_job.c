@@ -537,6 +537,8 @@ static void evaluates(void **state) {
   tensor_file_close(&file);
   fails("eval probing --cache @cache --vocab @vocab.txt --out @ev", EXIT_USAGE, "not \"probing\"");
   fails("eval", EXIT_USAGE, "zeroshot or retrieval");
+  fails("eval zeroshot --cache @cache --vocab @vocab.txt --out @ev", EXIT_INPUT,
+        "--weights: error: not given");
 
   runs("predict --vocab @vocab.txt --seed 9 --json @cache/v9.safetensors @cache/v3.safetensors");
   if (!json_parse(arena, output_text, strlen(output_text), &json, &error))
