@@ -1,8 +1,9 @@
 /* `tricot compile`: a model file to an executable, a library, or any stage on the way as text.
  *
- * For executables and libraries every CPU level is compiled by itself (its facts choose other tiles),
- * and the levels lie side by side in the artefact, which picks one when it starts. Everything is
- * written under a temporary name and renamed, and depends on the input alone: same input, same bytes.
+ * For executables and libraries every CPU level is compiled by itself (its facts choose other
+ * tiles), and the levels lie side by side in the artefact, which picks one when it starts.
+ * Everything is written under a temporary name and renamed, and depends on the input alone: same
+ * input, same bytes.
  */
 #include "codegen/executable.h"
 #include "codegen/plan_write.h"
@@ -15,7 +16,8 @@
 static const OptionRow rows[] = {
     {"output", OPTION_TEXT, "FILE", "what to write (also -o)", NULL},
     {"emit", OPTION_TEXT, "KIND",
-     "exe, shared, static, graph, kernel, llvm, asm, object, c, cuda, ptx, cubin (default exe)", NULL},
+     "exe, shared, static, graph, kernel, llvm, asm, object, c, cuda, ptx, cubin (default exe)",
+     NULL},
     {"mode", OPTION_TEXT, "infer|train", "without or with the training step (default train)", NULL},
     {"weights", OPTION_TEXT, "FILE", "safetensors to put inside an executable", NULL},
     {"batch", OPTION_COUNT, "N", "samples of a training step", NULL},
@@ -147,7 +149,8 @@ enum { MAX_LEVELS = 8 };
 
 static int choose_levels(Work *w, const char **levels, Error *error) {
   int n = 0;
-  const char *list = strcmp(w->request.target, "cpu") == 0 ? NULL : after_colon(w->request.target, "");
+  const char *list =
+      strcmp(w->request.target, "cpu") == 0 ? NULL : after_colon(w->request.target, "");
   if (strncmp(w->request.target, "cpu", 3) != 0) {
     error_set(error, "--emit %s wants --target cpu or cpu:LEVEL,…, not '%s'", w->emit,
               w->request.target);
@@ -175,7 +178,8 @@ static const char *suffix_of(Arena *arena, const char *level) {
   return text;
 }
 
-static bool compile_level(Work *w, const char *name, LevelObject *level, Compiled *c, Error *error) {
+static bool compile_level(Work *w, const char *name, LevelObject *level, Compiled *c,
+                          Error *error) {
   CpuLevel cpu;
   Text *object = ARENA_NEW(w->arena, Text);
   w->request.target = arena_printf(w->arena, "cpu:%s", name);
