@@ -5,7 +5,7 @@
  * sample.
  */
 #include "driver/cmd_inspect.h"
-#include "frontend/model.h"
+#include "driver/compile.h"
 #include "runtime/base/json.h"
 #include <inttypes.h>
 #include <stdlib.h>
@@ -61,7 +61,27 @@ static int read_options(int argc, char **argv, const char **sets, Options *optio
 
 /* ---- output ---- */
 
-static void print_json(const Model *model, const ModelSummary *summary) {
+/* Memory by entry point: the model's own, and the training step the compiler derives. */
+typedef struct Peak {
+  const char *entry;
+  int64_t bytes;
+} Peak;
+
+static int find_peaks(Arena *arena, const Model *model, const ModelRequest *request, Peak **peaks) {
+  int n = 0, entries = model_entry_count(model);
+  *peaks = ARENA_ARRAY(arena, Peak, entries + 1);
+  for (int i = 0; i <= entries; i++) {
+    Peak peak = {i < entries ? model_entry_name(model, i) : "train_step", 0};
+    if (i == entries && !model_train_entry(model))
+      continue;
+    if (compiled_peak(request, peak.entry, &peak.bytes))
+      (*peaks)[n++] = peak;
+  }
+  return n;
+}
+
+static void print_json(const Model *model, const ModelSummary *summary, const Peak *peaks,
+                       int n_peaks) {
   Text text = {0};
   text_add(&text, "{\n  \"model\": ");
   json_add_string(&text, model_name(model));
@@ -85,7 +105,13 @@ static void print_json(const Model *model, const ModelSummary *summary) {
     text_add(&text, "%s", i ? ", " : "");
     json_add_string(&text, model_entry_name(model, i));
   }
-  text_add(&text, "],\n  \"args\": {");
+  text_add(&text, "],\n  \"peak_bytes\": {");
+  for (int i = 0; i < n_peaks; i++) {
+    text_add(&text, "%s", i ? ", " : "");
+    json_add_string(&text, peaks[i].entry);
+    text_add(&text, ": %" PRId64, peaks[i].bytes);
+  }
+  text_add(&text, "},\n  \"args\": {");
   for (int i = 0; i < model_arg_count(model); i++) {
     text_add(&text, "%s\n    ", i ? "," : "");
     json_add_string(&text, model_arg_name(model, i));
@@ -110,7 +136,8 @@ static void print_row(const char *name, int64_t parameters, double flops) {
   printf("  %-16s %14" PRId64 " %18.0f  %9.3f G\n", name, parameters, flops, flops / 1e9);
 }
 
-static void print_table(const Model *model, const ModelSummary *summary) {
+static void print_table(const Model *model, const ModelSummary *summary, const Peak *peaks,
+                        int n_peaks) {
   int64_t parameters = summary->parameters;
   double flops = summary->flops;
   printf("%s%s%s (%s)\n", model_name(model), model_variant(model) ? " " : "",
@@ -131,6 +158,10 @@ static void print_table(const Model *model, const ModelSummary *summary) {
     printf("  %-16s %14" PRId64 "\n", "with projection", summary->with_projection);
   printf("\nFLOPs: entry %s in training mode, one sample, a multiply-add as one\n\n",
          summary->counted_entry);
+  printf("  %-16s %14s\n", "memory of", "MiB");
+  for (int i = 0; i < n_peaks; i++)
+    printf("  %-16s %14.1f\n", peaks[i].entry, (double)peaks[i].bytes / (1 << 20));
+  printf("weights, optimizer state and working memory, at the batch the arguments say\n\n");
   print_list("variants", model_variant_count(model), model_variant_name, model);
   print_list("entries", model_entry_count(model), model_entry_name, model);
   printf("arguments\n");
@@ -174,10 +205,12 @@ static bool inspect(Arena *arena, Diag *diag, const Options *options, const char
     diag_init(diag, arena);
   }
   per_sample(counted, &summary);
+  Peak *peaks;
+  int n_peaks = find_peaks(arena, model, &options->request, &peaks);
   if (options->json)
-    print_json(model, &summary);
+    print_json(model, &summary, peaks, n_peaks);
   else
-    print_table(model, &summary);
+    print_table(model, &summary, peaks, n_peaks);
   return true;
 }
 

@@ -208,6 +208,23 @@ bool compiled_build(Compiled *c, const CompileRequest *request, Error *error) {
   return true;
 }
 
+bool compiled_peak(const ModelRequest *model, const char *entry, int64_t *bytes) {
+  Compiled c;
+  Error error;
+  EntryRequest want = {.entry = entry, .name = entry};
+  CompileRequest request = {
+      .model = *model, .target = TRICOT_LLVM ? "cpu" : "c", .entries = &want, .n_entries = 1};
+  bool good = compiled_build(&c, &request, &error);
+  if (good) {
+    const PlanEntry *planned = &c.plan.entries[0];
+    *bytes = planned->arena_bytes + planned->prepared_bytes;
+    for (int i = 0; i < c.plan.n_tensors; i++)
+      *bytes += (int64_t)type_bytes(&c.plan.tensors[i].type);
+  }
+  compiled_close(&c);
+  return good;
+}
+
 bool compiled_open(Compiled *c, const CompileRequest *request, Error *error) {
   if (!compiled_build(c, request, error))
     return false;

@@ -521,15 +521,21 @@ static Graph *repeat_cheap(PassContext *context, const Graph *graph) {
   for (int n = 0; n < graph->nodes.count; n++) {
     Node *node = graph->nodes.at[n];
     cheap[n] = is_cheap(node);
-    Value *shared[MAX_KOP_ARGS];
+    Value *shared[MAX_KOP_ARGS] = {0};
     bool own = !cheap[n] && absorbs(node); /* a cheap node itself is for readers of its memory */
     for (int i = 0; own && i < node->n_in; i++) {
+      bool again = false; /* an operand given twice is repeated once */
+      for (int j = 0; j < i; j++)
+        again |= node->in[j] == node->in[i];
+      if (again)
+        continue;
       shared[i] = map.value[node->in[i]->id];
       map.value[node->in[i]->id] = repeat_for_reader(&map, node->in[i], cheap);
     }
     graph_map_copy(&map, node);
     for (int i = 0; own && i < node->n_in; i++)
-      map.value[node->in[i]->id] = shared[i];
+      if (shared[i])
+        map.value[node->in[i]->id] = shared[i];
   }
   return graph_without_dead(graph_map_finish(&map), context->arena);
 }
