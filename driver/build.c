@@ -262,7 +262,7 @@ static void lower_node(Entry *e, const Node *region) {
   for (int t = 0; t < lowered.temps.count; t++)
     temps[t] = in_memory(e, prepared, &lowered.temps.at[t], prepared ? 0 : region->id,
                          prepared ? FOREVER : region->id);
-  for (int s = 0; s < lowered.steps.count; s++) {
+  for (int s = 0; !build->options.memory_only && s < lowered.steps.count; s++) {
     LoweredStep *from = &lowered.steps.at[s];
     if (build->options.dump_tiles)
       dump_kernel(build, from->kernel);

@@ -13,6 +13,7 @@ typedef struct BuildOptions {
   const Facts *facts;
   PassOptions passes;
   bool interpret;    /* one opaque step an entry point, run by the reference interpreter */
+  bool memory_only;  /* places and sizes, but no kernels: for questions about memory */
   bool dump_tiles, dump_kernels; /* print them to passes.dump_to */
 } BuildOptions;
 

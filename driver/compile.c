@@ -183,6 +183,7 @@ bool compiled_build(Compiled *c, const CompileRequest *request, Error *error) {
   BuildOptions options = {.facts = facts,
                           .passes = request->passes,
                           .interpret = strcmp(request->target, "interp") == 0,
+                          .memory_only = request->memory_only,
                           .dump_tiles = request->dump_tiles,
                           .dump_kernels = request->dump_kernels};
   build_start(&c->build, c->arena, &c->diag, &options);
@@ -212,8 +213,11 @@ bool compiled_peak(const ModelRequest *model, const char *entry, int64_t *bytes)
   Compiled c;
   Error error;
   EntryRequest want = {.entry = entry, .name = entry};
-  CompileRequest request = {
-      .model = *model, .target = TRICOT_LLVM ? "cpu" : "c", .entries = &want, .n_entries = 1};
+  CompileRequest request = {.model = *model,
+                            .target = TRICOT_LLVM ? "cpu" : "c",
+                            .entries = &want,
+                            .n_entries = 1,
+                            .memory_only = true};
   bool good = compiled_build(&c, &request, &error);
   if (good) {
     const PlanEntry *planned = &c.plan.entries[0];

@@ -27,7 +27,7 @@ typedef struct CompileRequest {
   int n_entries;
   int threads;        /* <= 0: one per allowed CPU */
   PassOptions passes;
-  bool dump_tiles, dump_kernels;
+  bool dump_tiles, dump_kernels, memory_only; /* see BuildOptions */
   bool timing;        /* seconds of each stage on stderr */
 } CompileRequest;
 
@@ -50,8 +50,9 @@ bool target_facts(const char *target, Facts *facts, Error *error);
 bool compiled_build(Compiled *compiled, const CompileRequest *request, Error *error);
 /* compiled_build, then code for this machine and an open program. */
 bool compiled_open(Compiled *compiled, const CompileRequest *request, Error *error);
-/* Bytes an entry point needs on the CPU this runs on: persistent tensors, prepared weights and working
- * memory. False after errors (which are dropped: a model may have entries that do not fit its sizes). */
+/* Bytes an entry point needs on the CPU this runs on: persistent tensors, prepared weights and
+ * working memory. False after errors (which are dropped: a model may have entries that do not fit its
+ * sizes). */
 bool compiled_peak(const ModelRequest *model, const char *entry, int64_t *bytes);
 void compiled_close(Compiled *compiled);
 /* Prints what went wrong on stderr and returns the exit status. */

@@ -509,8 +509,14 @@ static Value *repeat_for_reader(GraphMap *map, Value *value, bool *cheap) {
   if (!node || !cheap[node->id])
     return map->value[value->id];
   Value *in[MAX_KOP_ARGS];
-  for (int i = 0; i < node->n_in; i++)
-    in[i] = repeat_for_reader(map, node->in[i], cheap);
+  for (int i = 0; i < node->n_in; i++) {
+    in[i] = NULL;
+    for (int j = 0; j < i && !in[i]; j++)
+      if (node->in[j] == node->in[i])
+        in[i] = in[j];
+    if (!in[i])
+      in[i] = repeat_for_reader(map, node->in[i], cheap);
+  }
   Builder b = {.graph = map->to, .loc = node->loc, .stage = node->stage};
   return &build_node_attrs(&b, node->op, node->n_in, in, node->attrs)->out[0];
 }
