@@ -43,12 +43,11 @@ typedef struct Gap {
 } Gap;
 
 static int usage(const char *problem, const char *word) {
-  fprintf(
-      stderr,
-      "compare: error: %s%s\nusage: compare EXPECTED OUTPUTS [--expected-prefix P] "
-      "[--output-prefix P] [--rtol R]\n  [--zero-atol A] [--max-abs X] [--exclude REGEX] [--all] "
-      "[--series FIRST:END]\n",
-      problem, word);
+  fprintf(stderr,
+          "compare: error: %s%s\nusage: compare EXPECTED OUTPUTS [--expected-prefix P] "
+          "[--output-prefix P] [--rtol R]\n  [--zero-atol A] [--max-abs X] [--exclude REGEX] "
+          "[--all] [--series FIRST:END]\n",
+          problem, word);
   return EXIT_USAGE;
 }
 
