@@ -8,6 +8,7 @@
  */
 #include "codegen/llvm_walk.h"
 #include <llvm-c/DebugInfo.h>
+#include <stdlib.h>
 #include <string.h>
 
 enum { LOCAL_ALIGNMENT = 64 };
@@ -32,10 +33,9 @@ static LLVMMetadataRef node(Walk *walk, LLVMMetadataRef *parts, int count) {
 
 /* A domain for the function, a scope for each argument, and for each the list of the others. */
 static void make_scopes(Walk *walk) {
-  enum { MOST = 64 };
   const Kernel *kernel = walk->kernel;
-  LLVMMetadataRef scope[MOST], other[MOST];
-  CHECK(kernel->n_arguments <= MOST);
+  size_t bytes = sizeof(LLVMMetadataRef) * (size_t)(kernel->n_arguments + 1);
+  LLVMMetadataRef *scope = mem_alloc(bytes), *other = mem_alloc(bytes);
   size_t length;
   LLVMMetadataRef name = metadata_text(walk, LLVMGetValueName2(walk->function, &length));
   LLVMMetadataRef domain = node(walk, &name, 1);
@@ -55,6 +55,8 @@ static void make_scopes(Walk *walk) {
     if (count)
       walk->place[i].no_alias = LLVMMetadataAsValue(walk->context, node(walk, other, count));
   }
+  free(scope);
+  free(other);
 }
 
 static void mark_alias(Walk *walk, LLVMValueRef access, const Place *place) {

@@ -113,7 +113,7 @@ static void collect(const Frame *frame, const Type *space, Strides *out, int *co
       Value *value = n < body->nodes.count ? body->nodes.at[n]->in[i] : body->outputs.at[i].value;
       if (value->type.rank != space->rank)
         continue;
-      CHECK(*count + 2 < room);
+      CHECK(*count + (n == body->nodes.count ? 2 : 1) <= room);
       ViewMap map = frame_resolve(frame, value);
       const Node *maker = map.base->node;
       if (maker && maker->op->cls == OP_SOURCE) {
@@ -139,10 +139,12 @@ static void collect(const Frame *frame, const Type *space, Strides *out, int *co
 }
 
 void frame_flatten(Frame *frame, const Type *space, unsigned keep_apart) {
-  enum { ROOM = 512 };
-  Strides *strides = ARENA_ARRAY(frame->lower->arena, Strides, ROOM);
-  int count;
-  collect(frame, space, strides, &count, ROOM);
+  const Graph *body = frame->lower->body;
+  int room = 2 * body->outputs.count, count;
+  for (int n = 0; n < body->nodes.count; n++)
+    room += body->nodes.at[n]->n_in;
+  Strides *strides = ARENA_ARRAY(frame->lower->arena, Strides, room);
+  collect(frame, space, strides, &count, room);
   frame->flat = true;
   frame->rank = space->rank;
   frame->n_groups = 0;

@@ -9,14 +9,14 @@ run() { # run OUTPUT ARGUMENTS...
     "$@"
 }
 
-for threads in 1 2 4 1again; do
+for threads in 1 2 4 2again; do
   check "forward, threads: $threads" run forward$threads --entry forward --threads ${threads%again}
   check "training forward, threads: $threads" run training$threads --entry forward --mode train \
     --save-buffers --threads ${threads%again}
   check "three steps, threads: $threads" run steps$threads --entry train_step --steps 3 \
     --save-taps --save-grads --save-params --threads ${threads%again}
 done
-for threads in 2 4 1again; do
+for threads in 2 4 2again; do
   for what in forward training steps; do
     check "$what: threads 1 and $threads" cmp "$scratch/${what}1" "$scratch/$what$threads"
   done
