@@ -270,8 +270,6 @@ static void lower_node(Entry *e, const Node *region) {
     if (!kernel_check(from->kernel, &error))
       FAULT("kernel %s: %s", from->kernel->name, error.text);
     Kernel *kernel = kernel_finish(from->kernel, build->options.facts, arena);
-    if (!kernel_check(kernel, &error))
-      FAULT("kernel %s: %s", kernel->name, error.text);
     if (build->options.dump_kernels)
       dump_kernel(build, kernel);
     Step step = {.kind = STEP_KERNEL, .kernel = kernel, .n_args = from->args.count};

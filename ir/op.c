@@ -115,3 +115,11 @@ const Attr *call_attr(const OpCall *call, const char *name) {
     FAULT("op %s has no attribute %s", call->op->name, name);
   return &call->attrs[i];
 }
+
+bool node_folds_columns(const Node *node) {
+  int n;
+  if (node->op->cls != OP_REDUCE)
+    return false;
+  const int64_t *axes = node_ints(node, "axes", &n);
+  return n == 1 && axes[0] == node->in[0]->type.rank - 1;
+}

@@ -83,6 +83,9 @@ int op_signature(const Op *op, const AttrSpec **specs);
 /* Position of an attribute in the signature, -1 when the op has none of that name. */
 int op_attr_index(const Op *op, const char *name);
 
+/* A fold over exactly the last axis: done within a row. Other folds go across rows. */
+bool node_folds_columns(const Node *node);
+
 /* ---- shared helpers for the rules in ir/ops/ ---- */
 const Attr *call_attr(const OpCall *call, const char *name);
 GradFn grad_none; /* has no gradient: the gradient pass reports it at the node's place */

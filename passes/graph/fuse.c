@@ -75,13 +75,8 @@ static unsigned axes_mask(const Node *reduce) {
   return mask;
 }
 
-/* A fold over exactly the last axis. */
-static bool is_column_fold(const Node *node) {
-  return node->op->cls == OP_REDUCE && axes_mask(node) == 1u << (node->in[0]->type.rank - 1);
-}
-
 static bool is_row_fold(const Node *node) {
-  return node->op->cls == OP_REDUCE && !is_column_fold(node);
+  return node->op->cls == OP_REDUCE && !node_folds_columns(node);
 }
 
 /* ---- which views need memory ---- */
@@ -278,7 +273,7 @@ static Region *new_region(Fusion *f, Node *node) {
   region->space = reduce ? node->in[0]->type : node->out[0].type;
   region->has_anchor = is_anchor(node);
   region->sealed = node->op->flags & OPF_SCATTERS;
-  region->folds_columns = is_column_fold(node);
+  region->folds_columns = node_folds_columns(node);
   region->folded_rows = is_row_fold(node) ? axes_mask(node) : 0;
   vec_push(f->arena, &region->members, node);
   f->region[node->id] = region;

@@ -150,8 +150,7 @@ static void store_partial(Frame *frame, Tile *sum, const Affine *strip, int64_t 
     *dim = (AccessDim){.at = frame->place[d].at, .divisor = 1, .col = frame->place[d].col};
     memcpy(dim->row, frame->place[d].row, sizeof dim->row);
   }
-  *partial = (Partial){&lower->anchor->out[0], K_add, lower->out->temps.count};
-  vec_push(lower->arena, &lower->out->temps, type);
+  *partial = frame_partial(lower, &lower->anchor->out[0], K_add, &type);
   access.buffer = frame_temp(frame, partial->temp, type, true);
   frame_store(frame, &access, sum);
 }

@@ -56,16 +56,6 @@ static void loop_group(Fold *fold, int group, int64_t step, int64_t strip_length
   frame->place[group].at = affine_var(var, 1);
 }
 
-static Tile *fold_statement(Frame *frame, Kop kop, Tile *operand, bool rows) {
-  Stmt *s = stmt_add(frame->kernel, frame->block, STMT_TILE_FOLD);
-  s->kop = kop;
-  s->fold_rows = rows;
-  s->tile_arg[0] = operand;
-  s->tile = kernel_tile(frame->kernel, "f", operand->dtype, rows ? 0 : operand->n_axes,
-                        operand->axis, rows ? operand->cols : 1);
-  return s->tile;
-}
-
 /* A value that does not vary along the tile still counts once an element. */
 static Tile *whole_tile(Frame *frame, Tile *tile) {
   if ((tile->n_axes > 0) == (frame->n_axes > 0) && tile->cols == frame->cols)
@@ -91,8 +81,7 @@ static void store_partials(Fold *fold, Tile **sums, IndexVar *strip, int strips)
   for (int i = 0; i < fold->folds.count; i++) {
     Node *node = fold->folds.at[i];
     Type type = {DT_f32, 2, {strips, type_elements(&node->out[0].type)}};
-    Partial partial = {&node->out[0], fold_kop(node), lower->out->temps.count};
-    vec_push(lower->arena, &lower->out->temps, type);
+    Partial partial = frame_partial(lower, &node->out[0], fold_kop(node), &type);
     vec_push(lower->arena, &partials, partial);
     Access access = {.rank = 2, .buffer = frame_temp(frame, partial.temp, type, true)};
     access.dim[0] = (AccessDim){.at = affine_var(strip, 1), .divisor = 1};
@@ -187,9 +176,9 @@ void lower_fold(Lower *lower) {
     Node *node = fold.folds.at[i];
     Tile *part = whole_tile(frame, frame_value(frame, node->in[0]));
     if (fold.reduced[last])
-      part = fold_statement(frame, fold_kop(node), part, false);
+      part = frame_fold(frame, fold_kop(node), part, false);
     if (part->n_axes)
-      part = fold_statement(frame, fold_kop(node), part, true);
+      part = frame_fold(frame, fold_kop(node), part, true);
     stmt_map(frame->kernel, frame->block, sums[i], fold_kop(node), sums[i], part, NULL);
   }
   frame_store_outputs(frame, is_early);

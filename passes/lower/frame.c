@@ -18,14 +18,6 @@ Kop fold_kop(const Node *reduce) {
   return strcmp(reduce->op->name, "reduce_max") == 0 ? K_max : K_add;
 }
 
-bool is_column_fold(const Node *node) {
-  int n;
-  if (node->op->cls != OP_REDUCE)
-    return false;
-  const int64_t *axes = node_ints(node, "axes", &n);
-  return n == 1 && axes[0] == node->in[0]->type.rank - 1;
-}
-
 static bool is_base(void *context, const Value *value) {
   (void)context;
   return !value->node || value->node->op->cls != OP_VIEW;
@@ -176,7 +168,7 @@ void frame_dims(Frame *frame, const Type *space) {
 
 /* ---- accesses ---- */
 
-static void add_place(AccessDim *dim, const Place *place, int64_t factor) {
+void place_add(AccessDim *dim, const Place *place, int64_t factor) {
   dim->at = affine_add(dim->at, affine_scale(place->at, factor));
   for (int j = 0; j < MAX_ROW_AXES; j++)
     dim->row[j] += factor * place->row[j];
@@ -201,7 +193,7 @@ static Access access_by_map(Frame *frame, const ViewMap *map, const Type *type, 
     access.dim[0].divisor = 1;
     access.dim[0].at = affine_constant(view_map_origin(map));
     for (int g = 0; g < frame->n_groups; g++)
-      add_place(&access.dim[0], &frame->place[g], group_stride(frame, map, type, g));
+      place_add(&access.dim[0], &frame->place[g], group_stride(frame, map, type, g));
     return access;
   }
   access.buffer = frame_buffer(frame, map->base, map->type, written);
@@ -210,7 +202,7 @@ static Access access_by_map(Frame *frame, const ViewMap *map, const Type *type, 
     access.dim[b].at = affine_constant(map->offset[b]);
     for (int d = 0; d < frame->rank; d++)
       if (type->dim[d] != 1)
-        add_place(&access.dim[b], &frame->place[d], map->factor[b][d]);
+        place_add(&access.dim[b], &frame->place[d], map->factor[b][d]);
   }
   return access;
 }
@@ -274,7 +266,7 @@ static Tile *index_tile(Frame *frame, const ViewMap *map, const Type *type) {
   AccessDim dim = {.at = affine_constant(map->offset[axis])};
   for (int d = 0; d < frame->rank; d++)
     if (map->factor[axis][d] && type->dim[d] != 1)
-      add_place(&dim, &frame->place[frame->group[d]], map->factor[axis][d]);
+      place_add(&dim, &frame->place[frame->group[d]], map->factor[axis][d]);
   bool rows = false;
   for (int j = 0; j < frame->n_axes; j++)
     rows |= dim.row[j] != 0;
@@ -300,17 +292,28 @@ static Tile *map_tile(Frame *frame, const Node *node) {
   return result;
 }
 
+Tile *frame_fold(Frame *frame, Kop kop, Tile *operand, bool rows) {
+  Stmt *s = stmt_add(frame->kernel, frame->block, STMT_TILE_FOLD);
+  s->kop = kop;
+  s->fold_rows = rows;
+  s->tile_arg[0] = operand;
+  return s->tile = kernel_tile(frame->kernel, "f", operand->dtype, rows ? 0 : operand->n_axes,
+                               operand->axis, rows ? operand->cols : 1);
+}
+
+Partial frame_partial(Lower *lower, Value *value, Kop kop, const Type *type) {
+  vec_push(lower->arena, &lower->out->temps, *type);
+  return (Partial){value, kop, lower->out->temps.count - 1};
+}
+
 static Tile *fold_tile(Frame *frame, const Node *node) {
-  CHECK(is_column_fold(node));
+  CHECK(node_folds_columns(node));
   Tile *operand = frame_value(frame, node->in[0]);
   if (operand->cols != frame->cols) /* folding a value that is the same in every column */
     operand = stmt_map(frame->kernel, frame->block,
                        frame_tile(frame, operand->dtype, operand->n_axes > 0, true), K_add, operand,
                        frame_fill(frame, 0, operand->dtype, false, true), NULL)->tile;
-  Stmt *s = stmt_add(frame->kernel, frame->block, STMT_TILE_FOLD);
-  s->kop = fold_kop(node);
-  s->tile_arg[0] = operand;
-  return s->tile = frame_tile(frame, operand->dtype, operand->n_axes > 0, false);
+  return frame_fold(frame, fold_kop(node), operand, false);
 }
 
 Tile *frame_value(Frame *frame, Value *value) {

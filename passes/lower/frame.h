@@ -26,6 +26,13 @@ typedef struct Lower {
   Lowered *out;
 } Lower;
 
+/* A body value that kernels compute in parts, one a strip. */
+typedef struct Partial {
+  Value *value; /* of the body */
+  Kop kop;      /* add, max, min */
+  int temp;
+} Partial;
+
 typedef struct Frame {
   Lower *lower;
   Kernel *kernel;
@@ -77,12 +84,14 @@ void lower_window(Lower *lower);
 void lower_gather(Lower *lower);
 /* Sums partial results [strips, result elements] of some body values in strip order and goes on
  * with everything that follows them: the second half of a split fold or contraction. */
-typedef struct Partial {
-  Value *value; /* of the body */
-  Kop kop;      /* add, max, min */
-  int temp;
-} Partial;
 void lower_finish(Lower *lower, const Partial *partials, int count, int strips);
+
+/* Adds factor times a place to a coordinate. */
+void place_add(AccessDim *dim, const Place *place, int64_t factor);
+/* The fold of a tile's rows (or columns) into one, as a statement. */
+Tile *frame_fold(Frame *frame, Kop kop, Tile *operand, bool rows);
+/* A scratch tensor of the region, [strips, …], and the partial result it stands for. */
+Partial frame_partial(Lower *lower, Value *value, Kop kop, const Type *type);
 
 /* ---- small helpers for schedules ---- */
 int64_t ceil_div(int64_t a, int64_t b);
@@ -90,5 +99,4 @@ int64_t ceil_div(int64_t a, int64_t b);
 int64_t divisor_below(int64_t n, int64_t limit);
 double fold_neutral(Kop kop);
 Kop fold_kop(const Node *reduce);
-bool is_column_fold(const Node *node); /* a fold over exactly the last axis */
 #endif

@@ -33,7 +33,7 @@ void lower_region(const Node *region, const Facts *facts, Arena *arena, const ch
       CHECK(!lower.anchor);
       lower.anchor = node;
     }
-    folds_rows |= cls == OP_REDUCE && !is_column_fold(node);
+    folds_rows |= cls == OP_REDUCE && !node_folds_columns(node);
   }
   if (!lower.anchor)
     (folds_rows ? lower_fold : lower_rows)(&lower);

@@ -45,7 +45,7 @@ static const Type *row_space(const Graph *body, bool *folds) {
   const Type *space = NULL;
   *folds = false;
   for (int n = 0; n < body->nodes.count; n++)
-    if (is_column_fold(body->nodes.at[n])) {
+    if (node_folds_columns(body->nodes.at[n])) {
       space = &body->nodes.at[n]->in[0]->type;
       *folds = true;
     }

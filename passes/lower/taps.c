@@ -35,13 +35,6 @@ void taps_lookup(Frame *frame, const Taps *taps, Affine number, Affine offset[3]
   }
 }
 
-static void add_scaled(AccessDim *dim, const Place *place, int64_t factor) {
-  dim->at = affine_add(dim->at, affine_scale(place->at, factor));
-  for (int j = 0; j < MAX_ROW_AXES; j++)
-    dim->row[j] += factor * place->row[j];
-  dim->col += factor * place->col;
-}
-
 Access operand_access(Frame *frame, Value *operand, const Coordinate *coordinates,
                       const Place *out_places, const Place *k_places, const Affine *offset) {
   ViewMap map = frame_resolve(frame, operand);
@@ -57,9 +50,9 @@ Access operand_access(Frame *frame, Value *operand, const Coordinate *coordinate
       if (factor == 0)
         continue;
       if (c->out >= 0)
-        add_scaled(dim, &out_places[c->out], factor * c->out_factor);
+        place_add(dim, &out_places[c->out], factor * c->out_factor);
       if (c->k >= 0)
-        add_scaled(dim, &k_places[c->k], factor);
+        place_add(dim, &k_places[c->k], factor);
       if (c->tap >= 0)
         dim->at = affine_add(dim->at, affine_scale(offset[c->tap], factor));
       if (c->divisor > 1) {

@@ -185,20 +185,14 @@ static void weight_gradient(Lower *lower) {
   Access dy = operand_access(&frame, node->in[1], cy, frame.place, k, offset);
   Tile *tx = frame_load(&frame, &x, DT_f32, 0), *ty = frame_load(&frame, &dy, DT_f32, 0);
   Tile *product = map(&frame, K_mul, frame_tile(&frame, DT_f32, true, true), tx, ty, NULL);
-  if (product->n_axes) {
-    Stmt *s = stmt_add(frame.kernel, frame.block, STMT_TILE_FOLD);
-    s->kop = K_add;
-    s->fold_rows = true;
-    s->tile_arg[0] = product;
-    product = s->tile = frame_tile(&frame, DT_f32, false, true);
-  }
+  if (product->n_axes)
+    product = frame_fold(&frame, K_add, product, true);
   map(&frame, K_add, sum, sum, product, NULL);
   frame.block = outside;
 
   const Type *out = &node->out[0].type;
   Type type = {DT_f32, 3, {strips, out->dim[0], out->dim[1]}};
-  Partial partial = {&node->out[0], K_add, lower->out->temps.count};
-  vec_push(lower->arena, &lower->out->temps, type);
+  Partial partial = frame_partial(lower, &node->out[0], K_add, &type);
   Access store = {.rank = 3, .buffer = frame_temp(&frame, partial.temp, type, true)};
   store.dim[0] = (AccessDim){.at = strip, .divisor = 1};
   store.dim[1] = (AccessDim){.at = frame.place[0].at, .divisor = 1};
