@@ -12,6 +12,7 @@
 int cmd_prepare(int argc, char **argv);
 int cmd_tokenize(int argc, char **argv);
 int cmd_score(int argc, char **argv);
+int cmd_synth(int argc, char **argv);
 
 /* Prints "tricot VERB: error: ..." and where to find help; returns EXIT_USAGE. */
 int command_usage(const char *verb, const char *format, ...) __attribute__((format(printf, 2, 3)));

@@ -7,6 +7,7 @@
 #include "runtime/job/command.h"
 #include "runtime/job/encode.h"
 #include "runtime/job/progress.h"
+#include "runtime/job/source.h"
 #include <string.h>
 
 static const char notice[] = "For research use only. Not for diagnosis.";
@@ -27,12 +28,11 @@ static bool read_volume(const Job *job, const char *path, const VolumePort *port
   if (ends_with(path, ".safetensors"))
     return cache_load(path, port->size, port->data, error);
   const char *metadata = options_text(&job->options, "metadata");
-  PrepareOptions options = prepare_defaults();
-  memcpy(options.size, port->size, sizeof options.size);
+  PrepareOptions options;
   Volume volume;
   PrepareFacts facts;
   Error inner;
-  if (!volume_read(path, &volume, error))
+  if (!job_prepare_options(job, port->size, &options, error) || !volume_read(path, &volume, error))
     return false;
   bool good = metadata ? ctrate_facts(metadata, path, &facts, error)
                        : prepare_facts(&volume, path, &facts, error);

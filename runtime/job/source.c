@@ -48,6 +48,16 @@ static void size_text(const int64_t size[3], char *out, size_t room) {
   snprintf(out, room, "%lldx%lldx%lld", (long long)size[0], (long long)size[1], (long long)size[2]);
 }
 
+bool job_prepare_options(const Job *job, const int64_t size[3], PrepareOptions *options,
+                         Error *error) {
+  const char *spacing = options_text(&job->options, "spacing");
+  *options = prepare_defaults();
+  memcpy(options->size, size, sizeof options->size);
+  if (spacing && !parse_range(spacing, options->spacing))
+    return error_set(error, "--spacing: \"%.80s\" is not like 1.5:0.75", spacing);
+  return prepare_options_check(options, error);
+}
+
 bool job_dataset(const Job *job, const char *split, const int64_t size[3], Dataset *dataset,
                  Error *error) {
   const Options *o = &job->options;
@@ -55,8 +65,9 @@ bool job_dataset(const Job *job, const char *split, const int64_t size[3], Datas
   const char *chosen = options_text(o, "split");
   chosen = chosen ? chosen : split;
   *dataset = (Dataset){0};
-  PrepareOptions options = prepare_defaults();
-  memcpy(options.size, size, sizeof options.size);
+  PrepareOptions options;
+  if (!job_prepare_options(job, size, &options, error))
+    return false;
   if (!(root ? dataset_open_tree(root, chosen, cache, &options, options_flag(o, "skip-incomplete"),
                                  dataset, error)
              : dataset_open(cache, chosen, dataset, error)))
@@ -68,6 +79,11 @@ bool job_dataset(const Job *job, const char *split, const int64_t size[3], Datas
   if (strcmp(have, want) != 0)
     good = error_set(error, "%s: error: holds volumes of %s, this program takes %s", cache, have,
                      want);
+  else if (options_text(o, "spacing") &&
+           memcmp(dataset->options.spacing, options.spacing, sizeof options.spacing) != 0)
+    good = error_set(error, "%s: error: holds voxels of %g:%g mm, not %s", cache,
+                     dataset->options.spacing[0], dataset->options.spacing[1],
+                     options_text(o, "spacing"));
   else if (dataset->count == 0)
     good = error_set(error, "%s: error: no volumes in split \"%s\"", cache, chosen);
   if (!good) {

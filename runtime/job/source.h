@@ -22,8 +22,11 @@ typedef struct TextPort {
 } TextPort;
 bool text_port(Job *job, int entry, TextPort *port, Error *error);
 
+/* How volumes of `size` are prepared: the defaults with --spacing. */
+bool job_prepare_options(const Job *job, const int64_t size[3], PrepareOptions *options,
+                         Error *error);
 /* --cache, or --data prepared into --cache, of --split (or `split`), cut to --limit. The volumes
- * must have the wanted size and there must be one at least. */
+ * must have the wanted size and spacing, and there must be one at least. */
 bool job_dataset(const Job *job, const char *split, const int64_t size[3], Dataset *dataset,
                  Error *error);
 /* --vocab, lower-case; no larger than the model's table of words. NULL on failure. */
