@@ -16,6 +16,16 @@ typedef struct Options {
   bool json;
 } Options;
 
+static const char help[] =
+    "Usage: tricot inspect MODEL.yaml [options]\n\n"
+    "Shows a model's parameters, floating-point operations, stages, memory and arguments.\n\n"
+    "  --variant NAME   of the model file (clip files: of their image encoder)\n"
+    "  --set ARG=VALUE  sets an argument: text.width=64, volume=[32,64,64]\n"
+    "  --json           print JSON\n\n"
+    "Examples:\n"
+    "  tricot inspect models/dcformer.yaml --variant nano\n"
+    "  tricot inspect models/clip-dcformer.yaml --variant tiny --set text.layers=6 --json\n";
+
 static int usage(const char *problem, const char *word) {
   fprintf(stderr, "tricot inspect: error: %s%s\n", problem, word);
   fprintf(stderr,
@@ -220,6 +230,12 @@ int cmd_inspect(int argc, char **argv) {
   Options options = {0};
   Diag diag;
   diag_init(&diag, arena);
+  for (int i = 1; i < argc; i++)
+    if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0) {
+      fputs(help, stdout);
+      arena_free(arena);
+      return EXIT_DONE;
+    }
   int status = read_options(argc, argv, sets, &options);
   if (status == EXIT_DONE && !inspect(arena, &diag, &options, sets))
     status = EXIT_INPUT;
