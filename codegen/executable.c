@@ -276,8 +276,8 @@ static bool check_levels(const Building *b) {
     const char *name = b->levels[i].name;
     if (!embedded_level_rank(name))
       return error_set(b->error,
-                       "executables are built for the levels x86-64-v2, x86-64-v3, "
-                       "x86-64-v4 or aarch64, not for \"%.60s\"",
+                       "executables are built for the levels x86-64-v3, x86-64-v4 or "
+                       "aarch64, not for \"%.60s\"",
                        name);
     if (arm != (strcmp(name, "aarch64") == 0))
       return error_set(b->error,

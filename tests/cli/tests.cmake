@@ -31,6 +31,8 @@ if(TRICOT_LLVM)
   cli_test(trajectory fast 300 trajectory.sh)
   cli_test(threads fast 300 threads.sh)
   cli_test(skip.cpu fast 600 skip.sh cpu)
+  cli_test(compile fast 600 compile.sh)
+  cli_test(compile_all long 1800 compile.sh all)
 endif()
 
 unit_test(nvrtc_model tricot_driver)
