@@ -148,6 +148,8 @@ bool run_file_complete(Options *options, const char **model, Error *error) {
       continue;
     }
     const char *text = value->kind == YAML_SCALAR ? value->text : "";
+    if (job_knows_option(key) && !options_known(options, key))
+      continue; /* for another verb: one run file serves train, eval and predict */
     if (!options_default(options, key, is_path(key) ? beside(options->arena, path, text) : text,
                          &why))
       return error_set(error, "%s:%d:%d: error: %s", path, file->pairs[i].key->loc.line,

@@ -71,6 +71,13 @@ static const Verb *find_verb(const char *word) {
 
 bool job_is_verb(const char *word) { return find_verb(word) != NULL; }
 
+bool job_knows_option(const char *name) {
+  for (const OptionRow *row = rows; row->name; row++)
+    if (strcmp(row->name, name) == 0)
+      return true;
+  return false;
+}
+
 void job_print_verbs(FILE *out) {
   for (int i = 0; i < N_VERBS; i++)
     fprintf(out, "  %-10s %s\n", verbs[i].name, verbs[i].doc);

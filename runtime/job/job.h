@@ -42,6 +42,8 @@ typedef struct JobHost {
 /* argv[0] is the verb. Returns an exit status. */
 int job_main(const JobHost *host, int argc, char **argv);
 bool job_is_verb(const char *word);
+/* Some verb takes an option of this name. */
+bool job_knows_option(const char *name);
 void job_print_verbs(FILE *out);
 
 /* ---- for the verbs ---- */

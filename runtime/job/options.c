@@ -97,6 +97,10 @@ static const char *last_value(const Options *options, const char *name) {
   return NULL;
 }
 
+bool options_known(const Options *options, const char *name) {
+  return find_row(options, name, strlen(name)) != NULL;
+}
+
 bool options_default(Options *options, const char *name, const char *value, Error *error) {
   const OptionRow *row = find_row(options, name, strlen(name));
   if (!row)

@@ -39,6 +39,8 @@ bool options_parse(Options *options, Arena *arena, const OptionRow *first, const
 /* Sets an option that the command line left out; the same checks. */
 bool options_default(Options *options, const char *name, const char *value, Error *error);
 
+/* Does the verb know an option of this name? */
+bool options_known(const Options *options, const char *name);
 bool options_flag(const Options *options, const char *name);
 const char *options_text(const Options *options, const char *name); /* NULL: not given */
 int64_t options_count(const Options *options, const char *name, int64_t otherwise);
