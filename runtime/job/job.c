@@ -8,16 +8,23 @@
 typedef struct Verb {
   const char *name, *arguments, *doc;
   int (*run)(Job *job);
+  const char *examples; /* lines without the command's name; %s: the model argument, if any */
 } Verb;
 
 static const Verb verbs[] = {
-    {"train", "", "train on a data set, with checkpoints, a log and resume", verb_train},
-    {"eval", "zeroshot|retrieval", "score on a data set: CSV, JSON and a table", verb_eval},
+    {"train", "", "train on a data set, with checkpoints, a log and resume", verb_train,
+     "train%s --cache CACHE --vocab vocab.txt --out run --epochs 15 --lr 1e-4\n"
+     "train%s --cache CACHE --vocab vocab.txt --out run --resume run/checkpoint-00001000.safetensors"},
+    {"eval", "zeroshot|retrieval", "score on a data set: CSV, JSON and a table", verb_eval,
+     "eval zeroshot%s --cache CACHE --vocab vocab.txt --weights run/model.safetensors --out eval"},
     {"predict", "VOLUME...", "findings of CT volumes (.nii, .nii.gz, prepared .safetensors)",
-     verb_predict},
-    {"run", "", "run one entry point on given tensors", verb_run},
-    {"info", "", "what is in the program: entry points, memory, settings", verb_info},
-    {"bench", "", "time an entry point, step by step if wanted", verb_bench}};
+     verb_predict, "predict%s scan.nii.gz --vocab vocab.txt --weights run/model.safetensors --json"},
+    {"run", "", "run one entry point on given tensors", verb_run,
+     "run%s --entry encode_image --weights w.safetensors --inputs in.safetensors "
+     "--outputs out.safetensors"},
+    {"info", "", "what is in the program: entry points, memory, settings", verb_info, "info%s"},
+    {"bench", "", "time an entry point, step by step if wanted", verb_bench,
+     "bench%s --entry train_step --repeat 5 --profile"}};
 enum { N_VERBS = sizeof verbs / sizeof *verbs };
 
 static const OptionRow rows[] = {
@@ -100,7 +107,7 @@ int job_usage(const Job *job, const Error *error) {
 static int print_help(const JobHost *host, const Verb *verb) {
   Text text = {0};
   bool kind_first = strcmp(verb->name, "eval") == 0;
-  const char *model = host->model_argument ? " MODEL" : "";
+  const char *model = host->model_argument ? " MODEL.yaml" : "";
   text_add(&text, "Usage: %s %s", host->name, verb->name);
   if (kind_first)
     text_add(&text, " %s%s", verb->arguments, model);
@@ -109,6 +116,12 @@ static int print_help(const JobHost *host, const Verb *verb) {
   text_add(&text, " [options]\n\n%c%s.\n\n", verb->doc[0] - 'a' + 'A', verb->doc + 1);
   options_help(rows, verb->name, &text);
   options_help(host->options, verb->name, &text);
+  text_add(&text, "\nExample:\n");
+  for (const char *at = verb->examples; at; at = strchr(at, '\n') ? strchr(at, '\n') + 1 : NULL) {
+    int length = (int)strcspn(at, "\n"), before = (int)(strstr(at, "%s") - at);
+    text_add(&text, "  %s %.*s%s%.*s\n", host->name, before, at, model, length - before - 2,
+             at + before + 2);
+  }
   fputs(text.at, stdout);
   text_free(&text);
   return EXIT_DONE;
