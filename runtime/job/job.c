@@ -14,9 +14,11 @@ typedef struct Verb {
 static const Verb verbs[] = {
     {"train", "", "train on a data set, with checkpoints, a log and resume", verb_train,
      "train%s --cache CACHE --vocab vocab.txt --out run --epochs 15 --lr 1e-4\n"
-     "train%s --cache CACHE --vocab vocab.txt --out run --resume run/checkpoint-00001000.safetensors"},
+     "train%s --cache CACHE --vocab vocab.txt --out run "
+     "--resume run/checkpoint-00001000.safetensors"},
     {"eval", "zeroshot|retrieval", "score on a data set: CSV, JSON and a table", verb_eval,
-     "eval zeroshot%s --cache CACHE --vocab vocab.txt --weights run/model.safetensors --out eval"},
+     "eval zeroshot%s --cache CACHE --vocab vocab.txt --weights run/model.safetensors "
+     "--out eval"},
     {"predict", "VOLUME...", "findings of CT volumes (.nii, .nii.gz, prepared .safetensors)",
      verb_predict, "predict%s scan.nii.gz --vocab vocab.txt --weights run/model.safetensors --json"},
     {"run", "", "run one entry point on given tensors", verb_run,
