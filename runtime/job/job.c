@@ -20,7 +20,8 @@ static const Verb verbs[] = {
      "eval zeroshot%s --cache CACHE --vocab vocab.txt --weights run/model.safetensors "
      "--out eval"},
     {"predict", "VOLUME...", "findings of CT volumes (.nii, .nii.gz, prepared .safetensors)",
-     verb_predict, "predict%s scan.nii.gz --vocab vocab.txt --weights run/model.safetensors --json"},
+     verb_predict,
+     "predict%s scan.nii.gz --vocab vocab.txt --weights run/model.safetensors --json"},
     {"run", "", "run one entry point on given tensors", verb_run,
      "run%s --entry encode_image --weights w.safetensors --inputs in.safetensors "
      "--outputs out.safetensors"},
