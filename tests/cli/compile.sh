@@ -1,5 +1,6 @@
-# compile.sh [all]: compiled artefacts. The same input gives the same bytes, and an executable gives the same bits as
-# code that is compiled while the command runs. With `all` every kind, and several levels at once.
+# compile.sh [all]: compiled artefacts. The same input gives the same bytes, and an executable gives
+# the same bits as code that is compiled while the command runs. With `all` every kind, and several
+# levels at once.
 . "$(dirname "$0")/common.sh"
 all=${1:-}
 case $(uname -m) in

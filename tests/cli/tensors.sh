@@ -13,7 +13,8 @@ add_scalar() {
   size=$(od -An -tu8 -N8 "$1" | tr -d ' ')
   header=$(head -c $((size + 8)) "$1" | tail -c "$size" | sed 's/ *$//')
   end=$(($(wc -c <"$1") - 8 - size))
-  header="${header%\}},\"$3\":{\"dtype\":\"F32\",\"shape\":[],\"data_offsets\":[$end,$((end + 4))]}}"
+  entry="\"$3\":{\"dtype\":\"F32\",\"shape\":[],\"data_offsets\":[$end,$((end + 4))]}"
+  header="${header%\}},$entry}"
   tensor_file "$2" "$header" 0
   tail -c "$end" "$1" >>"$2"
   printf "$4" >>"$2"
