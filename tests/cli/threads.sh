@@ -9,16 +9,22 @@ run() { # run OUTPUT ARGUMENTS...
     "$@"
 }
 
-for threads in 1 2 4 2again; do
-  check "forward, threads: $threads" run forward$threads --entry forward --threads ${threads%again}
+for threads in 1 2 4; do
+  check "forward, threads: $threads" run forward$threads --entry forward --threads $threads
   check "training forward, threads: $threads" run training$threads --entry forward --mode train \
-    --save-buffers --threads ${threads%again}
+    --save-buffers --threads $threads
   check "three steps, threads: $threads" run steps$threads --entry train_step --steps 3 \
-    --save-taps --save-grads --save-params --threads ${threads%again}
+    --save-taps --save-grads --save-params --threads $threads
 done
-for threads in 2 4 2again; do
-  for what in forward training steps; do
-    check "$what: threads 1 and $threads" cmp "$scratch/${what}1" "$scratch/$what$threads"
+check "forward again" run forwardagain --entry forward --threads 2
+check "training forward again" run trainingagain --entry forward --mode train --save-buffers \
+  --threads 2
+for other in 2 4 again; do
+  for what in forward training; do
+    check "$what: threads 1 and $other" cmp "$scratch/${what}1" "$scratch/$what$other"
   done
+done
+for other in 2 4; do
+  check "three steps: threads 1 and $other" cmp "$scratch/steps1" "$scratch/steps$other"
 done
 finish

@@ -68,7 +68,8 @@ says 'model.safetensors: error: '
 
 # ---- evaluation ----
 trained="$sizes --vocab $vocabulary --weights whole/model.safetensors"
-expect 0 "zero-shot evaluation" "$tricot" eval zeroshot "$clip" $trained --cache cache --out zeroshot
+expect 0 "zero-shot evaluation" "$tricot" eval zeroshot "$clip" $trained --cache cache \
+  --out zeroshot
 echo '{"volumes": 2, "scored": 2, "model": "clip-dcformer"}' >wanted
 check "its JSON" compare_json wanted zeroshot/zeroshot.json
 check "two volumes, 18 probabilities each" awk -F, '
@@ -76,7 +77,9 @@ check "two volumes, 18 probabilities each" awk -F, '
   END { if (NR != 3) exit 1 }' zeroshot/zeroshot.csv
 expect 0 "retrieval on the training volumes" "$tricot" eval retrieval "$clip" $trained \
   --cache cache --split train --out retrieval
-echo '{"scored": 4, "retrieval": {"text_to_image": {"R@1": 1}, "image_to_text": {"R@1": 1}}}' >wanted
+cat >wanted <<'END'
+{"scored": 4, "retrieval": {"text_to_image": {"R@1": 1}, "image_to_text": {"R@1": 1}}}
+END
 check "each finds its own" compare_json wanted retrieval/retrieval.json
 
 # ---- prediction ----
