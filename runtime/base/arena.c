@@ -5,6 +5,17 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* With AddressSanitizer a gap follows every allocation, so that stepping over its end is caught
+ * inside a block too, and arrays a VEC has outgrown may not be touched any more. */
+#ifdef __SANITIZE_ADDRESS__
+#include <sanitizer/asan_interface.h>
+enum { GAP = 16 };
+#else
+enum { GAP = 0 };
+#define ASAN_POISON_MEMORY_REGION(memory, size) ((void)(memory), (void)(size))
+#define ASAN_UNPOISON_MEMORY_REGION(memory, size) ((void)(memory), (void)(size))
+#endif
+
 enum { FIRST_BLOCK = 1 << 14, LAST_BLOCK = 1 << 22, ALIGNMENT = 16 };
 
 typedef struct Block Block;
@@ -53,8 +64,8 @@ void arena_free(Arena *arena) {
   free(arena);
 }
 
-void *arena_alloc(Arena *arena, size_t size) {
-  size = (size + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
+void *arena_alloc(Arena *arena, size_t wanted) {
+  size_t size = (wanted + GAP + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
   Block *block = arena->block;
   if (!block || block->room - block->used < size) {
     size_t room = size > arena->next_room ? size : arena->next_room;
@@ -64,8 +75,10 @@ void *arena_alloc(Arena *arena, size_t size) {
     block->room = room;
     block->next = arena->block;
     arena->block = block;
+    ASAN_POISON_MEMORY_REGION(block->bytes, room);
   }
   void *memory = block->bytes + block->used;
+  ASAN_UNPOISON_MEMORY_REGION(memory, wanted);
   block->used += size;
   arena->used += size;
   return memory;
@@ -111,7 +124,9 @@ size_t arena_used(const Arena *arena) { return arena->used; }
 void *vec_grow_(Arena *arena, void *at, int count, int *room, size_t item_size) {
   *room = *room ? *room * 2 : 8;
   void *fresh = arena_alloc(arena, (size_t)*room * item_size);
-  if (count)
+  if (count) {
     memcpy(fresh, at, (size_t)count * item_size);
+    ASAN_POISON_MEMORY_REGION(at, (size_t)count * item_size);
+  }
   return fresh;
 }

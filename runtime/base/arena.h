@@ -13,7 +13,7 @@ typedef struct Arena Arena;
 
 Arena *arena_new(void);
 void arena_free(Arena *arena);
-void *arena_alloc(Arena *arena, size_t size);
+void *arena_alloc(Arena *arena, size_t wanted);
 void *arena_copy(Arena *arena, const void *data, size_t size);
 char *arena_strdup(Arena *arena, const char *text);
 char *arena_strndup(Arena *arena, const char *text, size_t length);
