@@ -133,8 +133,10 @@ static int run(Arena *arena, Diag *diag, const Request *request) {
   for (int i = 0; i < count; i++) {
     Graph *graph = passes_run(&context, graphs[i], request->passes.at, request->passes.count,
                               &request->options);
-    if (!graph)
+    if (!graph) {
+      text_free(&text);
       return EXIT_INPUT;
+    }
     if (i)
       text_add(&text, "\n");
     graph_print(graph, &text);
@@ -146,8 +148,7 @@ static int run(Arena *arena, Diag *diag, const Request *request) {
   return EXIT_DONE;
 }
 
-int cmd_opt(int argc, char **argv) {
-  Arena *arena = arena_new();
+static int read_and_run(Arena *arena, int argc, char **argv) {
   Request request = {0};
   for (int i = 1; i < argc; i++) {
     if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0) {
@@ -171,6 +172,12 @@ int cmd_opt(int argc, char **argv) {
   diag_init(&diag, arena);
   int status = run(arena, &diag, &request);
   diag_print(&diag, stderr);
+  return status;
+}
+
+int cmd_opt(int argc, char **argv) {
+  Arena *arena = arena_new();
+  int status = read_and_run(arena, argc, argv);
   arena_free(arena);
   return status;
 }
