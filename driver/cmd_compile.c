@@ -151,7 +151,7 @@ static int choose_levels(Work *w, const char **levels, Error *error) {
   int n = 0;
   const char *list =
       strcmp(w->request.target, "cpu") == 0 ? NULL : after_colon(w->request.target, "");
-  if (strncmp(w->request.target, "cpu", 3) != 0) {
+  if (strcmp(w->request.target, "cpu") != 0 && strncmp(w->request.target, "cpu:", 4) != 0) {
     error_set(error, "--emit %s wants --target cpu or cpu:LEVEL,…, not '%s'", w->emit,
               w->request.target);
     return 0;
@@ -161,10 +161,21 @@ static int choose_levels(Work *w, const char **levels, Error *error) {
       levels[n] = levels_default[n];
     return n;
   }
-  while (*list && n < MAX_LEVELS) {
+  for (; *list && n <= MAX_LEVELS; list += *list == ',') {
     size_t length = strcspn(list, ",");
-    levels[n++] = arena_strndup(w->arena, list, length);
-    list += length + (list[length] == ',');
+    const char *level = arena_strndup(w->arena, list, length);
+    list += length;
+    for (int i = 0; i < n; i++)
+      if (strcmp(levels[i], level) == 0)
+        length = 0;
+    if (length && n < MAX_LEVELS)
+      levels[n++] = level;
+    else if (length)
+      n = MAX_LEVELS + 1;
+  }
+  if (n == 0 || n > MAX_LEVELS) {
+    error_set(error, "--target %s: 1 to %d levels", w->request.target, MAX_LEVELS);
+    return 0;
   }
   return n;
 }
@@ -181,19 +192,20 @@ static const char *suffix_of(Arena *arena, const char *level) {
 static bool compile_level(Work *w, const char *name, LevelObject *level, Compiled *c,
                           Error *error) {
   CpuLevel cpu;
-  Text *object = ARENA_NEW(w->arena, Text);
+  Text object = {0};
   w->request.target = arena_printf(w->arena, "cpu:%s", name);
   level->name = name;
   level->suffix = suffix_of(w->arena, name);
   if (!compiled_build(c, &w->request, error) || !cpu_level_find(name, &cpu, error) ||
-      !llvm_emit(c->build.kernels.at, c->build.kernels.count, &cpu, level->suffix, "object", object,
-                 error)) {
+      !llvm_emit(c->build.kernels.at, c->build.kernels.count, &cpu, level->suffix, "object",
+                 &object, error)) {
     diag_print(&c->diag, stderr);
+    text_free(&object);
     return false;
   }
   level->plan = plan_write(w->arena, &c->plan, &level->plan_size);
-  level->object = (const unsigned char *)object->at;
-  level->object_size = object->size;
+  level->object = (const unsigned char *)object.at;
+  level->object_size = object.size;
   level->n_kernels = c->plan.n_kernels;
   level->kernels = c->plan.kernels;
   return true;
