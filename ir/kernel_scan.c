@@ -70,25 +70,25 @@ const char *scan_word(Parser *p, const char *what) {
   return arena_strndup(p->arena, start, (size_t)(p->at - start));
 }
 
+/* The bound keeps sums of variables times factors within 64 bits. */
 int64_t scan_integer(Parser *p) {
+  static const int64_t limit = (int64_t)1 << 31;
   scan_space(p);
   const char *start = p->at;
   int64_t value = 0;
-  bool negative = scan_peek(p) == '-', overflow = false;
+  bool negative = scan_peek(p) == '-';
   if (negative)
     p->at++;
   if (!isdigit((unsigned char)scan_peek(p)))
     scan_fail(p, scan_here(p), "expected an integer");
-  for (; isdigit((unsigned char)scan_peek(p)); p->at++) {
-    int digit = negative ? '0' - *p->at : *p->at - '0';
-    overflow |= __builtin_mul_overflow(value, 10, &value);
-    overflow |= __builtin_add_overflow(value, digit, &value);
-  }
-  if (overflow) {
+  for (; isdigit((unsigned char)scan_peek(p)); p->at++)
+    value = value > limit ? value : 10 * value + (*p->at - '0');
+  if (value > limit) {
     p->at = start;
-    scan_fail(p, scan_here(p), "the integer does not fit into 64 bits");
+    scan_fail(p, scan_here(p), "the integer is beyond 2147483648");
+    return 0;
   }
-  return value;
+  return negative ? -value : value;
 }
 
 int scan_small_integer(Parser *p, int64_t low, int64_t high) {
@@ -203,13 +203,15 @@ static int64_t scan_extent(Parser *p) {
   scan_space(p);
   Loc loc = scan_here(p);
   int64_t extent = scan_integer(p);
-  if (extent < 1 || extent > (int64_t)1 << 48)
+  if (extent < 1)
     scan_fail(p, loc, "an extent is positive");
   return p->failed ? 1 : extent;
 }
 
 Type scan_tensor_type(Parser *p) {
+  static const double most = 0x1p48; /* elements */
   Type type = {0};
+  double elements = 1;
   scan_space(p);
   Loc loc = scan_here(p);
   type.dtype = element_type(p, scan_word(p, "a type"), loc);
@@ -218,7 +220,11 @@ Type scan_tensor_type(Parser *p) {
     if (type.rank == MAX_RANK)
       scan_fail(p, scan_here(p), "more than %d dimensions", MAX_RANK);
     else
-      type.dim[type.rank++] = scan_extent(p);
+      elements *= (double)(type.dim[type.rank++] = scan_extent(p));
+    if (elements > most) {
+      scan_fail(p, loc, "a tensor of more than 2^48 elements");
+      type.rank = 0;
+    }
     if (!scan_accept(p, ",") && scan_peek(p) != ']')
       scan_fail(p, scan_here(p), "expected ',' or ']'");
   }
