@@ -155,9 +155,10 @@ static bool bench(Bench *b, const char *name, Error *error) {
 
 int verb_bench(Job *job) {
   Error error = {""};
-  Bench b = {.job = job, .repeat = (int)options_count(&job->options, "repeat", 10)};
+  int64_t repeat = options_count(&job->options, "repeat", 10);
+  Bench b = {.job = job, .repeat = (int)repeat};
   const char *name = job_need(job, "entry", &error);
-  if (name && (b.repeat < 1 || b.repeat > 1000000))
+  if (name && (repeat < 1 || repeat > 1000000))
     error_set(&error, "--repeat is 1 to 1000000");
   if (*error.text)
     return job_usage(job, &error);

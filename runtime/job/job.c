@@ -1,6 +1,7 @@
 /* Verbs, their options, and opening a program for them. See job.h. */
 #include "runtime/job/job.h"
 #include "runtime/job/command.h"
+#include <limits.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -228,7 +229,8 @@ static bool check_batch(const Job *job, const JobRequest *request, Error *error)
 
 bool job_open(Job *job, const JobRequest *request, Error *error) {
   JobRequest full = *request;
-  full.threads = (int)options_count(&job->options, "threads", 0);
+  int64_t threads = options_count(&job->options, "threads", 0);
+  full.threads = threads < INT_MAX ? (int)threads : INT_MAX;
   if (!full.batch)
     full.batch = options_count(&job->options, "batch", 0);
   *error = (Error){""};

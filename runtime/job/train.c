@@ -122,7 +122,10 @@ static bool settle_facts(Train *t, Error *error) {
   if (in_epoch == 0)
     return error_set(error, "%d volumes are fewer than a batch of %lld", t->dataset.count,
                      (long long)now.batch);
-  now.steps = options_count(o, "steps", options_count(o, "epochs", 1) * in_epoch);
+  int64_t epochs = options_count(o, "epochs", 1);
+  if (epochs > INT64_MAX / in_epoch)
+    return error_set(error, "--epochs %lld: error: too many", (long long)epochs);
+  now.steps = options_count(o, "steps", epochs * in_epoch);
   if (!t->resume) {
     t->facts = now;
     return true;
