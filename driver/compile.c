@@ -230,6 +230,12 @@ bool compiled_peak(const ModelRequest *model, const char *entry, int64_t *bytes)
 }
 
 bool compiled_open(Compiled *c, const CompileRequest *request, Error *error) {
+  if (strncmp(request->target, "cuda:", 5) == 0) {
+    *c = (Compiled){.arena = arena_new()};
+    diag_init(&c->diag, c->arena);
+    return error_set(error, "target %s: GPU code is only emitted (tricot compile --emit cubin)",
+                     request->target);
+  }
   if (!compiled_build(c, request, error))
     return false;
   double start = seconds();

@@ -204,7 +204,8 @@ static bool open_program(void *context, const Options *options, const char *mode
     return false;
   if (batch && !batch_set) {
     const char **sets = ARENA_ARRAY(host->arena, const char *, request.model.n_sets + 1);
-    memcpy(sets, request.model.sets, sizeof *sets * (size_t)request.model.n_sets);
+    for (int i = 0; i < request.model.n_sets; i++)
+      sets[i] = request.model.sets[i];
     sets[request.model.n_sets++] = arena_printf(host->arena, "batch=%lld", (long long)batch);
     request.model.sets = sets;
   }
