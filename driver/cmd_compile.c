@@ -127,8 +127,15 @@ static bool emit_stage(Work *w, Compiled *c, Text *out, Error *error) {
 }
 
 static bool compile_stage(Work *w, Error *error) {
+  const char *target = w->request.target;
+  bool llvm = strcmp(w->emit, "llvm") == 0 || strcmp(w->emit, "asm") == 0 ||
+              strcmp(w->emit, "object") == 0;
   bool cuda = strcmp(w->emit, "cuda") == 0 || strcmp(w->emit, "ptx") == 0 ||
               strcmp(w->emit, "cubin") == 0;
+  if (strcmp(target, "interp") == 0 && strcmp(w->emit, "graph") != 0)
+    return error_set(error, "--emit %s: error: target interp has no kernels", w->emit);
+  if (llvm && strncmp(target, "cuda", 4) == 0)
+    return error_set(error, "--emit %s: error: wants a CPU target, not '%s'", w->emit, target);
   if (cuda && strncmp(w->request.target, "cuda", 4) != 0)
     w->request.target = "cuda:sm_80";
   Compiled c;
@@ -285,9 +292,10 @@ static int compile_with(Work *w, int argc, char **argv) {
     return EXIT_INPUT;
   }
   int64_t batch = options_count(&w->options, "batch", 0);
-  if (batch) {
+  if (options_text(&w->options, "batch")) {
     const char **sets = ARENA_ARRAY(w->arena, const char *, w->request.model.n_sets + 1);
-    memcpy(sets, w->request.model.sets, sizeof *sets * (size_t)w->request.model.n_sets);
+    for (int i = 0; i < w->request.model.n_sets; i++)
+      sets[i] = w->request.model.sets[i];
     sets[w->request.model.n_sets++] = arena_printf(w->arena, "batch=%lld", (long long)batch);
     w->request.model.sets = sets;
   }

@@ -50,7 +50,15 @@ done
 if has_verb compile; then
   expect 2 "compile: unknown option" "$tricot" compile --no-such-option
   says 'no-such-option'
+  expect 1 "kernels of the interpreter" "$tricot" compile "$clip" --target interp --emit c -o result
+  says 'interp has no kernels'
+  absent result
+  expect 1 "no CPU level" "$tricot" compile "$clip" --target cpu: -o result
+  says '--'
+  absent result
 fi
+expect 2 "a count of 2^32 + 1 runs" "$tricot" bench "$clip" --entry encode_text --repeat 4294967297
+says '--repeat'
 expect 2 "run without an entry point" "$tricot" run "$clip"
 expect 2 "an option without its value" "$tricot" run "$clip" --entry
 expect 2 "prepare without a volume" "$tricot" prepare --output result
