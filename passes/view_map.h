@@ -2,10 +2,12 @@
  *
  * A VIEW op (permute, broadcast, slice, reshape) moves no data if its reader can compute where the
  * data is. A ViewMap says, for a value reached from a `base` tensor (something with memory of its
- * own) through views, where the element at the value's coordinates v lives in the base: base
- * coordinate b = offset[b] + sum over d of factor[b][d] * v[d] Reshapes are affine where they merge
- * axes on the way to the base; a reshape that splits an axis is absorbed only directly at the base,
- * by reading the base's memory as the reshaped type.
+ * own) through views, where the element at the value's coordinates v lives in the base:
+ *
+ *     base coordinate b = offset[b] + sum over d of factor[b][d] * v[d]
+ *
+ * Reshapes are affine where they merge axes on the way to the base; a reshape that splits an axis
+ * is absorbed only directly at the base, by reading the base's memory as the reshaped type.
  */
 #ifndef TRICOT_PASSES_VIEW_MAP_H
 #define TRICOT_PASSES_VIEW_MAP_H

@@ -1,8 +1,8 @@
 /* From tiles to what emitters walk: the passes over one kernel.
  *
- *   distribute  TILE -> LOOP: tiles become loops over vectors and threads, scratch arrays,
- * addresses legalize    expands scalar ops no target spells (exp, log, tanh, erf, rsqrt, sign) into
- * the others sync        puts barriers between threads that communicate through shared memory
+ *   distribute  TILE -> LOOP: tiles become loops over vectors and threads, arrays, addresses
+ *   legalize    expands scalar ops no target spells (exp, log, tanh, erf, rsqrt, sign)
+ *   sync        puts barriers between threads that communicate through shared memory
  */
 #ifndef TRICOT_PASSES_KERNEL_PASS_H
 #define TRICOT_PASSES_KERNEL_PASS_H
