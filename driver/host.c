@@ -220,7 +220,7 @@ static bool open_program(void *context, const Options *options, const char *mode
                                 .name = want->entries[i],
                                 .training = want->training,
                                 .single = !step && (mixed || several),
-                                .keep_taps = !several,
+                                .keep_taps = want->taps,
                                 .keep_gradients = want->gradients};
   }
   int n = want->n_entries;

@@ -18,6 +18,7 @@ typedef struct JobRequest {
   int n_entries;
   bool training;      /* batch statistics and buffer updates in entries other than train_step */
   bool trained;       /* results mean something with trained weights only */
+  bool taps;          /* the author's intermediates are wanted beside the results */
   bool gradients;     /* train_step must give its gradients as outputs "grad.<parameter>" */
   int64_t batch;      /* samples at a time; 0: as `inputs` has them, else as the model says */
   const char *inputs; /* safetensors with the tensors the inputs will have, or NULL */

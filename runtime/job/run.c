@@ -196,6 +196,7 @@ static bool run_entry(Run *run, const char *name, bool training, Error *error) {
   JobRequest request = {.entries = {name},
                         .n_entries = 1,
                         .training = training,
+                        .taps = !run->is_step || options_flag(o, "save-taps"),
                         .gradients = options_flag(o, "save-grads"),
                         .inputs = run->path};
   if (!job_open(job, &request, error))
