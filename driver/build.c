@@ -7,6 +7,7 @@
  * value later, else it is copied at the end of the step list.
  */
 #include "driver/build.h"
+#include "driver/memory_text.h"
 #include "passes/kernel/kernel_pass.h"
 #include "passes/lower/lower.h"
 #include "passes/memory_plan.h"
@@ -38,7 +39,10 @@ typedef struct Entry {
   int *last_use;       /* by value id: step number */
   VEC(Step) steps, prepare;
   VEC(MemorySlot) slots, prepared_slots;
+  VEC(MemoryNote) notes, prepared_notes; /* of the slots */
 } Entry;
+
+enum { FOREVER = MEMORY_FOREVER };
 
 void build_start(Build *build, Arena *arena, Diag *diag, const BuildOptions *options) {
   *build = (Build){.arena = arena, .diag = diag, .options = *options};
@@ -100,21 +104,27 @@ static Storage persistent(Build *build, const GraphInput *input) {
 
 /* ---- lifetimes and places ---- */
 
-static int new_slot(Entry *e, bool prepared, int64_t bytes, int first, int last) {
-  MemorySlot slot = {.bytes = bytes, .first = first, .last = last};
+/* A place for a tensor that holds something from step `first` to step `last`. */
+static Storage in_memory(Entry *e, bool prepared, const Type *type, int first, int last,
+                         const char *name, Loc loc) {
+  Arena *arena = e->build->arena;
+  MemorySlot slot = {.bytes = (int64_t)type_bytes(type), .first = first, .last = last};
+  MemoryNote note = {name, *type, loc};
   if (prepared) {
-    vec_push(e->build->arena, &e->prepared_slots, slot);
-    return e->prepared_slots.count - 1;
+    vec_push(arena, &e->prepared_slots, slot);
+    vec_push(arena, &e->prepared_notes, note);
+    return (Storage){true, {PLACE_PREPARED, 0}, e->prepared_slots.count - 1};
   }
-  vec_push(e->build->arena, &e->slots, slot);
-  return e->slots.count - 1;
+  vec_push(arena, &e->slots, slot);
+  vec_push(arena, &e->notes, note);
+  return (Storage){true, {PLACE_ARENA, 0}, e->slots.count - 1};
 }
 
-static Storage in_memory(Entry *e, bool prepared, const Type *type, int first, int last) {
-  int64_t bytes = (int64_t)type_bytes(type);
-  return (Storage){true,
-                   {prepared ? PLACE_PREPARED : PLACE_ARENA, 0},
-                   new_slot(e, prepared, bytes, first, last)};
+static Storage input_place(Entry *e, const GraphInput *input) {
+  if (input->role != ROLE_INPUT)
+    return persistent(e->build, input);
+  return in_memory(e, false, &input->value->type, -1, FOREVER,
+                   arena_printf(e->build->arena, "input %s", input->name), input->loc);
 }
 
 /* Does the region compute `result` element by element from its input number `input`? */
@@ -176,8 +186,6 @@ static void find_prepared(Entry *e) {
   }
 }
 
-enum { FOREVER = 1 << 30 };
-
 /* Steps are numbered by node: node n runs at step n. */
 static void find_last_uses(Entry *e) {
   const Graph *g = e->graph;
@@ -200,9 +208,7 @@ static void place_values(Entry *e) {
   e->storage = ARENA_ARRAY(e->build->arena, Storage, g->n_values);
   for (int i = 0; i < g->inputs.count; i++) {
     const GraphInput *input = &g->inputs.at[i];
-    e->storage[input->value->id] = input->role == ROLE_INPUT
-                                       ? in_memory(e, false, &input->value->type, -1, FOREVER)
-                                       : persistent(e->build, input);
+    e->storage[input->value->id] = input_place(e, input);
   }
   for (int i = 0; i < g->outputs.count; i++) {
     const GraphOutput *output = &g->outputs.at[i];
@@ -223,7 +229,8 @@ static void place_values(Entry *e) {
       bool prepared = e->prepared[value->id];
       int last = e->last_use[value->id] > n ? e->last_use[value->id] : n;
       e->storage[value->id] =
-          in_memory(e, prepared, &value->type, prepared ? 0 : n, prepared ? FOREVER : last);
+          in_memory(e, prepared, &value->type, prepared ? 0 : n, prepared ? FOREVER : last,
+                    arena_printf(e->build->arena, "%%%d", value->id), node->loc);
     }
   }
 }
@@ -261,7 +268,8 @@ static void lower_node(Entry *e, const Node *region) {
   Storage *temps = ARENA_ARRAY(arena, Storage, lowered.temps.count);
   for (int t = 0; t < lowered.temps.count; t++)
     temps[t] = in_memory(e, prepared, &lowered.temps.at[t], prepared ? 0 : region->id,
-                         prepared ? FOREVER : region->id);
+                         prepared ? FOREVER : region->id,
+                         arena_printf(arena, "scratch of %s", anchor->op->name), region->loc);
   for (int s = 0; !build->options.memory_only && s < lowered.steps.count; s++) {
     LoweredStep *from = &lowered.steps.at[s];
     if (build->options.dump_tiles)
@@ -309,7 +317,8 @@ static void add_copies(Entry *e, Storage *outputs) {
     if (output->updates)
       continue;
     if (from.ref.place != PLACE_ARENA && output->value->node == NULL) {
-      outputs[i] = in_memory(e, false, &output->value->type, g->nodes.count, FOREVER);
+      outputs[i] = in_memory(e, false, &output->value->type, g->nodes.count, FOREVER,
+                             arena_printf(e->build->arena, "output %s", output->name), output->loc);
       add_copy(e, from, outputs[i], bytes);
     }
   }
@@ -365,6 +374,17 @@ static PlanStep *final_steps(Entry *e, const Step *steps, int count) {
   return out;
 }
 
+static void dump_memory(const Entry *e, const PlanEntry *entry) {
+  Text text = {0};
+  memory_text(entry->name, "arena", entry->arena_bytes, e->slots.at, e->notes.at, e->slots.count,
+              &text);
+  if (e->prepared_slots.count)
+    memory_text(entry->name, "prepared memory", entry->prepared_bytes, e->prepared_slots.at,
+                e->prepared_notes.at, e->prepared_slots.count, &text);
+  fputs(text.at, e->build->options.passes.dump_to);
+  text_free(&text);
+}
+
 static void finish_entry(Entry *e, const char *name, const Storage *outputs) {
   Build *build = e->build;
   Arena *arena = build->arena;
@@ -395,6 +415,8 @@ static void finish_entry(Entry *e, const char *name, const Storage *outputs) {
   entry.n_prepare = e->prepare.count;
   entry.prepare = final_steps(e, e->prepare.at, e->prepare.count);
   vec_push(arena, &build->entries, entry);
+  if (build->options.dump_memory)
+    dump_memory(e, &entry);
 }
 
 /* The whole graph as one step: arguments are its inputs, then its outputs. */
@@ -409,7 +431,8 @@ static void interpret(Entry *e) {
     step.args[i] = e->storage[g->inputs.at[i].value->id];
   for (int i = 0; i < g->outputs.count; i++)
     step.args[g->inputs.count + i] =
-        in_memory(e, false, &g->outputs.at[i].value->type, 0, FOREVER);
+        in_memory(e, false, &g->outputs.at[i].value->type, 0, FOREVER,
+                  arena_printf(arena, "output %s", g->outputs.at[i].name), g->outputs.at[i].loc);
   step.kernel_index = e->build->kernels.count;
   vec_push(arena, &e->build->kernels, kernel);
   vec_push(arena, &e->steps, step);
@@ -450,9 +473,7 @@ bool build_entry(Build *build, Graph *graph, const char *name) {
     e.storage = ARENA_ARRAY(arena, Storage, graph->n_values);
     for (int i = 0; i < graph->inputs.count; i++) {
       const GraphInput *input = &graph->inputs.at[i];
-      e.storage[input->value->id] = input->role == ROLE_INPUT
-                                        ? in_memory(&e, false, &input->value->type, -1, FOREVER)
-                                        : persistent(build, input);
+      e.storage[input->value->id] = input_place(&e, input);
     }
     interpret(&e);
     const Step *step = &e.steps.at[0];

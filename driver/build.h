@@ -14,7 +14,7 @@ typedef struct BuildOptions {
   PassOptions passes;
   bool interpret;    /* one opaque step an entry point, run by the reference interpreter */
   bool memory_only;  /* places and sizes, but no kernels: for questions about memory */
-  bool dump_tiles, dump_kernels; /* print them to passes.dump_to */
+  bool dump_tiles, dump_kernels, dump_memory; /* print them to passes.dump_to */
 } BuildOptions;
 
 typedef struct Build {

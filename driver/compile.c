@@ -185,7 +185,8 @@ bool compiled_build(Compiled *c, const CompileRequest *request, Error *error) {
                           .interpret = strcmp(request->target, "interp") == 0,
                           .memory_only = request->memory_only,
                           .dump_tiles = request->dump_tiles,
-                          .dump_kernels = request->dump_kernels};
+                          .dump_kernels = request->dump_kernels,
+                          .dump_memory = request->dump_memory};
   build_start(&c->build, c->arena, &c->diag, &options);
   Model *single = NULL;
   for (int i = 0; i < request->n_entries; i++) {

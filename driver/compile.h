@@ -27,7 +27,7 @@ typedef struct CompileRequest {
   int n_entries;
   int threads;        /* <= 0: one per allowed CPU */
   PassOptions passes;
-  bool dump_tiles, dump_kernels, memory_only; /* see BuildOptions */
+  bool dump_tiles, dump_kernels, dump_memory, memory_only; /* see BuildOptions */
   bool timing;        /* seconds of each stage on stderr */
 } CompileRequest;
 

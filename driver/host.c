@@ -12,7 +12,7 @@ const OptionRow compile_options[] = {
     {"target", OPTION_TEXT, "NAME", "cpu, cpu:LEVEL, c, cuda-shim, interp (default cpu)", NULL},
     {"skip", OPTION_TEXT, "PASSES", "passes not to run: knit,cse", NULL},
     {"stop-after", OPTION_TEXT, "PASS", "run no pass after this one", "compile"},
-    {"dump", OPTION_TEXT, "STAGES", "prints graphs after passes (all), tiles, kernels", NULL},
+    {"dump", OPTION_TEXT, "STAGES", "graphs after passes (all), tiles, kernels, memory", NULL},
     {"timing", OPTION_FLAG, "", "seconds of each stage of compilation on stderr", NULL},
     {0}};
 
@@ -70,6 +70,8 @@ bool compile_request_from(Arena *arena, const Options *options, const char *mode
       request->dump_tiles = true;
     else if (strcmp(dump[i], "kernels") == 0)
       request->dump_kernels = true;
+    else if (strcmp(dump[i], "memory") == 0)
+      request->dump_memory = true;
     else
       graphs[passes->n_dump++] = dump[i];
   }

@@ -1,0 +1,22 @@
+/* The memory plan of an entry point as text, for `--dump memory`: what lies where, and how long. */
+#ifndef TRICOT_DRIVER_MEMORY_TEXT_H
+#define TRICOT_DRIVER_MEMORY_TEXT_H
+#include "passes/memory_plan.h"
+#include "runtime/base/diag.h"
+#include "runtime/base/dtype.h"
+#include "runtime/base/text.h"
+
+/* What a slot of the plan holds. */
+typedef struct MemoryNote {
+  const char *name; /* "%12", "input volume", "scratch of matmul" */
+  Type type;
+  Loc loc;
+} MemoryNote;
+
+enum { MEMORY_FOREVER = 1 << 30 }; /* MemorySlot.last: to the end of the entry point and beyond */
+
+/* A heading, then a line a slot by offset: offset, bytes, first and last step, name, type, place.
+ * Slots are planned already; memory is "arena" or "prepared memory". */
+void memory_text(const char *entry, const char *memory, int64_t bytes, const MemorySlot *slots,
+                 const MemoryNote *notes, int count, Text *out);
+#endif
