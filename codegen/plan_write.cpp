@@ -38,9 +38,13 @@ Offset<fb::Step> write_step(Builder &b, const PlanStep &step) {
   for (int i = 0; i < step.n_args; i++)
     args.emplace_back(uint8_t(step.args[i].place), step.args[i].at);
   auto refs = b.CreateVectorOfStructs(args);
+  std::vector<fb::Result> written;
+  for (int i = 0; i < step.n_results; i++)
+    written.emplace_back(step.results[i].arg, step.results[i].elements);
+  auto results = b.CreateVectorOfStructs(written);
   auto label = text(b, step.label), place = text(b, step.place);
-  return fb::CreateStep(b, uint8_t(step.kind), step.kernel, refs, step.blocks, step.bytes, label,
-                        place, step.flops, step.traffic);
+  return fb::CreateStep(b, uint8_t(step.kind), step.kernel, refs, results, step.blocks,
+                        step.bytes, label, place, step.flops, step.traffic);
 }
 
 template <class T, class In, class Write>
@@ -58,7 +62,7 @@ Offset<fb::Entry> write_entry(Builder &b, const PlanEntry &entry) {
   auto prepare = write_all<fb::Step>(b, entry.prepare, entry.n_prepare, write_step);
   auto steps = write_all<fb::Step>(b, entry.steps, entry.n_steps, write_step);
   return fb::CreateEntry(b, name, inputs, outputs, prepare, steps, entry.arena_bytes,
-                         entry.prepared_bytes, entry.updates);
+                         entry.prepared_bytes, entry.updates, entry.guard);
 }
 
 Offset<fb::Tensor> write_tensor(Builder &b, const PlanTensor &tensor) {

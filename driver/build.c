@@ -37,6 +37,8 @@ typedef struct Entry {
   bool *prepared;      /* by value id: depends on persistent tensors alone */
   Storage *storage;    /* by value id */
   int *last_use;       /* by value id: step number */
+  int guard_node;      /* the last node that loss and grad_norm need, -1: no guard */
+  int guard;           /* steps up to and with it */
   VEC(Step) steps, prepare;
   VEC(MemorySlot) slots, prepared_slots;
   VEC(MemoryNote) notes, prepared_notes; /* of the slots */
@@ -142,11 +144,32 @@ static bool elementwise_in(const Node *region, int input, const Type *result) {
   return true;
 }
 
+/* Entry points that update parameters can stop once loss and grad_norm are known. */
+static void find_guard(Entry *e) {
+  static const char *const names[] = {"loss", "grad_norm"};
+  const Graph *g = e->graph;
+  bool updates = false;
+  e->guard_node = -1;
+  for (int i = 0; i < g->outputs.count; i++) {
+    const GraphInput *input =
+        g->outputs.at[i].updates ? graph_find_input(g, g->outputs.at[i].updates) : NULL;
+    updates |= input && input->role == ROLE_PARAMETER;
+  }
+  for (int k = 0; k < 2 && updates; k++) {
+    const GraphOutput *output = graph_find_output(g, names[k]);
+    const Node *node = output ? output->value->node : NULL;
+    while (node && node->op->cls == OP_VIEW)
+      node = node->in[0]->node;
+    if (node && node->id > e->guard_node)
+      e->guard_node = node->id;
+  }
+}
+
 /* May output `update` be written over the tensor it replaces by the region that computes it? */
 static bool updates_in_place(const Entry *e, const GraphOutput *update, const GraphInput *old) {
   const Node *region = update->value->node;
   if (!region || region->op->cls != OP_REGION || update->value->type.dtype != DT_f32 ||
-      !type_equal(&update->value->type, &old->value->type))
+      !type_equal(&update->value->type, &old->value->type) || region->id <= e->guard_node)
     return false;
   for (int n = 0; n < e->graph->nodes.count; n++) {
     const Node *node = e->graph->nodes.at[n];
@@ -348,6 +371,15 @@ static const char *place_text(Arena *arena, Loc loc) {
   return loc.source ? arena_printf(arena, "%s:%d", loc.source->path, loc.line) : "";
 }
 
+static const PlanResult *written_results(Arena *arena, const Kernel *kernel, int *count) {
+  PlanResult *results = ARENA_ARRAY(arena, PlanResult, kernel->n_arguments);
+  *count = 0;
+  for (int i = 0; i < kernel->n_arguments; i++)
+    if (kernel->buffers.at[i]->written && kernel->buffers.at[i]->type.dtype == DT_f32)
+      results[(*count)++] = (PlanResult){i, type_elements(&kernel->buffers.at[i]->type)};
+  return results;
+}
+
 static PlanStep *final_steps(Entry *e, const Step *steps, int count) {
   Arena *arena = e->build->arena;
   PlanStep *out = ARENA_ARRAY(arena, PlanStep, count);
@@ -367,6 +399,7 @@ static PlanStep *final_steps(Entry *e, const Step *steps, int count) {
     plan->blocks = kernel_blocks(kernel);
     plan->label = kernel->doc ? kernel->doc : "";
     plan->place = place_text(arena, kernel->loc);
+    plan->results = written_results(arena, kernel, &plan->n_results);
     plan->flops = kernel_flops(kernel);
     for (int a = 0; a < kernel->n_arguments; a++)
       plan->traffic += (double)type_bytes(&kernel->buffers.at[a]->type);
@@ -389,7 +422,7 @@ static void finish_entry(Entry *e, const char *name, const Storage *outputs) {
   Build *build = e->build;
   Arena *arena = build->arena;
   const Graph *g = e->graph;
-  PlanEntry entry = {.name = name};
+  PlanEntry entry = {.name = name, .guard = e->guard};
   entry.arena_bytes = memory_plan(arena, e->slots.at, e->slots.count, PLAN_ALIGNMENT);
   entry.prepared_bytes =
       memory_plan(arena, e->prepared_slots.at, e->prepared_slots.count, PLAN_ALIGNMENT);
@@ -476,6 +509,8 @@ bool build_entry(Build *build, Graph *graph, const char *name) {
       e.storage[input->value->id] = input_place(&e, input);
     }
     interpret(&e);
+    find_guard(&e);
+    e.guard = e.guard_node >= 0; /* the copies to persistent tensors follow */
     const Step *step = &e.steps.at[0];
     for (int i = 0; i < graph->outputs.count; i++)
       outputs[i] = step->args[graph->inputs.count + i];
@@ -487,10 +522,14 @@ bool build_entry(Build *build, Graph *graph, const char *name) {
   } else {
     find_prepared(&e);
     find_last_uses(&e);
+    find_guard(&e);
     place_values(&e);
-    for (int n = 0; n < graph->nodes.count; n++)
+    for (int n = 0; n < graph->nodes.count; n++) {
       if (graph->nodes.at[n]->op->cls == OP_REGION)
         lower_node(&e, graph->nodes.at[n]);
+      if (n == e.guard_node)
+        e.guard = e.steps.count;
+    }
     add_copies(&e, outputs);
   }
   finish_entry(&e, name, outputs);

@@ -63,7 +63,7 @@ static bool choose_entries(Work *w, Error *error) {
   for (size_t i = 0; i < sizeof names / sizeof *names && n < 4; i++)
     if (model_has_entry(model, names[i]))
       w->entries[n++] = (EntryRequest){
-          .entry = names[i], .name = names[i], .single = i < 2, .keep_taps = i == 2};
+          .entry = names[i], .name = names[i], .batch = i < 2, .keep_taps = i == 2};
   w->request.entries = w->entries;
   w->request.n_entries = n;
   return n > 0 || error_set(error, "%s: error: the model has no entry point to compile", w->model);

@@ -5,6 +5,7 @@
  * stand in a table and each slot has a function of its own.
  */
 #include "driver/compile.h"
+#include "driver/train_entries.h"
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -103,11 +104,6 @@ static ProgramKernel *find_kernel(void *context, const char *name) {
 
 /* ---- graphs ---- */
 
-static double number(const Model *model, const char *name, double fallback) {
-  double value;
-  return model_number(model, name, &value) ? value : fallback;
-}
-
 static void drop_taps(Graph *graph) {
   int kept = 0;
   for (int i = 0; i < graph->outputs.count; i++)
@@ -117,40 +113,53 @@ static void drop_taps(Graph *graph) {
 }
 
 static Graph *entry_graph(Compiled *c, Model *model, const EntryRequest *want, Error *error) {
-  bool train_step = strcmp(want->entry, "train_step") == 0;
-  const char *entry = train_step ? model_train_entry(model) : want->entry;
-  if (!entry || !model_has_entry(model, entry)) {
+  if (train_entry_known(want->entry)) {
+    PassContext context = {c->arena, &c->diag, c->build.options.facts};
+    return train_entry_build(&context, model, want->entry, want->keep_taps, want->keep_gradients,
+                             error);
+  }
+  if (!model_has_entry(model, want->entry)) {
     error_set(error, "%s: error: the model has no entry point '%s'", model_path(model),
               want->entry);
     return NULL;
   }
-  Graph *graph = model_build(model, &c->diag, entry, want->training || train_step);
-  if (!graph)
-    return NULL;
-  if (!want->keep_taps)
+  Graph *graph = model_build(model, &c->diag, want->entry, want->training);
+  if (graph && !want->keep_taps)
     drop_taps(graph);
-  if (!train_step)
-    return graph;
-  PassContext context = {c->arena, &c->diag, c->build.options.facts};
-  graph = graph_add_gradients(&context, graph, model_train_loss(model));
-  if (!graph)
-    return NULL;
-  OptimizerConfig config = {.beta1 = number(model, "optimizer.beta1", 0.9),
-                            .beta2 = number(model, "optimizer.beta2", 0.95),
-                            .eps = number(model, "optimizer.eps", 1e-8),
-                            .decay = number(model, "optimizer.decay", 0.05)};
-  return graph_add_adamw(&context, graph, &config, want->keep_gradients);
+  return graph;
 }
 
-/* The model with batch 1, for entries that see one sample at a time. */
-static Model *single_model(Compiled *c, const ModelRequest *request) {
-  ModelRequest single = *request;
-  const char **sets = ARENA_ARRAY(c->arena, const char *, request->n_sets + 1);
+/* The model with more arguments set, for entry points of other sizes. */
+typedef struct Variation {
+  const char *sets;
+  Model *model;
+} Variation;
+
+typedef VEC(Variation) Variations;
+
+static Model *model_for(Compiled *c, const ModelRequest *request, const EntryRequest *entry,
+                        Variations *known) {
+  const char *sets = entry->sets ? entry->sets : "";
+  if (entry->batch)
+    sets = arena_printf(c->arena, "batch=%lld;%s", (long long)entry->batch, sets);
+  for (int i = 0; i < known->count; i++)
+    if (strcmp(known->at[i].sets, sets) == 0)
+      return known->at[i].model;
+  ModelRequest more = *request;
+  VEC(const char *) all = {0};
   for (int i = 0; i < request->n_sets; i++)
-    sets[i] = request->sets[i];
-  sets[single.n_sets++] = "batch=1";
-  single.sets = sets;
-  return model_load(c->arena, &c->diag, &single);
+    vec_push(c->arena, &all, request->sets[i]);
+  for (const char *at = sets; *at; at += at[0] == ';') {
+    size_t length = strcspn(at, ";");
+    if (length)
+      vec_push(c->arena, &all, (const char *)arena_strndup(c->arena, at, length));
+    at += length;
+  }
+  more.sets = all.at;
+  more.n_sets = all.count;
+  Variation fresh = {sets, *sets ? model_load(c->arena, &c->diag, &more) : c->model};
+  vec_push(c->arena, known, fresh);
+  return fresh.model;
 }
 
 static void fill_settings(Compiled *c) {
@@ -188,12 +197,11 @@ bool compiled_build(Compiled *c, const CompileRequest *request, Error *error) {
                           .dump_kernels = request->dump_kernels,
                           .dump_memory = request->dump_memory};
   build_start(&c->build, c->arena, &c->diag, &options);
-  Model *single = NULL;
+  Variations variations = {0};
   for (int i = 0; i < request->n_entries; i++) {
     const EntryRequest *entry = &request->entries[i];
-    if (entry->single && !single && !(single = single_model(c, &request->model)))
-      return false;
-    Graph *graph = entry_graph(c, entry->single ? single : c->model, entry, error);
+    Model *model = model_for(c, &request->model, entry, &variations);
+    Graph *graph = model ? entry_graph(c, model, entry, error) : NULL;
     if (!graph || !build_entry(&c->build, graph, entry->name))
       return false;
     if (options.interpret)

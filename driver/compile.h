@@ -9,13 +9,14 @@
 #include "frontend/model.h"
 #include "runtime/program.h"
 
-/* One entry point to compile: a model's entry, or "train_step", which the compiler derives from the
- * model's training entry (forward, gradients, optimizer). */
+/* One entry point to compile: a model's entry, or one that the compiler derives from the model's
+ * training entry (driver/train_entries.h). */
 typedef struct EntryRequest {
   const char *entry;
   const char *name;    /* in the plan */
-  bool training;       /* batch statistics and buffer updates; always for train_step */
-  bool single;         /* with batch 1 */
+  bool training;       /* batch statistics and buffer updates; always for derived ones */
+  int64_t batch;       /* the model's argument `batch`; 0: as the model says */
+  const char *sets;    /* more arguments of this entry alone, "text.length=64;rows=2"; or NULL */
   bool keep_taps;      /* the author's intermediates stay outputs */
   bool keep_gradients; /* train_step: outputs "grad.<parameter>" */
 } EntryRequest;

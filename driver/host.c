@@ -212,22 +212,17 @@ static bool open_program(void *context, const Options *options, const char *mode
     request.model.sets = sets;
   }
   EntryRequest entries[JOB_MAX_ENTRIES + 1];
-  bool mixed = false; /* training beside evaluation: evaluation sees one sample at a time */
   for (int i = 0; i < want->n_entries; i++)
-    mixed |= strcmp(want->entries[i], "train_step") == 0 && want->n_entries > 1;
-  bool several = want->n_entries > 1;
-  for (int i = 0; i < want->n_entries; i++) {
-    bool step = strcmp(want->entries[i], "train_step") == 0;
     entries[i] = (EntryRequest){.entry = want->entries[i],
                                 .name = want->entries[i],
                                 .training = want->training,
-                                .single = !step && (mixed || several),
+                                .batch = want->batches[i],
+                                .sets = want->sets[i],
                                 .keep_taps = want->taps,
                                 .keep_gradients = want->gradients};
-  }
   int n = want->n_entries;
   if (n == 0) {
-    entries[n++] = (EntryRequest){.entry = "encode_image", .name = "encode_image", .single = true};
+    entries[n++] = (EntryRequest){.entry = "encode_image", .name = "encode_image", .batch = 1};
   }
   request.entries = entries;
   request.n_entries = n;

@@ -20,16 +20,16 @@ void memory_text(const char *entry, const char *memory, int64_t bytes, const Mem
     sum += slots[i].bytes;
   }
   qsort(order, (size_t)count, sizeof *order, by_place);
-  text_add(out, "# %s of @%s: %lld bytes for %lld in %d tensors\n", memory, entry,
-           (long long)bytes, (long long)sum, count);
+  text_add(out, "# %s of @%s: %lld bytes for %lld in %d tensors\n", memory, entry, (long long)bytes,
+           (long long)sum, count);
   text_add(out, "# %10s %12s %6s %6s  what\n", "offset", "bytes", "first", "last");
   for (int i = 0; i < count; i++) {
     const MemorySlot *slot = order[i];
     const MemoryNote *note = &notes[slot - slots];
     char last[16];
     snprintf(last, sizeof last, slot->last == MEMORY_FOREVER ? "end" : "%d", slot->last);
-    text_add(out, "%12lld %12lld %6d %6s  %s : %s", (long long)slot->offset,
-             (long long)slot->bytes, slot->first, last, note->name, type_text(&note->type));
+    text_add(out, "%12lld %12lld %6d %6s  %s : %s", (long long)slot->offset, (long long)slot->bytes,
+             slot->first, last, note->name, type_text(&note->type));
     if (note->loc.source)
       text_add(out, "  %s:%d", note->loc.source->path, note->loc.line);
     text_add(out, "\n");

@@ -284,7 +284,7 @@ static bool load_entries(Loader *loader, Model *model) {
 
 static bool load_ends(Loader *loader, Model *model) {
   static const char *const projection_keys[] = {"inputs", "outputs"};
-  static const char *const train_keys[] = {"entry", "loss"};
+  static const char *const train_keys[] = {"entry", "loss", "contrast"};
   bool good = true;
   const Yaml *projection = section(loader, model, "projection", &good);
   const Yaml *train = section(loader, model, "train", &good);
@@ -303,11 +303,16 @@ static bool load_ends(Loader *loader, Model *model) {
   }
   if (!train)
     return good;
-  good &= yaml_check_keys(loader->diag, train, train_keys, 2, "'train'");
+  good &= yaml_check_keys(loader->diag, train, train_keys, 3, "'train'");
   model->train_entry = text_value(loader, train, "entry", &good);
   model->train_loss = text_value(loader, train, "loss", &good);
   if (!model->train_entry || !model->train_loss)
     return diag_error(loader->diag, train->loc, "'train' needs 'entry' and 'loss'");
+  model->train_contrast =
+      yaml_get(train, "contrast") ? text_value(loader, train, "contrast", &good) : NULL;
+  if (model->train_contrast && !model_has_entry(model, model->train_contrast))
+    return diag_error(loader->diag, yaml_get(train, "contrast")->loc, "no entry is called '%s'",
+                      model->train_contrast);
   if (!model_has_entry(model, model->train_entry))
     return diag_error(loader->diag, yaml_get(train, "entry")->loc, "no entry is called '%s'",
                       model->train_entry);

@@ -39,6 +39,7 @@ const char *model_path(const Model *model) { return model->path; }
 const char *model_variant(const Model *model) { return model->variant; }
 const char *model_doc(const Model *model) { return model->doc; }
 const char *model_train_entry(const Model *model) { return model->train_entry; }
+const char *model_train_contrast(const Model *model) { return model->train_contrast; }
 const char *model_train_loss(const Model *model) { return model->train_loss; }
 
 static const Yaml *variants_of(const Model *model) {

@@ -62,6 +62,9 @@ bool model_has_entry(const Model *model, const char *entry);
 /* The entry point training minimises and the name of its loss output; NULL where it has none. */
 const char *model_train_entry(const Model *model);
 const char *model_train_loss(const Model *model);
+/* The entry point that gives the loss from what the training entry computes for every sample: its
+ * data inputs are outputs of the training entry. NULL where the file names none. */
+const char *model_train_contrast(const Model *model);
 
 /* The graph of an entry point: data inputs first, then the parameters and buffers it uses, in the
  * order of their first use. `training` chooses batch statistics and buffer updates (outputs

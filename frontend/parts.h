@@ -144,7 +144,7 @@ struct Model {
   VEC(Module *) entries;
   VEC(ModelInput) inputs;
   Expr *projection_inputs, *projection_outputs;
-  const char *train_entry, *train_loss;
+  const char *train_entry, *train_loss, *train_contrast; /* contrast may be NULL */
 };
 
 /* ---- loading ---- */

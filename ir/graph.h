@@ -60,7 +60,13 @@ struct Node {
   int id;                /* position in the graph */
 };
 
-typedef enum Role { ROLE_INPUT, ROLE_PARAMETER, ROLE_BUFFER, ROLE_STATE } Role;
+typedef enum Role {
+  ROLE_INPUT,
+  ROLE_PARAMETER,
+  ROLE_BUFFER,
+  ROLE_STATE,  /* the optimizer's */
+  ROLE_SCRATCH /* carried between entry points within one step, never saved */
+} Role;
 
 typedef enum InitKind {
   INIT_CONSTANT, /* a */

@@ -305,13 +305,13 @@ static const char *parse_stage(Parser *p) {
 }
 
 static void parse_input(Parser *p) {
-  static const char *const roles[] = {"", "param", "buffer", "state"};
+  static const char *const roles[] = {"", "param", "buffer", "state", "scratch"};
   Loc loc = p->token.loc;
   GraphInput input = {.loc = loc};
   char *name = expect(p, T_VALUE, "an input such as %x: f32[2,3]");
   if (!name || !expect_mark(p, ':'))
     return;
-  for (int role = ROLE_PARAMETER; role <= ROLE_STATE; role++)
+  for (int role = ROLE_PARAMETER; role <= ROLE_SCRATCH; role++)
     if (accept_keyword(p, roles[role]))
       input.role = (Role)role;
   input.name = p->token.kind == T_STRING ? expect(p, T_STRING, "a name") : name;

@@ -131,7 +131,7 @@ static void add_stage(Text *text, const char *stage) {
 }
 
 static void add_input(Text *text, const GraphInput *input) {
-  static const char *const roles[] = {"", " param", " buffer", " state"};
+  static const char *const roles[] = {"", " param", " buffer", " state", " scratch"};
   text_add(text, "%%%s:%s ", input->value->name, roles[input->role]);
   if (strcmp(input->name, input->value->name) != 0) {
     add_quoted(text, input->name);

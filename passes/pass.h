@@ -49,10 +49,37 @@ const char *const *passes_standard(int *count);
 Graph *graph_add_gradients(PassContext *context, Graph *graph, const char *loss);
 typedef struct OptimizerConfig {
   double beta1, beta2, eps, decay;
+  /* Measure and clip: outputs "grad_squares" f32[parameters] (sums of squares, in the order of the
+   * grad outputs) and "grad_norm", the square root of their sum; the data input "clip" f32 scalar
+   * scales gradients of a larger norm down to it, unless it is 0. */
+  bool clip;
 } OptimizerConfig;
 /* Turns every "grad.<p>" output into AdamW updates: state inputs "adamw.m.<p>", "adamw.v.<p>",
  * "adamw.step" (f32 scalar, updated +1) and the data input "lr" (f32 scalar); outputs that update
  * p, m, v. Keeps the grad outputs only if keep_gradients. */
 Graph *graph_add_adamw(PassContext *context, Graph *graph, const OptimizerConfig *config,
                        bool keep_gradients);
+
+/* Gradients over several entry points, for accumulation and for contrasts over more samples than
+ * fit at a time (Gao et al., arXiv 2101.06983). See passes/graph/accumulate.c.
+ *
+ * The gradient of data input `name` as output "grad.<name>", beside those of parameters. */
+Graph *graph_add_input_gradients(PassContext *context, Graph *graph, const char *loss,
+                                 const char *const *names, int n_names);
+/* Keeps only the outputs `names`, without updates and taps. NULL after an error: one is missing. */
+Graph *graph_keep_outputs(PassContext *context, Graph *graph, const char *const *names,
+                          int n_names);
+/* For every output in `names` a data input "grad.<name>" of its type, and the scalar output
+ * "surrogate", the sum of products: its gradients are those of a loss with these output gradients.
+ * Drops the outputs `names` and `loss`. */
+Graph *graph_add_surrogate(PassContext *context, Graph *graph, const char *const *names,
+                           int n_names, const char *loss);
+/* Turns every "grad.<p>" output of a parameter into an update of scratch "accumulated.<p>":
+ * old + share * gradient, with the data input "share" (f32 scalar). */
+Graph *graph_add_accumulation(PassContext *context, Graph *graph);
+/* A graph without data whose outputs "grad.<p>" are the accumulated gradients of the parameters
+ * that have gradients in `graph`. */
+Graph *graph_accumulated(PassContext *context, const Graph *graph, const char *name);
+/* Adds updates of all scratch to zero, for the next sum. */
+Graph *graph_reset_accumulated(PassContext *context, Graph *graph);
 #endif

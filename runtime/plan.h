@@ -16,9 +16,14 @@
 #include "runtime/base/dtype.h"
 #include "runtime/base/fault.h"
 
-enum { PLAN_VERSION = 1, PLAN_ALIGNMENT = 64 };
+enum { PLAN_VERSION = 2, PLAN_ALIGNMENT = 64 };
 
-typedef enum PlanRole { PLAN_PARAMETER, PLAN_BUFFER, PLAN_STATE } PlanRole;
+typedef enum PlanRole {
+  PLAN_PARAMETER,
+  PLAN_BUFFER,
+  PLAN_STATE,  /* the optimizer's */
+  PLAN_SCRATCH /* carried between entry points within one step, never saved */
+} PlanRole;
 typedef enum PlanInit { PLAN_CONSTANT, PLAN_UNIFORM, PLAN_NORMAL, PLAN_TRUNCATED } PlanInit;
 
 typedef struct PlanTensor {
@@ -47,6 +52,11 @@ typedef struct PlanPort { /* an input or output of an entry point */
   bool tap; /* outputs: an intermediate the author named */
 } PlanPort;
 
+typedef struct PlanResult { /* an f32 tensor a step writes */
+  int arg;                   /* into the step's args */
+  int64_t elements;
+} PlanResult;
+
 typedef enum PlanStepKind { STEP_KERNEL, STEP_COPY, STEP_ALL_GATHER, STEP_ALL_REDUCE } PlanStepKind;
 
 typedef struct PlanStep {
@@ -59,6 +69,8 @@ typedef struct PlanStep {
   const char *label; /* for people: the graph ops inside */
   const char *place; /* "models/dcformer.yaml:31" or "" */
   double flops, traffic; /* executed operations; bytes it must read and write once */
+  int n_results;         /* KERNEL */
+  const PlanResult *results;
 } PlanStep;
 
 typedef struct PlanEntry {
@@ -68,6 +80,9 @@ typedef struct PlanEntry {
   const PlanStep *prepare, *steps;
   int64_t arena_bytes, prepared_bytes;
   bool updates; /* changes persistent tensors */
+  /* In front of step number `guard` the scalar outputs `loss` and `grad_norm` are known and no
+   * persistent tensor has been written yet; 0: the entry point has no such place. */
+  int guard;
 } PlanEntry;
 
 typedef struct PlanPair {

@@ -59,7 +59,7 @@ bool read_type(const Reader &r, const fb::Type *in, const char *name, Type *out)
 
 bool read_tensor(const Reader &r, const fb::Tensor *in, PlanTensor *out) {
   out->name = in->name()->c_str();
-  if (in->role() > PLAN_STATE || in->init() > PLAN_TRUNCATED)
+  if (in->role() > PLAN_SCRATCH || in->init() > PLAN_TRUNCATED)
     return r.refuse("unknown role or initialiser", out->name);
   out->role = PlanRole(in->role());
   out->init = PlanInit(in->init());
@@ -118,6 +118,35 @@ bool read_ports(const Reader &r, const PlanEntry *entry,
   return true;
 }
 
+bool read_results(const Reader &r, const fb::Step *in, PlanStep *out) {
+  if (!aligned(in->results()))
+    return r.refuse("misaligned results", out->label);
+  out->n_results = count_of(in->results());
+  PlanResult *results = ARENA_ARRAY(r.arena, PlanResult, out->n_results);
+  for (int i = 0; i < out->n_results; i++) {
+    const fb::Result *result = in->results()->Get(uint32_t(i));
+    results[i] = PlanResult{result->arg(), result->elements()};
+    if (results[i].arg < 0 || results[i].arg >= out->n_args)
+      return r.refuse("a result is no argument of its step", out->label);
+  }
+  out->results = results;
+  return true;
+}
+
+// Whoever looks at results reads them: they must lie in their memory as a whole.
+bool check_results(const Reader &r, const PlanEntry *entry, const fb::Step *in,
+                   const PlanStep *step) {
+  for (int i = 0; i < step->n_results; i++) {
+    PlanRef ref;
+    int64_t elements = step->results[i].elements;
+    if (elements < 0 || elements > MAX_BYTES / 4 ||
+        !read_ref(r, entry, in->args()->Get(uint32_t(step->results[i].arg)), 4 * elements,
+                  step->label, &ref))
+      return r.refuse("a result outside its memory", step->label);
+  }
+  return true;
+}
+
 bool read_step(const Reader &r, const PlanEntry *entry, const fb::Step *in, bool prepare,
                PlanStep *out) {
   const char *name = out->label = text_of(in->label());
@@ -147,7 +176,7 @@ bool read_step(const Reader &r, const PlanEntry *entry, const fb::Step *in, bool
       return r.refuse("prepare step uses the arena", name);
   }
   out->args = args;
-  return true;
+  return read_results(r, in, out) && check_results(r, entry, in, out);
 }
 
 bool read_steps(const Reader &r, const PlanEntry *entry,
@@ -168,13 +197,16 @@ bool read_entry(const Reader &r, const fb::Entry *in, PlanEntry *out) {
   out->arena_bytes = in->arena_bytes();
   out->prepared_bytes = in->prepared_bytes();
   out->updates = in->updates();
+  out->guard = in->guard();
   if (out->arena_bytes < 0 || out->arena_bytes > MAX_BYTES || out->prepared_bytes < 0 ||
       out->prepared_bytes > MAX_BYTES)
     return r.refuse("impossible memory size", out->name);
   return read_ports(r, out, in->inputs(), &out->n_inputs, &out->inputs) &&
          read_ports(r, out, in->outputs(), &out->n_outputs, &out->outputs) &&
          read_steps(r, out, in->prepare(), true, &out->n_prepare, &out->prepare) &&
-         read_steps(r, out, in->steps(), false, &out->n_steps, &out->steps);
+         read_steps(r, out, in->steps(), false, &out->n_steps, &out->steps) &&
+         ((out->guard >= 0 && out->guard <= out->n_steps) ||
+          r.refuse("the guard is behind the last step", out->name));
 }
 
 bool read_tables(const Reader &r, const fb::Plan *in) {

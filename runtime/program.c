@@ -4,6 +4,7 @@
  * address and a run is a loop over steps. Pages come when an entry point first runs.
  */
 #include "runtime/program_private.h"
+#include <math.h>
 #include <string.h>
 #include <time.h>
 
@@ -200,6 +201,30 @@ static bool take_pages(Program *program, int entry, Error *error) {
   return error_set(error, "entry point %.100s: %.900s", e->name, inner.text);
 }
 
+static bool is_finite(const Program *program, int entry, const char *name) {
+  Type type;
+  const PlanEntry *e = &program->plan->entries[entry];
+  const void *value = port(program, entry, e->outputs, e->n_outputs, name, &type);
+  return !value || type_elements(&type) != 1 || isfinite(dtype_load(type.dtype, value, 0));
+}
+
+static void run_all(Program *program, int entry) {
+  const PlanEntry *e = &program->plan->entries[entry];
+  BoundEntry *bound = &program->entries[entry];
+  bound->stopped = false;
+  for (int i = 0; i < e->n_steps; i++) {
+    if (e->guard && i == e->guard &&
+        !(is_finite(program, entry, "loss") && is_finite(program, entry, "grad_norm"))) {
+      bound->stopped = true;
+      return;
+    }
+    int64_t start = program->profile ? nanoseconds() : 0;
+    run_step(program, &e->steps[i], &bound->steps[i]);
+    if (program->profile)
+      bound->times[i] = nanoseconds() - start;
+  }
+}
+
 bool program_run(Program *program, int entry, Error *error) {
   if (entry < 0 || entry >= program->plan->n_entries)
     return error_set(error, "model %.100s has no entry point number %d", program->plan->model,
@@ -215,16 +240,65 @@ bool program_run(Program *program, int entry, Error *error) {
     for (int i = 0; i < e->n_prepare; i++)
       run_step(program, &e->prepare[i], &bound->prepare[i]);
   bound->stale = false;
-  for (int i = 0; i < e->n_steps; i++) {
-    int64_t start = program->profile ? nanoseconds() : 0;
-    run_step(program, &e->steps[i], &bound->steps[i]);
-    if (program->profile)
-      bound->times[i] = nanoseconds() - start;
-  }
-  if (e->updates)
+  run_all(program, entry);
+  if (e->updates && !bound->stopped)
     program_touch(program);
   pool_leave(program->pool);
   return true;
+}
+
+bool program_stopped(const Program *program, int entry) { return program->entries[entry].stopped; }
+
+/* ---- looking for trouble ---- */
+
+static int64_t count_bad(const float *at, int64_t elements) {
+  int64_t bad = 0;
+  for (int64_t i = 0; i < elements; i++)
+    bad += !isfinite(at[i]);
+  return bad;
+}
+
+static bool bad_tensor(const char *what, const char *name, const Type *type, const void *data,
+                       ProgramTrouble *trouble) {
+  int64_t elements = type_elements(type);
+  *trouble = (ProgramTrouble){.what = what, .name = name, .place = "", .elements = elements};
+  trouble->bad = type->dtype == DT_f32 && data ? count_bad(data, elements) : 0;
+  return trouble->bad > 0;
+}
+
+static bool bad_result(const PlanStep *step, const BoundStep *bound, int number,
+                       ProgramTrouble *trouble) {
+  for (int k = 0; k < step->n_results; k++) {
+    int64_t elements = step->results[k].elements;
+    int64_t bad = count_bad(bound->arguments[step->results[k].arg], elements);
+    *trouble = (ProgramTrouble){"step", step->label, step->place, number, bad, elements};
+    if (bad)
+      return true;
+  }
+  return false;
+}
+
+bool program_find_trouble(Program *program, int entry, ProgramTrouble *trouble) {
+  const Plan *plan = program->plan;
+  const PlanEntry *e = &plan->entries[entry];
+  for (int i = 0; i < e->n_inputs; i++)
+    if (bad_tensor("input", e->inputs[i].name, &e->inputs[i].type,
+                   address(program, entry, e->inputs[i].ref), trouble))
+      return true;
+  for (int i = 0; i < plan->n_tensors; i++)
+    if (plan->tensors[i].role < PLAN_SCRATCH &&
+        bad_tensor("tensor", plan->tensors[i].name, &plan->tensors[i].type, program->tensors[i],
+                   trouble))
+      return true;
+  bool found = false;
+  int end = e->guard ? e->guard : e->n_steps;
+  pool_enter(program->pool);
+  for (int i = 0; i < end && !found; i++) {
+    run_step(program, &e->steps[i], &program->entries[entry].steps[i]);
+    found = bad_result(&e->steps[i], &program->entries[entry].steps[i], i, trouble);
+  }
+  pool_leave(program->pool);
+  return found;
 }
 
 void program_profile(Program *program, bool enable) { program->profile = enable; }

@@ -53,6 +53,21 @@ int program_tensors(Program *, bool state, Tensor *out, int room);
  * cannot have the entry's memory. */
 bool program_run(Program *, int entry, Error *);
 
+/* Whether the last run of the entry point ended at its guard (PlanEntry.guard) because an output
+ * `loss` or `grad_norm` was not finite: no persistent tensor has been changed then. */
+bool program_stopped(const Program *, int entry);
+/* Where numbers stopped being finite. */
+typedef struct ProgramTrouble {
+  const char *what;  /* "input", "tensor" or "step" */
+  const char *name;  /* of the input or persistent tensor; the ops of the step */
+  const char *place; /* of the step's model file: "models/dcformer.yaml:31" or "" */
+  int step;          /* number of the step */
+  int64_t bad, elements;
+} ProgramTrouble;
+/* Runs the steps in front of the guard again (all, where there is none) on the present inputs,
+ * looking at inputs, persistent tensors, then every result in turn; false when all are finite. */
+bool program_find_trouble(Program *, int entry, ProgramTrouble *trouble);
+
 /* Timing of the last run per step in nanoseconds, when enabled; n_steps values. */
 void program_profile(Program *, bool enable);
 const int64_t *program_times(const Program *, int entry);

@@ -44,12 +44,17 @@ static void fill_blocks(void *const *arguments, int64_t begin, int64_t end) {
     dtype_store(f->tensor->type.dtype, f->data, i, draw(f, i));
 }
 
+/* Scratch is in no file. */
+static bool in_files(const PlanTensor *tensor, bool state) {
+  return tensor->role == PLAN_STATE ? state : tensor->role != PLAN_SCRATCH;
+}
+
 static void initialize(Program *program, uint64_t seed, bool state_only) {
   const Plan *plan = program->plan;
   pool_enter(program->pool);
   for (int i = 0; i < plan->n_tensors; i++) {
     const PlanTensor *t = &plan->tensors[i];
-    if (state_only && t->role != PLAN_STATE)
+    if (state_only && t->role < PLAN_STATE)
       continue;
     if (t->init == PLAN_CONSTANT && t->init_a == 0) {
       memset(program->tensors[i], 0, type_bytes(&t->type));
@@ -112,7 +117,7 @@ static bool all_there(const Plan *plan, const TensorFile *file, bool want_state,
   for (int i = 0; i < plan->n_tensors; i++) {
     const PlanTensor *t = &plan->tensors[i];
     const Tensor *have = tensor_file_find(file, t->name);
-    if (t->role == PLAN_STATE && !want_state)
+    if (!in_files(t, want_state))
       continue;
     wanted++;
     if (!have || !fits(&have->type, &t->type))
@@ -140,7 +145,7 @@ bool program_load(Program *program, const TensorFile *file, bool want_state, Err
   for (int i = 0; i < plan->n_tensors; i++) {
     const PlanTensor *t = &plan->tensors[i];
     const Tensor *have = tensor_file_find(file, t->name);
-    if (t->role == PLAN_STATE && !want_state)
+    if (!in_files(t, want_state))
       continue;
     size_t bytes = type_bytes(&t->type);
     if (have->type.dtype == t->type.dtype) {
@@ -160,7 +165,7 @@ int program_tensors(Program *program, bool state, Tensor *out, int room) {
   const Plan *plan = program->plan;
   int count = 0;
   for (int i = 0; i < plan->n_tensors; i++) {
-    if (plan->tensors[i].role == PLAN_STATE && !state)
+    if (!in_files(&plan->tensors[i], state))
       continue;
     if (count < room)
       out[count] = (Tensor){plan->tensors[i].name, plan->tensors[i].type, program->tensors[i]};

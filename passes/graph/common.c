@@ -104,6 +104,24 @@ int graph_count_moves(const Graph *graph) {
   return count;
 }
 
+Value *add_persistent(Graph *graph, const char *name, Role role, Type type,
+                      const GraphInput *owner) {
+  Loc loc = owner ? owner->loc : (Loc){0};
+  const char *stage = owner ? owner->stage : NULL;
+  Value *value = graph_add_input(graph, name, role, type, loc);
+  graph->inputs.at[value->index].stage = stage;
+  return value;
+}
+
+const GraphInput *gradient_owner(const Graph *graph, const GraphOutput *output) {
+  static const char prefix[] = "grad.";
+  size_t length = sizeof prefix - 1;
+  if (strncmp(output->name, prefix, length) != 0)
+    return NULL;
+  const GraphInput *input = graph_find_input(graph, output->name + length);
+  return input && input->role == ROLE_PARAMETER ? input : NULL;
+}
+
 Graph *pass_dce(PassContext *context, Graph *graph) {
   return graph_without_dead(graph, context->arena);
 }

@@ -19,6 +19,12 @@ Value *build_move(Builder *b, Value *x, const int64_t *perm);
  * products must be stretched wholly or not at all. */
 bool see_before_stretch(const Type *small, const Type *full, const Type *seen, Type *result);
 
+/* Adds a persistent scalar or tensor that belongs to `owner` (stage, place), which may be NULL. */
+Value *add_persistent(Graph *graph, const char *name, Role role, Type type,
+                      const GraphInput *owner);
+/* The parameter whose gradient ("grad.<p>") an output is, or NULL. */
+const GraphInput *gradient_owner(const Graph *graph, const GraphOutput *output);
+
 /* The same graph without nodes that no output needs. */
 Graph *graph_without_dead(const Graph *graph, Arena *arena);
 /* Expands composites that have all of these flags (0: all composites) until none is left. */

@@ -6,22 +6,29 @@
  * forward node, and count no operations.
  */
 #include "passes/graph/common.h"
+#include <string.h>
 
 typedef struct Reverse {
   PassContext *context;
   Graph *graph;
   bool *need;       /* by value id of the forward part: depends on a trained parameter */
   Value **gradient; /* by value id of the forward part: NULL while zero */
+  const char *const *names; /* data inputs that are differentiated too */
+  int n_names;
 } Reverse;
 
-static bool is_trained(const GraphInput *input) {
-  return input->role == ROLE_PARAMETER && !input->frozen &&
-         dtype_is_float(input->value->type.dtype);
+static bool is_wanted(const Reverse *r, const GraphInput *input) {
+  if (!dtype_is_float(input->value->type.dtype))
+    return false;
+  for (int i = 0; i < r->n_names && input->role == ROLE_INPUT; i++)
+    if (strcmp(r->names[i], input->name) == 0)
+      return true;
+  return input->role == ROLE_PARAMETER && !input->frozen;
 }
 
 static void mark_needed(Reverse *r) {
   for (int i = 0; i < r->graph->inputs.count; i++)
-    r->need[r->graph->inputs.at[i].value->id] = is_trained(&r->graph->inputs.at[i]);
+    r->need[r->graph->inputs.at[i].value->id] = is_wanted(r, &r->graph->inputs.at[i]);
   for (int i = 0; i < r->graph->nodes.count; i++) {
     const Node *node = r->graph->nodes.at[i];
     bool any = false;
@@ -69,6 +76,11 @@ static Graph *copy_graph(const Graph *graph, Arena *arena) {
 }
 
 Graph *graph_add_gradients(PassContext *context, Graph *from, const char *loss) {
+  return graph_add_input_gradients(context, from, loss, NULL, 0);
+}
+
+Graph *graph_add_input_gradients(PassContext *context, Graph *from, const char *loss,
+                                 const char *const *names, int n_names) {
   Arena *arena = context->arena;
   Graph *graph = copy_graph(graph_expand(from, arena, OPF_GRAD_EXPAND), arena);
   const GraphOutput *output = graph_find_output(graph, loss);
@@ -82,7 +94,7 @@ Graph *graph_add_gradients(PassContext *context, Graph *from, const char *loss) 
     return NULL;
   }
   Reverse r = {context, graph, ARENA_ARRAY(arena, bool, graph->n_values + 1),
-               ARENA_ARRAY(arena, Value *, graph->n_values + 1)};
+               ARENA_ARRAY(arena, Value *, graph->n_values + 1), names, n_names};
   mark_needed(&r);
   Builder b = {.graph = graph, .loc = output->loc, .uncounted = true};
   r.gradient[output->value->id] = build_like(&b, 1, output->value);
@@ -93,7 +105,7 @@ Graph *graph_add_gradients(PassContext *context, Graph *from, const char *loss) 
       return NULL;
   for (int i = 0; i < graph->inputs.count; i++) {
     GraphInput input = graph->inputs.at[i];
-    if (!is_trained(&input))
+    if (!is_wanted(&r, &input))
       continue;
     b.loc = input.loc;
     b.stage = input.stage;

@@ -46,6 +46,7 @@ static void make_up_inputs(Bench *b) {
     }
   }
   port_set(b->job, b->entry, "lr", 1e-6);
+  port_set(b->job, b->entry, "clip", 0);
 }
 
 static bool given_inputs(Bench *b, const char *path, Error *error) {

@@ -68,8 +68,10 @@ static bool encode_prompts(Zeroshot *z, Error *error) {
 }
 
 bool zeroshot_open(Zeroshot *z, Job *job, Error *error) {
-  JobRequest request = {
-      .entries = {"encode_image", "encode_text"}, .n_entries = 2, .trained = true, .batch = 1};
+  JobRequest request = {.entries = {"encode_image", "encode_text"},
+                        .n_entries = 2,
+                        .batches = {1, 1},
+                        .trained = true};
   *z = (Zeroshot){0};
   if (!job_open(job, &request, error) ||
       !encoder_open(&z->image, job, "encode_image", "image_latents", error) ||

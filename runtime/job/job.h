@@ -9,13 +9,15 @@
 #include "runtime/job/options.h"
 #include "runtime/program.h"
 
-enum { JOB_MAX_ENTRIES = 4 };
+enum { JOB_MAX_ENTRIES = 8 };
 
 /* What a job needs of a program. A host that compiles specialises the model on it; one with a
  * finished program only has to look whether the entry points are there, which the job does. */
 typedef struct JobRequest {
   const char *entries[JOB_MAX_ENTRIES]; /* that will run; none: info about all there are */
   int n_entries;
+  int64_t batches[JOB_MAX_ENTRIES];  /* of each: samples at a time; 0: `batch` */
+  const char *sets[JOB_MAX_ENTRIES]; /* of each: more arguments, "text.length=64;…", or NULL */
   bool training;      /* batch statistics and buffer updates in entries other than train_step */
   bool trained;       /* results mean something with trained weights only */
   bool taps;          /* the author's intermediates are wanted beside the results */

@@ -4,7 +4,10 @@
 
 bool port_has_samples(const PlanPort *port) { return port->type.rank > 0; }
 
-static bool optional(const PlanPort *port) { return strcmp(port->name, "lr") == 0; }
+/* Scalars the job sets, or leaves at zero. */
+static bool optional(const PlanPort *port) {
+  return strcmp(port->name, "lr") == 0 || strcmp(port->name, "clip") == 0;
+}
 
 /* Equal but for the first dimension (of ports with samples) and the element type. */
 static bool shapes_fit(const PlanPort *port, const Type *type) {

@@ -105,7 +105,7 @@ static void table_output(void **state) {
   assert_int_equal(inspect(arena, words, &out, &err), 0);
   assert_non_null(strstr(out, "clip-dcformer tiny"));
   assert_non_null(strstr(out, "text.layers          2"));
-  assert_non_null(strstr(out, "encode_image, encode_text, forward"));
+  assert_non_null(strstr(out, "encode_image, encode_text, contrast, forward"));
   arena_free(arena);
 }
 

@@ -26,14 +26,15 @@ static Plan *sample(Arena *arena) {
   static const PlanPort inputs[] = {{"volume", {DT_f32, 2, {2, 8}}, {PLACE_ARENA, 0}, false}};
   static const PlanPort outputs[] = {{"pooled", {DT_f32, 1, {32}}, {PLACE_ARENA, 128}, false},
                                      {"weight", {DT_f32, 2, {4, 8}}, {PLACE_PERSISTENT, 0}, true}};
-  static const PlanStep prepare[] = {{STEP_KERNEL, 0, 2, refs_c, 3, 0, "pack", "", 0, 64}};
+  static const PlanResult written[] = {{0, 64}, {2, 8}};
+  static const PlanStep prepare[] = {{STEP_KERNEL, 0, 2, refs_c, 3, 0, "pack", "", 0, 64, 0, NULL}};
   static const PlanStep steps[] = {
-      {STEP_KERNEL, 1, 3, refs_a, 7, 0, "conv+relu", "models/a.yaml:31", 1e9, 4096},
-      {STEP_COPY, 0, 2, refs_b, 0, 128, "copy", "", 0, 256}};
+      {STEP_KERNEL, 1, 3, refs_a, 7, 0, "conv+relu", "models/a.yaml:31", 1e9, 4096, 2, written},
+      {STEP_COPY, 0, 2, refs_b, 0, 128, "copy", "", 0, 256, 0, NULL}};
   static const PlanPair settings[] = {{"optimizer.lr", "1e-4"}, {"text.vocab", "30522"}};
   PlanEntry *entries = ARENA_ARRAY(arena, PlanEntry, 2);
   entries[0] =
-      (PlanEntry){"encode_image", 1, 2, 1, 2, inputs, outputs, prepare, steps, 256, 256, false};
+      (PlanEntry){"encode_image", 1, 2, 1, 2, inputs, outputs, prepare, steps, 256, 256, false, 1};
   entries[1] = (PlanEntry){.name = "train_step", .updates = true};
   Plan *plan = ARENA_NEW(arena, Plan);
   *plan =
@@ -51,6 +52,11 @@ static void equal_steps(const PlanStep *a, const PlanStep *b, int count) {
     assert_string_equal(a[i].place, b[i].place);
     assert_true(a[i].flops == b[i].flops && a[i].traffic == b[i].traffic);
     assert_int_equal(a[i].n_args, b[i].n_args);
+    assert_int_equal(a[i].n_results, b[i].n_results);
+    for (int k = 0; k < a[i].n_results; k++) {
+      assert_int_equal(a[i].results[k].arg, b[i].results[k].arg);
+      assert_int_equal(a[i].results[k].elements, b[i].results[k].elements);
+    }
     for (int k = 0; k < a[i].n_args; k++) {
       assert_int_equal(a[i].args[k].place, b[i].args[k].place);
       assert_int_equal(a[i].args[k].at, b[i].args[k].at);
@@ -77,6 +83,7 @@ static void equal_entries(const PlanEntry *a, const PlanEntry *b) {
   assert_int_equal(a->arena_bytes, b->arena_bytes);
   assert_int_equal(a->prepared_bytes, b->prepared_bytes);
   assert_int_equal(a->updates, b->updates);
+  assert_int_equal(a->guard, b->guard);
   equal_ports(a->inputs, b->inputs, a->n_inputs);
   equal_ports(a->outputs, b->outputs, a->n_outputs);
   equal_steps(a->prepare, b->prepare, a->n_prepare);
@@ -232,6 +239,7 @@ static void untrue_plans(void **state) {
   PlanPort *port;
   PlanTensor *tensor;
   PlanRef *ref;
+#define COMMA ,
 #define SPOIL(member, word)                                                                        \
   do {                                                                                             \
     Plan *plan = sample(arena);                                                                    \
@@ -251,6 +259,10 @@ static void untrue_plans(void **state) {
   SPOIL(ref[0].at = -1, "outside its memory");
   SPOIL(ref[0].at = 257, "outside its memory");
   SPOIL(ref[0].at = INT64_MAX, "outside its memory");
+  SPOIL(step[0].results = &(PlanResult){3 COMMA 1};
+        step[0].n_results = 1, "no argument of its step");
+  SPOIL(step[0].results = &(PlanResult){1 COMMA 9}; step[0].n_results = 1, "outside its memory");
+  SPOIL(entry->guard = 3, "guard");
   SPOIL(ref[1].at = 3, "tensor that is not there");
   SPOIL(ref[2].place = 3, "unknown place");
   SPOIL(port[0].ref.at = 256 - 60, "outside its memory");
@@ -259,19 +271,20 @@ static void untrue_plans(void **state) {
   SPOIL(port[0].type.dim[0] = INT64_MAX, "impossible shape");
   SPOIL(port[0].type.dim[0] = -1, "impossible shape");
   SPOIL(port[0].type.dtype = DT_COUNT, "unknown element type");
-  SPOIL(tensor[0].role = 3, "unknown role");
+  SPOIL(tensor[0].role = 4, "unknown role");
   SPOIL(tensor[1].name = "encoder.weight", "same name");
   SPOIL(entry->arena_bytes = INT64_MAX, "impossible memory size");
   SPOIL(entry->prepare = step; entry->n_prepare = 1, "prepare step uses the arena");
   SPOIL(entry[1].name = "encode_image", "two entry points");
 #undef SPOIL
+#undef COMMA
   size_t size;
   unsigned char *bytes = plan_write(arena, sample(arena), &size);
   Plan back;
   Error error;
   bytes[8]++;
   assert_false(plan_read(arena, bytes, size, &back, &error));
-  assert_non_null(strstr(error.text, "version 2, this program reads version 1"));
+  assert_non_null(strstr(error.text, "version 3, this program reads version 2"));
   arena_free(arena);
 }
 

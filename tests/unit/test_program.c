@@ -134,14 +134,16 @@ static const PlanPort inputs[] = {{"x", {DT_f32, 1, {COLUMNS}}, {PLACE_ARENA, AT
                                   {"lr", {DT_f32, 0, {0}}, {PLACE_ARENA, AT_LR}, false}};
 static const PlanPort outputs[] = {{"y", {DT_f32, 1, {ROWS}}, {PLACE_ARENA, AT_Y}, false},
                                    {"z", {DT_f32, 1, {ROWS}}, {PLACE_ARENA, AT_Z}, true}};
-static const PlanStep prepare[] = {{STEP_KERNEL, 0, 2, pack_args, COLUMNS, 0, "", "", 0, 0}};
-static const PlanStep steps[] = {{STEP_KERNEL, 1, 3, product_args, ROWS, 0, "", "", 0, 0},
-                                 {STEP_COPY, 0, 2, copy_args, 0, ROWS * 4, "", "", 0, 0},
-                                 {STEP_KERNEL, 2, 4, update_args, ROWS, 0, "", "", 0, 0}};
+static const PlanStep prepare[] = {
+    {STEP_KERNEL, 0, 2, pack_args, COLUMNS, 0, "", "", 0, 0, 0, NULL}};
+static const PlanStep steps[] = {{STEP_KERNEL, 1, 3, product_args, ROWS, 0, "", "", 0, 0, 0, NULL},
+                                 {STEP_COPY, 0, 2, copy_args, 0, ROWS * 4, "", "", 0, 0, 0, NULL},
+                                 {STEP_KERNEL, 2, 4, update_args, ROWS, 0, "", "", 0, 0, 0, NULL}};
 enum { PREPARED_BYTES = 64 + ROWS * COLUMNS * 4 };
 static const PlanEntry entries[] = {
-    {"apply", 1, 2, 1, 2, inputs, outputs, prepare, steps, ARENA_BYTES, PREPARED_BYTES, false},
-    {"train_step", 2, 2, 1, 3, inputs, outputs, prepare, steps, ARENA_BYTES, PREPARED_BYTES, true}};
+    {"apply", 1, 2, 1, 2, inputs, outputs, prepare, steps, ARENA_BYTES, PREPARED_BYTES, false, 0},
+    {"train_step", 2, 2, 1, 3, inputs, outputs, prepare, steps, ARENA_BYTES, PREPARED_BYTES, true,
+     0}};
 static const Plan plan = {"toy", "", "", 4, 3, 2, 0, tensors, kernels, entries, NULL};
 
 static Program *open_toy(int threads) {
