@@ -10,6 +10,7 @@
 #include "driver/host.h"
 #include "driver/verbs.h"
 #include "runtime/base/file.h"
+#include "runtime/job/train_steps.h"
 #include <stdlib.h>
 #include <string.h>
 
@@ -21,6 +22,9 @@ static const OptionRow rows[] = {
     {"mode", OPTION_TEXT, "infer|train", "without or with the training step (default train)", NULL},
     {"weights", OPTION_TEXT, "FILE", "safetensors to put inside an executable", NULL},
     {"batch", OPTION_COUNT, "N", "samples of a training step", NULL},
+    {"accumulate", OPTION_COUNT, "N", "train: batches of a step (default 1)", NULL},
+    {"loss.negatives", OPTION_CHOICE, "micro|batch", "train: what is contrasted (needed with it)",
+     NULL},
     {"help", OPTION_FLAG, "", "this text", NULL},
     {0}};
 
@@ -39,9 +43,26 @@ typedef struct Work {
   Arena *arena;
   Options options;
   CompileRequest request;
-  EntryRequest entries[4];
+  EntryRequest entries[12];
   const char *model, *emit, *output;
 } Work;
+
+/* The entry points of a training step, as runtime/job/train_steps.h asks for them. */
+static bool choose_steps(Work *w, int *n, Error *error) {
+  JobRequest request = {0};
+  int64_t accumulate = options_count(&w->options, "accumulate", 1);
+  const char *negatives = options_text(&w->options, "loss.negatives");
+  if (accumulate < 1 || (accumulate > 1 && !negatives))
+    return error_set(error, "--accumulate %lld: error: %s", (long long)accumulate,
+                     accumulate < 1 ? "1 batch a step at least"
+                                    : "say --loss.negatives micro|batch");
+  bool whole = negatives && strcmp(negatives, "batch") == 0;
+  stepper_request(&request, accumulate, whole ? NEGATIVES_BATCH : NEGATIVES_MICRO);
+  for (int i = 0; i < request.n_entries; i++)
+    w->entries[(*n)++] = (EntryRequest){
+        .entry = request.entries[i], .name = request.entries[i], .times = request.times[i]};
+  return true;
+}
 
 /* The entry points an artefact carries: what the model has of these, and the training step. */
 static bool choose_entries(Work *w, Error *error) {
@@ -58,12 +79,12 @@ static bool choose_entries(Work *w, Error *error) {
   if (mode && strcmp(mode, "infer") != 0 && strcmp(mode, "train") != 0)
     return error_set(error, "--mode: infer or train, not '%s'", mode);
   bool step = model_train_entry(model) && !(mode && strcmp(mode, "infer") == 0);
-  if (step)
-    w->entries[n++] = (EntryRequest){.entry = "train_step", .name = "train_step"};
-  for (size_t i = 0; i < sizeof names / sizeof *names && n < 4; i++)
+  if (step && !choose_steps(w, &n, error))
+    return false;
+  for (size_t i = 0; i < sizeof names / sizeof *names; i++)
     if (model_has_entry(model, names[i]))
-      w->entries[n++] = (EntryRequest){
-          .entry = names[i], .name = names[i], .batch = i < 2, .keep_taps = i == 2};
+      w->entries[n++] =
+          (EntryRequest){.entry = names[i], .name = names[i], .batch = i < 2, .keep_taps = i == 2};
   w->request.entries = w->entries;
   w->request.n_entries = n;
   return n > 0 || error_set(error, "%s: error: the model has no entry point to compile", w->model);
@@ -128,10 +149,10 @@ static bool emit_stage(Work *w, Compiled *c, Text *out, Error *error) {
 
 static bool compile_stage(Work *w, Error *error) {
   const char *target = w->request.target;
-  bool llvm = strcmp(w->emit, "llvm") == 0 || strcmp(w->emit, "asm") == 0 ||
-              strcmp(w->emit, "object") == 0;
-  bool cuda = strcmp(w->emit, "cuda") == 0 || strcmp(w->emit, "ptx") == 0 ||
-              strcmp(w->emit, "cubin") == 0;
+  bool llvm =
+      strcmp(w->emit, "llvm") == 0 || strcmp(w->emit, "asm") == 0 || strcmp(w->emit, "object") == 0;
+  bool cuda =
+      strcmp(w->emit, "cuda") == 0 || strcmp(w->emit, "ptx") == 0 || strcmp(w->emit, "cubin") == 0;
   if (strcmp(target, "interp") == 0 && strcmp(w->emit, "graph") != 0)
     return error_set(error, "--emit %s: error: target interp has no kernels", w->emit);
   if (llvm && strncmp(target, "cuda", 4) == 0)
@@ -232,8 +253,8 @@ static bool compile_artefact(Work *w, Error *error) {
   ExecutableKind kind = strcmp(w->emit, "shared") == 0   ? EXECUTABLE_SHARED
                         : strcmp(w->emit, "static") == 0 ? EXECUTABLE_STATIC
                                                          : EXECUTABLE_PROGRAM;
-  good = good && executable_build(w->output, kind, levels, n,
-                                  options_text(&w->options, "weights"), error);
+  good = good &&
+         executable_build(w->output, kind, levels, n, options_text(&w->options, "weights"), error);
   for (int i = 0; i < n; i++)
     free((void *)levels[i].object);
   for (int i = 0; i < done; i++)
@@ -243,8 +264,8 @@ static bool compile_artefact(Work *w, Error *error) {
 #endif
 
 static bool known_emit(const char *emit) {
-  static const char *const kinds[] = {"exe", "shared", "static", "graph", "kernel", "llvm", "asm",
-                                      "object", "c", "cuda", "ptx", "cubin"};
+  static const char *const kinds[] = {"exe", "shared", "static", "graph", "kernel", "llvm",
+                                      "asm", "object", "c",      "cuda",  "ptx",    "cubin"};
   for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
     if (strcmp(kinds[i], emit) == 0)
       return true;

@@ -140,8 +140,12 @@ typedef VEC(Variation) Variations;
 static Model *model_for(Compiled *c, const ModelRequest *request, const EntryRequest *entry,
                         Variations *known) {
   const char *sets = entry->sets ? entry->sets : "";
-  if (entry->batch)
-    sets = arena_printf(c->arena, "batch=%lld;%s", (long long)entry->batch, sets);
+  double batch = 0;
+  if (entry->batch || (entry->times > 1 && model_number(c->model, "batch", &batch)))
+    sets = arena_printf(c->arena, "batch=%lld;%s",
+                        (long long)((entry->batch ? entry->batch : (int64_t)batch) *
+                                    (entry->times > 1 ? entry->times : 1)),
+                        sets);
   for (int i = 0; i < known->count; i++)
     if (strcmp(known->at[i].sets, sets) == 0)
       return known->at[i].model;

@@ -16,6 +16,7 @@ typedef struct EntryRequest {
   const char *name;    /* in the plan */
   bool training;       /* batch statistics and buffer updates; always for derived ones */
   int64_t batch;       /* the model's argument `batch`; 0: as the model says */
+  int64_t times;       /* so many times that; 0: once */
   const char *sets;    /* more arguments of this entry alone, "text.length=64;rows=2"; or NULL */
   bool keep_taps;      /* the author's intermediates stay outputs */
   bool keep_gradients; /* train_step: outputs "grad.<parameter>" */

@@ -123,6 +123,24 @@ static bool add_set(Options *options, const Yaml *sets, Error *error) {
   return true;
 }
 
+static bool nested_options(Options *options, const char *path, const char *outer,
+                           const Yaml *mapping, Error *error) {
+  for (int i = 0; i < mapping->count; i++) {
+    const Yaml *key = mapping->pairs[i].key, *value = mapping->pairs[i].value;
+    const char *name = arena_printf(options->arena, "%s.%s", outer, key->text);
+    Error why;
+    if (job_knows_option(name) && !options_known(options, name))
+      continue;
+    if (value->kind != YAML_SCALAR)
+      return error_set(error, "%s:%d:%d: error: '%s' has a text or a number as its value", path,
+                       value->loc.line, value->loc.column, name);
+    if (!options_default(options, name, value->text, &why))
+      return error_set(error, "%s:%d:%d: error: %s", path, value->loc.line, value->loc.column,
+                       why.text);
+  }
+  return true;
+}
+
 bool run_file_complete(Options *options, const char **model, Error *error) {
   Diag diag;
   diag_init(&diag, options->arena);
@@ -146,6 +164,11 @@ bool run_file_complete(Options *options, const char **model, Error *error) {
         return error_set(error, "%s:%d:%d: error: `set` is a mapping of arguments to values", path,
                          value->loc.line, value->loc.column);
       if (!add_set(options, value, error))
+        return false;
+      continue;
+    }
+    if (value->kind == YAML_MAPPING) { /* loss: {negatives: micro} is loss.negatives: micro */
+      if (!nested_options(options, path, key, value, error))
         return false;
       continue;
     }
@@ -217,6 +240,7 @@ static bool open_program(void *context, const Options *options, const char *mode
                                 .name = want->entries[i],
                                 .training = want->training,
                                 .batch = want->batches[i],
+                                .times = want->times[i],
                                 .sets = want->sets[i],
                                 .keep_taps = want->taps,
                                 .keep_gradients = want->gradients};

@@ -1,12 +1,44 @@
 /* Writing, reading and thinning out checkpoints. See checkpoint.h. */
 #include "runtime/job/checkpoint.h"
 #include <dirent.h>
+#include <math.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-static const char format_name[] = "tricot-checkpoint-1",
+static const char format_name[] = "tricot-checkpoint-2",
                   name_format[] = "checkpoint-%08lld.safetensors";
+
+const char *const schedule_names[2] = {"constant", "cosine"};
+
+/* How each fact is written into the metadata. */
+static const struct {
+  const char *key;
+  enum { WHOLE, REAL, HASH } kind;
+  size_t at;
+} fields[] = {{"step", WHOLE, offsetof(CheckpointFacts, step)},
+              {"steps", WHOLE, offsetof(CheckpointFacts, steps)},
+              {"batch", WHOLE, offsetof(CheckpointFacts, batch)},
+              {"accumulate", WHOLE, offsetof(CheckpointFacts, accumulate)},
+              {"warmup", WHOLE, offsetof(CheckpointFacts, warmup)},
+              {"seed", WHOLE, offsetof(CheckpointFacts, seed)},
+              {"schedule", WHOLE, offsetof(CheckpointFacts, schedule)},
+              {"negatives", WHOLE, offsetof(CheckpointFacts, negatives)},
+              {"lr", REAL, offsetof(CheckpointFacts, lr)},
+              {"lr_end", REAL, offsetof(CheckpointFacts, lr_end)},
+              {"clip", REAL, offsetof(CheckpointFacts, clip)},
+              {"data", HASH, offsetof(CheckpointFacts, data)}};
+enum { FIELDS = sizeof fields / sizeof *fields };
+
+double checkpoint_rate(const CheckpointFacts *f, int64_t step) {
+  if (step < f->warmup)
+    return f->lr * (double)(step + 1) / (double)f->warmup;
+  if (f->schedule == SCHEDULE_CONSTANT || f->steps <= f->warmup)
+    return f->lr;
+  double part = (double)(step - f->warmup) / (double)(f->steps - f->warmup);
+  return f->lr_end + (f->lr - f->lr_end) * 0.5 * (1 + cos(acos(-1) * part));
+}
 
 static bool write_tensors(const char *path, Job *job, bool state, const char *const *keys,
                           const char *const *values, int n, Error *error) {
@@ -20,19 +52,18 @@ static bool write_tensors(const char *path, Job *job, bool state, const char *co
 
 bool checkpoint_write(const char *path, Job *job, const CheckpointFacts *f, Error *error) {
   Arena *arena = arena_new();
-  const char *keys[] = {"format", "model",  "variant", "step", "steps",
-                        "batch",  "warmup", "seed",    "lr",   "data"};
-  const char *values[] = {format_name,
-                          job->plan->model,
-                          job->plan->variant,
-                          arena_printf(arena, "%lld", (long long)f->step),
-                          arena_printf(arena, "%lld", (long long)f->steps),
-                          arena_printf(arena, "%lld", (long long)f->batch),
-                          arena_printf(arena, "%lld", (long long)f->warmup),
-                          arena_printf(arena, "%lld", (long long)f->seed),
-                          arena_printf(arena, "%.17g", f->lr),
-                          arena_printf(arena, "%016llx", (unsigned long long)f->data)};
-  bool good = write_tensors(path, job, true, keys, values, 10, error);
+  const char *keys[FIELDS + 3] = {"format", "model", "variant"};
+  const char *values[FIELDS + 3] = {format_name, job->plan->model, job->plan->variant};
+  for (int i = 0; i < FIELDS; i++) {
+    const void *at = (const char *)f + fields[i].at;
+    keys[i + 3] = fields[i].key;
+    values[i + 3] = fields[i].kind == WHOLE
+                        ? arena_printf(arena, "%lld", (long long)*(const int64_t *)at)
+                    : fields[i].kind == REAL
+                        ? arena_printf(arena, "%.17g", *(const double *)at)
+                        : arena_printf(arena, "%016llx", (unsigned long long)*(const uint64_t *)at);
+  }
+  bool good = write_tensors(path, job, true, keys, values, FIELDS + 3, error);
   arena_free(arena);
   return good;
 }
@@ -50,31 +81,34 @@ static const char *metadata(const TensorFile *file, const char *key) {
   return NULL;
 }
 
-static bool whole(const TensorFile *file, const char *key, int64_t *value) {
-  const char *text = metadata(file, key);
+static bool read_field(const TensorFile *file, int i, CheckpointFacts *f) {
+  const char *text = metadata(file, fields[i].key);
+  void *at = (char *)f + fields[i].at;
   char *end;
   if (!text || !*text)
     return false;
-  *value = strtoll(text, &end, 10);
-  return *end == 0 && *value >= 0;
+  if (fields[i].kind == WHOLE)
+    *(int64_t *)at = strtoll(text, &end, 10);
+  else if (fields[i].kind == REAL)
+    *(double *)at = strtod(text, &end);
+  else
+    *(uint64_t *)at = strtoull(text, &end, 16);
+  return *end == 0 && (fields[i].kind != WHOLE || *(int64_t *)at >= 0);
 }
 
 bool checkpoint_read_facts(const char *path, CheckpointFacts *f, Error *error) {
   TensorFile file;
+  *f = (CheckpointFacts){0};
   if (!tensor_file_open(&file, path, error))
     return false;
-  const char *format = metadata(&file, "format"), *data = metadata(&file, "data");
-  const char *lr = metadata(&file, "lr");
-  bool good = format && strcmp(format, format_name) == 0 && data && lr &&
-              whole(&file, "step", &f->step) && whole(&file, "steps", &f->steps) &&
-              whole(&file, "batch", &f->batch) && whole(&file, "warmup", &f->warmup) &&
-              whole(&file, "seed", &f->seed);
-  if (good) {
-    f->lr = strtod(lr, NULL);
-    f->data = strtoull(data, NULL, 16);
-  } else {
+  const char *format = metadata(&file, "format");
+  bool good = format && strcmp(format, format_name) == 0;
+  for (int i = 0; good && i < FIELDS; i++)
+    good = read_field(&file, i, f);
+  good = good && f->schedule <= SCHEDULE_COSINE && f->negatives <= 1 && f->batch > 0 &&
+         f->accumulate > 0;
+  if (!good)
     error_set(error, "%s: error: is not a checkpoint of a training (weights alone?)", path);
-  }
   tensor_file_close(&file);
   return good;
 }
@@ -102,25 +136,55 @@ static int newest_first(const void *a, const void *b) {
   return x > y ? -1 : x < y;
 }
 
-void checkpoint_prune(const char *folder, int64_t step, int64_t keep) {
-  DIR *directory = keep > 0 ? opendir(folder) : NULL;
+typedef VEC(int64_t) Steps;
+
+/* The steps of the checkpoints in a folder, newest first. */
+static void list_checkpoints(Arena *arena, const char *folder, Steps *found) {
+  DIR *directory = opendir(folder);
   if (!directory)
     return;
-  Arena *arena = arena_new();
-  VEC(int64_t) found = {0};
   for (struct dirent *entry; (entry = readdir(directory));) {
     long long number;
     char same[64];
-    if (sscanf(entry->d_name, name_format, &number) != 1 || number < 0 || number > step)
+    if (sscanf(entry->d_name, name_format, &number) != 1 || number < 0)
       continue;
     snprintf(same, sizeof same, name_format, number);
     if (strcmp(same, entry->d_name) == 0)
-      vec_push(arena, &found, (int64_t)number);
+      vec_push(arena, found, (int64_t)number);
   }
   closedir(directory);
-  if (found.count)
-    qsort(found.at, (size_t)found.count, sizeof *found.at, newest_first);
-  for (int i = (int)keep; i < found.count; i++)
-    unlink(checkpoint_path(arena, folder, found.at[i]));
+  if (found->count)
+    qsort(found->at, (size_t)found->count, sizeof *found->at, newest_first);
+}
+
+char *checkpoint_newest(Arena *arena, const char *folder) {
+  Steps found = {0};
+  list_checkpoints(arena, folder, &found);
+  return found.count ? checkpoint_path(arena, folder, found.at[0]) : NULL;
+}
+
+void checkpoint_clean(const char *folder) {
+  DIR *directory = opendir(folder);
+  if (!directory)
+    return;
+  for (struct dirent *entry; (entry = readdir(directory));) {
+    char path[4096];
+    if (strncmp(entry->d_name, "checkpoint-", 11) == 0 &&
+        strstr(entry->d_name, ".safetensors.tmp.") &&
+        snprintf(path, sizeof path, "%s/%s", folder, entry->d_name) < (int)sizeof path)
+      unlink(path);
+  }
+  closedir(directory);
+}
+
+void checkpoint_prune(const char *folder, int64_t step, int64_t keep) {
+  Arena *arena = arena_new();
+  Steps found = {0};
+  if (keep > 0)
+    list_checkpoints(arena, folder, &found);
+  int64_t kept = 0;
+  for (int i = 0; i < found.count; i++)
+    if (found.at[i] <= step && ++kept > keep)
+      unlink(checkpoint_path(arena, folder, found.at[i]));
   arena_free(arena);
 }

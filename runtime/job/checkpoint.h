@@ -7,12 +7,23 @@
 #define TRICOT_RUNTIME_JOB_CHECKPOINT_H
 #include "runtime/job/job.h"
 
+typedef enum Schedule { SCHEDULE_CONSTANT, SCHEDULE_COSINE } Schedule; /* of the learning rate */
+extern const char *const schedule_names[2];
+
+/* What decides a training besides its data, weights and program. */
 typedef struct CheckpointFacts {
-  int64_t step; /* steps done */
-  int64_t steps, batch, warmup, seed;
-  double lr;
-  uint64_t data; /* fingerprint of the list of samples */
+  int64_t step;  /* steps done */
+  int64_t steps; /* to do in all */
+  int64_t batch, accumulate, warmup, seed;
+  int64_t schedule, negatives; /* as Schedule and Negatives of train_steps.h */
+  double lr, lr_end;           /* after the warm-up; at the end of a cosine */
+  double clip;                 /* norm of the gradient; 0: no bound */
+  uint64_t data;               /* fingerprint of the list of samples */
 } CheckpointFacts;
+
+/* The learning rate of a step that follows `step` others: a linear warm-up, then constant or half a
+ * cosine from lr to lr_end. */
+double checkpoint_rate(const CheckpointFacts *facts, int64_t step);
 
 /* Atomic: the file is whole or as it was before. */
 bool checkpoint_write(const char *path, Job *job, const CheckpointFacts *facts, Error *error);
@@ -24,6 +35,10 @@ bool checkpoint_load(const char *path, Job *job, Error *error);
 
 /* "FOLDER/checkpoint-00000120.safetensors" */
 char *checkpoint_path(Arena *arena, const char *folder, int64_t step);
+/* The newest checkpoint in the folder; NULL when there is none. */
+char *checkpoint_newest(Arena *arena, const char *folder);
+/* Removes what a training that was killed while it wrote has left behind. */
+void checkpoint_clean(const char *folder);
 /* Removes all but the newest `keep` checkpoints of at most `step` steps; keep 0: none. */
 void checkpoint_prune(const char *folder, int64_t step, int64_t keep);
 #endif

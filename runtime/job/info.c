@@ -6,14 +6,14 @@
 #include <string.h>
 
 typedef struct Totals {
-  int64_t parameters, buffers, state; /* elements */
+  int64_t parameters, buffers, state, scratch; /* elements */
   double bytes;                       /* of all persistent tensors */
 } Totals;
 
 static Totals count_totals(const Plan *plan) {
   Totals totals = {0};
   for (int i = 0; i < plan->n_tensors; i++) {
-    int64_t *of[] = {&totals.parameters, &totals.buffers, &totals.state};
+    int64_t *of[] = {&totals.parameters, &totals.buffers, &totals.state, &totals.scratch};
     *of[plan->tensors[i].role] += type_elements(&plan->tensors[i].type);
     totals.bytes += (double)type_bytes(&plan->tensors[i].type);
   }
@@ -55,9 +55,9 @@ static void info_json(const Job *job, Text *out) {
   add_pair(out, "level", plan->level);
   text_add(out,
            ",\n  \"threads\": %d,\n  \"parameters\": %lld,\n  \"buffers\": %lld,\n"
-           "  \"state\": %lld,\n  \"persistent_bytes\": %.0f,\n  \"kernels\": %d,\n",
+           "  \"state\": %lld,\n  \"scratch\": %lld,\n  \"persistent_bytes\": %.0f,\n  \"kernels\": %d,\n",
            program_threads(job->program), (long long)totals.parameters, (long long)totals.buffers,
-           (long long)totals.state, totals.bytes, plan->n_kernels);
+           (long long)totals.state, (long long)totals.scratch, totals.bytes, plan->n_kernels);
   text_add(out, "  \"entries\": [\n");
   for (int e = 0; e < plan->n_entries; e++) {
     const PlanEntry *entry = &plan->entries[e];

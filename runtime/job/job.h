@@ -17,6 +17,7 @@ typedef struct JobRequest {
   const char *entries[JOB_MAX_ENTRIES]; /* that will run; none: info about all there are */
   int n_entries;
   int64_t batches[JOB_MAX_ENTRIES];  /* of each: samples at a time; 0: `batch` */
+  int64_t times[JOB_MAX_ENTRIES];    /* of each: takes so many batches at a time; 0: one */
   const char *sets[JOB_MAX_ENTRIES]; /* of each: more arguments, "text.length=64;…", or NULL */
   bool training;      /* batch statistics and buffer updates in entries other than train_step */
   bool trained;       /* results mean something with trained weights only */

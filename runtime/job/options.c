@@ -42,6 +42,15 @@ static bool unknown(const Options *options, const char *name, Error *error) {
                    near ? near : "", near ? "?" : "");
 }
 
+/* Is `word` one of "this|that"? */
+static bool is_choice(const char *choices, const char *word) {
+  size_t length = strlen(word);
+  for (const char *at = choices; length && at; at = strchr(at, '|') ? strchr(at, '|') + 1 : NULL)
+    if (strncmp(at, word, length) == 0 && (at[length] == '|' || at[length] == 0))
+      return true;
+  return false;
+}
+
 static bool check_value(const OptionRow *row, const char *value, Error *error) {
   int64_t whole;
   char *end;
@@ -49,6 +58,9 @@ static bool check_value(const OptionRow *row, const char *value, Error *error) {
     return error_set(error, "--%s: \"%.80s\" is not a whole number", row->name, value);
   if (row->kind == OPTION_REAL && (!isfinite(strtod(value, &end)) || end == value || *end))
     return error_set(error, "--%s: \"%.80s\" is not a number", row->name, value);
+  if (row->kind == OPTION_CHOICE && !is_choice(row->value, value))
+    return error_set(error, "--%s: \"%.80s\" is none of %s (%s)", row->name, value, row->value,
+                     row->help);
   return true;
 }
 

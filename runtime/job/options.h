@@ -10,12 +10,12 @@
 #include "runtime/base/text.h"
 #include <stdint.h>
 
-typedef enum OptionKind { OPTION_FLAG, OPTION_TEXT, OPTION_COUNT, OPTION_REAL } OptionKind;
+typedef enum OptionKind { OPTION_FLAG, OPTION_TEXT, OPTION_COUNT, OPTION_REAL, OPTION_CHOICE } OptionKind;
 
 typedef struct OptionRow {
   const char *name;  /* without the dashes */
-  OptionKind kind;   /* COUNT: whole, not negative */
-  const char *value; /* what --help calls the value, "FILE" */
+  OptionKind kind;   /* COUNT: whole, not negative; CHOICE: one of the words in `value` */
+  const char *value; /* what --help calls the value, "FILE"; "this|that" */
   const char *help;
   const char *verbs; /* words: the verbs that know it; NULL: all */
 } OptionRow;

@@ -147,7 +147,7 @@ absent result
 expect 1 "predictions without tensors" "$tricot" score --predictions empty --output result
 says 'empty: error: '
 absent result
-expect 1 "train without data" "$tricot" train "$clip" $small --cache nowhere --vocab v.nii \
+expect 1 "train without data" "$tricot" train "$clip" $small --cache nowhere --vocab v.nii --loss.negatives micro \
   --out trained
 says 'error: '
 checks=$((checks + 1))

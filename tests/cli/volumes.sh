@@ -26,7 +26,7 @@ check "the same voxels" compare cache/train/train_3_a_1.safetensors one --max-ab
 train() { # train OUT STEPS ARGUMENTS...
   out=$1 steps=$2
   shift 2
-  "$tricot" train "$clip" $sizes --set batch=4 --cache cache --vocab "$vocabulary" --out "$out" \
+  "$tricot" train "$clip" $sizes --set batch=4 --cache cache --vocab "$vocabulary" --loss.negatives micro --out "$out" \
     --steps "$steps" "$@"
 }
 losses() { # losses LOG: everything but the times
@@ -39,7 +39,7 @@ check "the final loss is below 0.1" awk "BEGIN {exit !($final < 0.1)}"
 check "forty rows in the log" [ "$(wc -l <whole/log.csv)" -eq 41 ]
 
 # told to end, it lets the step finish and writes a checkpoint; from there everything is the same
-"$tricot" train "$clip" $sizes --set batch=4 --cache cache --vocab "$vocabulary" --out stopped \
+"$tricot" train "$clip" $sizes --set batch=4 --cache cache --vocab "$vocabulary" --loss.negatives micro --out stopped \
   --steps 40 --seed 1 --lr 1e-3 2>stopped.err &
 process=$!
 tries=0

@@ -45,7 +45,8 @@ static void fake_loss(void *const *arguments, int64_t begin, int64_t end) {
   const float *image = arguments[0], *text = arguments[1], *volume = arguments[2];
   float *loss = arguments[3], *gradient = arguments[4];
   (void)begin, (void)end;
-  *loss = 0;
+  loss[0] = 0;
+  loss[1] = 1; /* the gradient's norm, as far as anybody looks */
   memset(gradient, 0, sizeof(float) * FAKE_VOXELS * FAKE_WIDTH);
   for (int i = 0; i < FAKE_BATCH * FAKE_WIDTH; i++) {
     float gap = image[i] - text[i];
@@ -114,6 +115,7 @@ static const PlanPort fake_train_in[] = {
     FAKE_VOLUMES(FAKE_BATCH), FAKE_TEXTS(FAKE_BATCH), {"lr", {DT_f32, 0, {0}}, FAKE_AT(LR), false}};
 static const PlanPort fake_train_out[] = {
     {"loss", {DT_f32, 0, {0}}, FAKE_AT(LOSS), false},
+    {"grad_norm", {DT_f32, 0, {0}}, {PLACE_ARENA, FAKE_LOSS + 4}, false},
     {"latents", {DT_f32, 2, {FAKE_BATCH, FAKE_WIDTH}}, FAKE_AT(IMAGE), true},
     {"grad.image.weight", FAKE_MATRIX, FAKE_AT(GRADIENT), false}};
 static const PlanPort fake_image_in[] = {FAKE_VOLUMES(1)};
@@ -145,7 +147,7 @@ static const PlanStep fake_image_steps[] = {
 static const PlanStep fake_text_steps[] = {
     {STEP_KERNEL, 1, 4, fake_text_args, 1, 0, "text", "", 0, 0, 0, NULL}};
 
-static const PlanEntry fake_entries[] = {{"train_step", 4, 3, 0, 4, fake_train_in, fake_train_out,
+static const PlanEntry fake_entries[] = {{"train_step", 4, 4, 0, 4, fake_train_in, fake_train_out,
                                           NULL, fake_train_steps, FAKE_ARENA, 0, true, 3},
                                          {"encode_image", 1, 1, 0, 1, fake_image_in, fake_image_out,
                                           NULL, fake_image_steps, FAKE_ARENA, 0, false, 0},

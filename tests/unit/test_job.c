@@ -366,7 +366,7 @@ static void run_training_steps(void **state) {
 
 /* ---- train ---- */
 
-#define TRAIN "train --cache @cache --vocab @vocab.txt --seed 3 --warmup 2 "
+#define TRAIN "train --cache @cache --vocab @vocab.txt --loss.negatives micro --seed 3 --warmup 2 "
 
 /* The log without its last column, the time. */
 static void log_text(const char *name, char *text, size_t room) {
@@ -374,8 +374,9 @@ static void log_text(const char *name, char *text, size_t room) {
   read_back(name, text, room);
   for (char *at = text, *end; (end = strchr(at, '\n')); at = end + 1) {
     char *comma = end;
-    while (*--comma != ',')
-      ;
+    for (int i = 0; i < 2; i++) /* without the times */
+      while (*--comma != ',')
+        ;
     memmove(out, at, (size_t)(comma - at));
     out += comma - at;
     *out++ = '\n';
@@ -403,9 +404,9 @@ static void train_and_resume(void **state) {
   runs(TRAIN "--out @a --steps 8 --threads 1");
   assert_int_equal(access(in_folder("a/model.safetensors"), F_OK), 0);
   log_text("a/log.csv", whole, sizeof whole);
-  assert_memory_equal(whole, "step,epoch,loss,lr\n1,1,", 23);
+  assert_memory_equal(whole, "step,epoch,loss,lr,grad_norm\n1,1,", 33);
   assert_non_null(
-      strstr(whole, ",0.005\n2,1,")); /* half the rate in the first of two warm-up steps */
+      strstr(whole, ",0.005,1\n2,1,")); /* half the rate in the first of two warm-up steps */
   assert_non_null(strstr(whole, "\n8,3,"));
   assert_null(strstr(whole, "\n9,"));
   /* with checkpoints on the way and stopped early, then continued past its own log */
@@ -414,7 +415,7 @@ static void train_and_resume(void **state) {
   assert_int_equal(access(in_folder("b/checkpoint-00000006.safetensors"), F_OK), 0);
   same_tensors("a/checkpoint-00000008.safetensors", "b/checkpoint-00000008.safetensors");
   runs(TRAIN "--out @c --steps 8 --checkpoint-every 5 --keep 0 --threads 2");
-  runs("train --cache @cache --vocab @vocab.txt --out @c --resume "
+  runs("train --cache @cache --vocab @vocab.txt --loss.negatives micro --out @c --resume "
        "@c/checkpoint-00000005.safetensors");
   same_tensors("a/checkpoint-00000008.safetensors", "c/checkpoint-00000008.safetensors");
   log_text("c/log.csv", parts, sizeof parts);
@@ -424,15 +425,46 @@ static void train_and_resume(void **state) {
   runs(TRAIN "--out @d --steps 8");
   assert_non_null(strstr(error_text, "stopped after step 3; continue with --resume"));
   assert_int_not_equal(access(in_folder("d/model.safetensors"), F_OK), 0);
-  runs("train --cache @cache --vocab @vocab.txt --out @d --resume "
+  runs("train --cache @cache --vocab @vocab.txt --loss.negatives micro --out @d --resume "
        "@d/checkpoint-00000003.safetensors");
   same_tensors("a/checkpoint-00000008.safetensors", "d/checkpoint-00000008.safetensors");
   log_text("d/log.csv", parts, sizeof parts);
   assert_string_equal(whole, parts);
   /* another seed, another order and start */
-  runs("train --cache @cache --vocab @vocab.txt --seed 4 --warmup 2 --out @e --steps 8");
+  runs("train --cache @cache --vocab @vocab.txt --loss.negatives batch --seed 4 --warmup 2 "
+       "--out @e --steps 8");
   log_text("e/log.csv", parts, sizeof parts);
   assert_string_not_equal(whole, parts);
+  /* the newest checkpoint, whichever it is; where there is none the training starts */
+  steps_until_signal = 5;
+  runs(TRAIN "--out @g --resume last --steps 8");
+  runs("train --cache @cache --vocab @vocab.txt --loss.negatives micro --out @g --resume last");
+  same_tensors("a/checkpoint-00000008.safetensors", "g/checkpoint-00000008.safetensors");
+  log_text("g/log.csv", parts, sizeof parts);
+  assert_string_equal(whole, parts);
+  /* the other log: a line of JSON a step */
+  read_back("g/log.jsonl", parts, sizeof parts);
+  int lines = 0;
+  Arena *arena = arena_new();
+  for (char *at = parts, *end; (end = strchr(at, '\n')); at = end + 1, lines++) {
+    Json json;
+    Error error = {""};
+    assert_true(json_parse(arena, at, (size_t)(end - at), &json, &error));
+    assert_int_equal(json_get(&json, "step")->integer, lines + 1);
+    assert_int_equal(json_get(&json, "volumes")->count, 2);
+  }
+  assert_int_equal(lines, 8);
+  arena_free(arena);
+  /* half a cosine ends near lr-end */
+  runs(TRAIN "--out @h --steps 8 --schedule cosine --lr-end 0.001");
+  log_text("h/log.csv", parts, sizeof parts);
+  assert_non_null(strstr(parts, ",0.01,1\n4,2,"));
+  assert_non_null(strstr(parts, ",0.0055,1\n7,3,"));
+  /* what it would cost, without a trace */
+  runs(TRAIN "--out @i --steps 8 --dry-run");
+  assert_non_null(strstr(output_text, "steps   8 of 2 volumes each, 3 an epoch of 7 volumes\n"));
+  assert_non_null(strstr(output_text, "\nmemory "));
+  assert_int_not_equal(access(in_folder("i"), F_OK), 0);
   /* whole epochs: three steps of two of seven volumes */
   runs(TRAIN "--out @f --epochs 2");
   assert_int_equal(access(in_folder("f/checkpoint-00000006.safetensors"), F_OK), 0);
@@ -442,16 +474,25 @@ static void train_refuses(void **state) {
   (void)state;
   runs(TRAIN "--out @r --steps 3");
 #define RESUME                                                                                     \
-  "train --cache @cache --vocab @vocab.txt --out @r --resume @r/checkpoint-00000003.safetensors "
+  "train --cache @cache --vocab @vocab.txt --loss.negatives micro --out @r "                        \
+  "--resume @r/checkpoint-00000003.safetensors "
   fails(RESUME "--seed 4", EXIT_INPUT, "was trained with --seed 3");
   fails(RESUME "--limit 6", EXIT_INPUT, "another list of volumes");
-  fails("train --cache @cache --vocab @vocab.txt --out @r --resume @r/model.safetensors",
+  fails("train --cache @cache --vocab @vocab.txt --loss.negatives micro --out @r "
+        "--resume @r/model.safetensors",
         EXIT_INPUT, "is not a checkpoint");
-  fails(TRAIN "--out @r2 --limit 1", EXIT_INPUT, "1 volumes are fewer than a batch of 2");
+  fails(TRAIN "--out @r2 --limit 1", EXIT_INPUT, "1 volumes are fewer than a step's 2");
   fails(TRAIN "--out @r2 --split test", EXIT_INPUT, "test");
-  fails("train --cache @cache --vocab @large.txt --out @r2", EXIT_INPUT,
+  fails("train --cache @cache --vocab @large.txt --loss.negatives micro --out @r2", EXIT_INPUT,
         "has 17 pieces, the model knows 16");
   fails("train --cache @cache --out @r2", EXIT_USAGE, "--vocab is missing");
+  fails("train --cache @cache --vocab @vocab.txt --out @r2", EXIT_USAGE,
+        "--loss.negatives is missing");
+  fails(TRAIN "--out @r2 --loss.negatives global", EXIT_USAGE, "across processes");
+  fails(TRAIN "--out @r2 --accumulate 2", EXIT_INPUT, "no entry point \"train_micro\"");
+  fails(RESUME "--accumulate 2", EXIT_INPUT, "--accumulate 1");
+  fails(TRAIN "--out @r2 --clip -1", EXIT_INPUT, "not negative");
+  fails(TRAIN "--out @r2 --schedule linear", EXIT_USAGE, "constant|cosine");
   fails(TRAIN "--out @r2 --steps 2 --epochs 1", EXIT_USAGE, "not both");
   /* a learning rate that blows up: a row in the log, no checkpoint, status 1 */
   fails(TRAIN "--out @boom --steps 60 --lr 1e20", EXIT_INPUT, "the loss is ");

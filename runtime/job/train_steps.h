@@ -1,0 +1,58 @@
+/* One optimizer step, however many runs of the program it takes.
+ *
+ * A step of `accumulate` batches is one run of train_step when that is 1. Otherwise the gradients of
+ * the batches are summed in the program's scratch memory and applied once. What texts and images
+ * are contrasted with (their "negatives", Radford et al., arXiv 2103.00020) must be said:
+ *
+ *   micro   the others of their batch: the loss is the mean over batches
+ *   batch   all others of the step: latents of all batches first, then the loss and its gradients
+ *           by them, then every batch again for the gradients of the weights (arXiv 2101.06983)
+ *
+ * The entry points are described in driver/train_entries.h.
+ */
+#ifndef TRICOT_RUNTIME_JOB_TRAIN_STEPS_H
+#define TRICOT_RUNTIME_JOB_TRAIN_STEPS_H
+#include "runtime/job/source.h"
+
+typedef enum Negatives { NEGATIVES_MICRO, NEGATIVES_BATCH } Negatives;
+extern const char *const negatives_names[2];
+
+typedef struct Latents { /* of all batches of a step, on their way to the contrast and back */
+  int count;
+  const char *names[4];
+  size_t bytes[4]; /* of one batch */
+  char *values[4], *gradients[4];
+} Latents;
+
+typedef struct Stepper {
+  Job *job;
+  Negatives negatives;
+  int64_t accumulate, batch;
+  int step, micro, apply, embed, contrast, backward; /* entry points; -1: not used */
+  VolumePort volume;
+  TextPort text;
+  int forward; /* the entry point whose inputs `volume` and `text` are */
+  VolumePort second_volume;
+  TextPort second_text; /* of `backward` */
+  Latents latents;
+  int64_t *samples; /* [accumulate * batch]: of the last step */
+} Stepper;
+
+typedef struct StepResult {
+  double loss, grad_norm;
+  int stopped; /* entry point whose numbers are not finite any more, -1: all is well */
+  bool intact; /* stopped, and no persistent tensor has changed in this step */
+  double waited; /* seconds for data */
+} StepResult;
+
+/* The entry points a step needs, added to the request. */
+void stepper_request(JobRequest *request, int64_t accumulate, Negatives negatives);
+/* After job_open: finds and checks them. What it needs lives in the job's arena. */
+bool stepper_open(Stepper *stepper, Job *job, int64_t accumulate, Negatives negatives,
+                  Error *error);
+/* How many batches are read for a step: a contrast over the whole step reads them twice. */
+int64_t stepper_reads(const Stepper *stepper);
+/* Takes the step's batches and runs. clip 0: gradients are not clipped. */
+bool stepper_run(Stepper *stepper, Batches *batches, double lr, double clip, StepResult *result,
+                 Error *error);
+#endif

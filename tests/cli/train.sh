@@ -1,0 +1,107 @@
+# Training in parts on made-up data: accumulated steps, resumed and killed, by the command and by an
+# executable; what a run file says of the loss; a loss that is not finite. With the argument `long`
+# fifty kills, else five.
+. "$(dirname "$0")/common.sh"
+grep -qw avx2 /proc/cpuinfo || skip "this machine has no AVX2"
+kills=5
+[ "${1-}" = long ] && kills=50
+cd "$scratch" || exit 1
+check "made-up data" "$tricot" synth --output data --train 16 --valid 2 --size 16x16x16 --seed 5
+check "prepared" "$tricot" prepare --dataset data --cache cache --size 16x16x16 --spacing 20:20
+
+cat >run.yaml <<END
+run: parts
+model: $clip
+variant: nano
+set:
+  volume: "[16, 16, 16]"
+  latent: 16
+  text.length: 16
+  text.positions: 16
+  text.width: 16
+  text.layers: 1
+  text.heads: 2
+  text.hidden: 32
+cache: cache
+vocab: data/vocab.txt
+spacing: "20:20"
+target: cpu:x86-64-v3
+batch: 2
+accumulate: 3
+lr: 1e-3
+schedule: cosine
+warmup: 3
+clip: 1
+loss: {negatives: batch}
+steps: 12
+seed: 3
+END
+losses() { # losses LOG: everything but the times
+  cut -d, -f1-5 "$1"
+}
+same_runs() { # same_runs A B
+  losses "$1/log.csv" >left
+  losses "$2/log.csv" >right
+  cmp left right && cmp "$1/model.safetensors" "$2/model.safetensors"
+}
+
+expect 0 "what it would cost" "$tricot" train run.yaml --out dry --dry-run
+check "steps, time, memory, disk" [ "$(grep -cE '^(steps|time|memory|disk) ' out)" -eq 4 ]
+absent dry
+expect 0 "train on contrasts of six" "$tricot" train run.yaml --out whole
+says 'loss.negatives batch: each pair is contrasted with 5 others'
+check "twelve steps" [ "$(wc -l <whole/log.csv)" -eq 13 ]
+expect 0 "one thread, the same bits" "$tricot" train run.yaml --out one --threads 1
+check "as with two" same_runs whole one
+expect 0 "train on contrasts of two" "$tricot" train run.yaml --loss.negatives micro --out micro
+says 'contrasted with 1 others'
+
+if "$tricot" --help | grep -q '^  compile '; then
+  expect 0 "an executable for it" "$tricot" compile run.yaml -o program
+  expect 0 "trains" ./program train --cache cache --vocab data/vocab.txt --spacing 20:20 \
+    --accumulate 3 --loss.negatives batch --lr 1e-3 --schedule cosine --warmup 3 --clip 1 \
+    --steps 12 --seed 3 --out executable
+  check "with the bits of the command" same_runs whole executable
+  expect 1 "what it was not compiled for" ./program train --cache cache --vocab data/vocab.txt \
+    --spacing 20:20 --loss.negatives micro --out not
+  says 'no entry point "train_step"'
+fi
+
+# killed at any moment, training goes on from its last checkpoint as if nothing had been
+i=0
+while [ $i -lt "$kills" ]; do
+  i=$((i + 1))
+  ./program train --cache cache --vocab data/vocab.txt --spacing 20:20 --accumulate 3 \
+    --loss.negatives batch --lr 1e-3 --schedule cosine --warmup 3 --clip 1 --steps 12 --seed 3 \
+    --checkpoint-every 1 --resume last --out killed 2>/dev/null &
+  process=$!
+  sleep "$(awk "BEGIN {srand($i); print 0.02 + 0.25 * rand()}")"
+  kill -KILL $process 2>/dev/null
+  wait $process 2>/dev/null
+  for checkpoint in killed/checkpoint-*.safetensors; do
+    [ ! -e "$checkpoint" ] || head -c 20000 "$checkpoint" | grep -q '"step":' ||
+      fail "kill $i left $checkpoint"
+  done
+done
+echo "$kills kills; checkpoints: $(ls killed | tr '\n' ' ')"
+expect 0 "to the end" ./program train --cache cache --vocab data/vocab.txt --spacing 20:20 \
+  --accumulate 3 --loss.negatives batch --lr 1e-3 --schedule cosine --warmup 3 --clip 1 \
+  --steps 12 --seed 3 --checkpoint-every 1 --resume last --out killed
+check "as if never killed" same_runs whole killed
+check "nothing half-written left" sh -c '! ls killed | grep -F .tmp.'
+
+# ---- what is wrong is said where ----
+sed 's/negatives: batch/negatives: global/' run.yaml >global.yaml
+expect 1 "contrast across processes" "$tricot" train global.yaml --out not
+says 'global.yaml:23:19: error: --loss.negatives: "global"'
+sed '/^loss/d' run.yaml >unnamed.yaml
+expect 2 "no word about negatives" "$tricot" train unnamed.yaml --out not
+says '--loss.negatives is missing'
+expect 1 "a rate that blows up" "$tricot" train run.yaml --accumulate 1 --batch 4 --clip 0 --lr 1e30 \
+  --schedule constant --warmup 0 --out boom
+says 'First tensor that is not finite: '
+says '.yaml:'
+says 'Volumes: train_'
+check "what was before the step is saved" [ -e boom/checkpoint-00000001.safetensors ]
+absent not
+finish
