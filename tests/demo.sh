@@ -48,7 +48,8 @@ run "$tricot" compile "$source/models/clip-mini.yaml" --variant nano --set "batc
 ls -l "$out/ctclip"
 
 say "3. train: the executable needs nothing else from here on"
-run "$out/ctclip" train --cache "$out/cache" --vocab "$vocab" --loss.negatives micro --out "$out/training" \
+run "$out/ctclip" train --cache "$out/cache" --vocab "$vocab" --loss.negatives micro \
+  --out "$out/training" \
   --steps "$steps" --warmup 10 --seed 1
 echo "loss, first and last steps (all in $out/training/log.csv):"
 sed -n '1,3p' "$out/training/log.csv"

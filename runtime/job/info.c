@@ -55,7 +55,8 @@ static void info_json(const Job *job, Text *out) {
   add_pair(out, "level", plan->level);
   text_add(out,
            ",\n  \"threads\": %d,\n  \"parameters\": %lld,\n  \"buffers\": %lld,\n"
-           "  \"state\": %lld,\n  \"scratch\": %lld,\n  \"persistent_bytes\": %.0f,\n  \"kernels\": %d,\n",
+           "  \"state\": %lld,\n  \"scratch\": %lld,\n  \"persistent_bytes\": %.0f,\n"
+           "  \"kernels\": %d,\n",
            program_threads(job->program), (long long)totals.parameters, (long long)totals.buffers,
            (long long)totals.state, (long long)totals.scratch, totals.bytes, plan->n_kernels);
   text_add(out, "  \"entries\": [\n");

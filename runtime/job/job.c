@@ -73,7 +73,7 @@ static const OptionRow rows[] = {
     {"dry-run", OPTION_FLAG, "", "print steps, time, memory and disk, and stop", "train"},
     {"checkpoint-every", OPTION_COUNT, "N", "steps between checkpoints (default 1000)", "train"},
     {"keep", OPTION_COUNT, "N", "checkpoints to keep, 0: all (default 2)", "train"},
-    {"resume", OPTION_TEXT, "FILE", "continue from a checkpoint (last: the newest in --out), bit by bit the same", "train"},
+    {"resume", OPTION_TEXT, "FILE|last", "continue, bit by bit the same; last: from the newest in --out", "train"},
     {"repeat", OPTION_COUNT, "N", "timed runs (default 10)", "bench"},
     {"profile", OPTION_FLAG, "", "time every step", "bench"},
     {"json", OPTION_FLAG, "", "print JSON", "predict info bench eval"},

@@ -14,7 +14,7 @@ typedef enum OptionKind { OPTION_FLAG, OPTION_TEXT, OPTION_COUNT, OPTION_REAL, O
 
 typedef struct OptionRow {
   const char *name;  /* without the dashes */
-  OptionKind kind;   /* COUNT: whole, not negative; CHOICE: one of the words in `value` */
+  OptionKind kind;   /* COUNT: whole, >= 0; CHOICE: a word of `value` */
   const char *value; /* what --help calls the value, "FILE"; "this|that" */
   const char *help;
   const char *verbs; /* words: the verbs that know it; NULL: all */

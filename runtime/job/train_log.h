@@ -1,5 +1,5 @@
-/* The log of a training, on disk as soon as a step is done: log.csv with a row a step, and log.jsonl
- * with the same and the volumes of the step. */
+/* The logs of a training, on disk as soon as a step is done: log.csv with a row a step, and
+ * log.jsonl with the same and the volumes of the step. */
 #ifndef TRICOT_RUNTIME_JOB_TRAIN_LOG_H
 #define TRICOT_RUNTIME_JOB_TRAIN_LOG_H
 #include "runtime/base/arena.h"

@@ -1,7 +1,7 @@
 /* One optimizer step, however many runs of the program it takes.
  *
- * A step of `accumulate` batches is one run of train_step when that is 1. Otherwise the gradients of
- * the batches are summed in the program's scratch memory and applied once. What texts and images
+ * A step of `accumulate` batches is one run of train_step when that is 1. Otherwise the gradients
+ * of the batches are summed in the program's scratch memory and applied once. What texts and images
  * are contrasted with (their "negatives", Radford et al., arXiv 2103.00020) must be said:
  *
  *   micro   the others of their batch: the loss is the mean over batches

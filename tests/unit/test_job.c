@@ -474,7 +474,7 @@ static void train_refuses(void **state) {
   (void)state;
   runs(TRAIN "--out @r --steps 3");
 #define RESUME                                                                                     \
-  "train --cache @cache --vocab @vocab.txt --loss.negatives micro --out @r "                        \
+  "train --cache @cache --vocab @vocab.txt --loss.negatives micro --out @r "                       \
   "--resume @r/checkpoint-00000003.safetensors "
   fails(RESUME "--seed 4", EXIT_INPUT, "was trained with --seed 3");
   fails(RESUME "--limit 6", EXIT_INPUT, "another list of volumes");
