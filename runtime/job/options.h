@@ -10,12 +10,18 @@
 #include "runtime/base/text.h"
 #include <stdint.h>
 
-typedef enum OptionKind { OPTION_FLAG, OPTION_TEXT, OPTION_COUNT, OPTION_REAL, OPTION_CHOICE } OptionKind;
+typedef enum OptionKind {
+  OPTION_FLAG,
+  OPTION_TEXT,
+  OPTION_COUNT,
+  OPTION_REAL,
+  OPTION_CHOICE
+} OptionKind;
 
 typedef struct OptionRow {
   const char *name;  /* without the dashes */
-  OptionKind kind;   /* COUNT: whole, >= 0; CHOICE: a word of `value` */
-  const char *value; /* what --help calls the value, "FILE"; "this|that" */
+  OptionKind kind;   /* COUNT: whole, not negative; CHOICE: a word of `value` */
+  const char *value; /* what --help calls the value: "FILE", "this|that" */
   const char *help;
   const char *verbs; /* words: the verbs that know it; NULL: all */
 } OptionRow;
