@@ -70,6 +70,8 @@ static bool record(Reader *r, Cells *cells, int *count) {
     return line_end(r);
   for (;;) {
     const char *cell = NULL;
+    if (cells->count > INT_MAX / 4)
+      return fail(r, r->line, "the table is too large");
     bool has_quote = r->at < r->end && *r->at == '"';
     r->at += has_quote;
     if (!(has_quote ? quoted(r, &cell) : bare(r, &cell)))
@@ -88,8 +90,6 @@ static bool read_rows(Csv *csv, Reader *r) {
   while (r->at < r->end) {
     int line = r->line, count;
     Cells *into = csv->columns ? &cells : &header;
-    if (cells.count > INT_MAX / 4)
-      return fail(r, line, "the table is too large");
     if (!record(r, into, &count))
       return false;
     if (!count)
@@ -135,7 +135,7 @@ bool csv_read(Csv *csv, const char *path, Error *error) {
     return false;
   csv->arena = arena_new();
   csv->path = arena_strdup(csv->arena, path);
-  const char *bytes = (const char *)mapping.bytes;
+  const char *bytes = mapping.size ? (const char *)mapping.bytes : "";
   Reader r = {csv->arena, csv->path, bytes, bytes + mapping.size, 1, error};
   if (mapping.size >= 3 && memcmp(bytes, "\xEF\xBB\xBF", 3) == 0)
     r.at += 3;
