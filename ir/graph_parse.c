@@ -62,16 +62,17 @@ static void skip_blanks(Parser *p) {
 }
 
 static void read_string(Parser *p) {
-  char *out = p->token.text = arena_alloc(p->arena, (size_t)(p->end - p->at) + 1);
-  const char *stop = memchr(p->at, '\n', (size_t)(p->end - p->at));
-  for (stop = stop ? stop : p->end; p->at < stop && *p->at != '"'; p->at++) {
+  const char *stop = p->at; /* the closing quote, or the end of the line */
+  while (stop < p->end && *stop != '\n' && *stop != '"')
+    stop += *stop == '\\' && stop + 1 < p->end && stop[1] != '\n' ? 2 : 1;
+  char *out = p->token.text = arena_alloc(p->arena, (size_t)(stop - p->at) + 1);
+  for (; p->at < stop; p->at++) {
     bool escaped = *p->at == '\\' && p->at + 1 < stop;
     p->at += escaped;
     *out++ = escaped && *p->at == 'n' ? '\n' : *p->at;
   }
   *out = 0;
-  p->token.text = arena_strdup(p->arena, p->token.text);
-  if (p->at == stop)
+  if (p->at == p->end || *p->at != '"')
     fail(p, "the string has no end on its line");
   else
     p->at++;
@@ -186,7 +187,9 @@ static bool parse_type(Parser *p, Type *type) {
       return fail(p, "a type has at most 8 axes");
     Loc place = p->token.loc;
     int64_t dim = parse_int(p);
-    if (!p->failed && (dim < 1 || dim > MAX_ELEMENTS / elements))
+    if (p->failed)
+      return false;
+    if (dim < 1 || dim > MAX_ELEMENTS / elements)
       return fail_at(p, place, "an axis has a size from 1 on, and a tensor at most 2^48 elements");
     elements *= dim;
     type->dim[type->rank++] = dim;

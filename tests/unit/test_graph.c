@@ -265,6 +265,26 @@ static void damaged_text_is_refused_or_sound(void **state) {
 
 /* ---- the runner ---- */
 
+/* Memory goes with the text, also where all of it is one line of strings. */
+static void long_lines_are_cheap(void **state) {
+  (void)state;
+  Arena *arena = arena_new();
+  Text text = {0};
+  Diag diag;
+  int count;
+  diag_init(&diag, arena);
+  text_add(&text, "graph @f(");
+  for (int i = 0; i < 10000; i++)
+    text_add(&text, "%s%%a%d: \"a \\\"%d\" f32[1] stage=\"s\"", i ? ", " : "", i, i);
+  text_add(&text, ") { ret %%a0 }");
+  Graph **graphs = graph_parse(arena, &diag, "long.tg", text.at, text.size, &count);
+  assert_non_null(graphs);
+  assert_string_equal(graphs[0]->inputs.at[77].name, "a \"77");
+  assert_true(arena_used(arena) < 100 * text.size);
+  text_free(&text);
+  arena_free(arena);
+}
+
 static void required_passes_cannot_be_skipped(void **state) {
   World *w = *state;
   Facts facts = {.vector = 8};
@@ -297,6 +317,7 @@ int main(void) {
       TEST(rewriting_keeps_names_places_and_stages),
       TEST(equal_nodes_are_equal),
       TEST(damaged_text_is_refused_or_sound),
+      TEST(long_lines_are_cheap),
       TEST(required_passes_cannot_be_skipped),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
