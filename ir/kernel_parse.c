@@ -9,6 +9,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* Far beyond any kernel; what walks statements does so by recursion. */
+enum { MAX_DEPTH = 256 };
+
 /* ---- statements of the TILE stage ---- */
 
 /* The tile of the name with this type: a new one, or the same again. */
@@ -338,8 +341,11 @@ static void parse_statement(Parser *p, Block *block) {
 }
 
 static void parse_block(Parser *p, Block *block) {
+  if (++p->depth > MAX_DEPTH)
+    scan_fail(p, scan_here(p), "blocks nested more than %d deep", MAX_DEPTH);
   while (!p->failed && !scan_accept(p, "}"))
     parse_statement(p, block);
+  p->depth--;
 }
 
 /* ---- kernels ---- */

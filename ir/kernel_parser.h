@@ -22,6 +22,7 @@ typedef struct Parser {
   const Source *source;
   const char *at, *end, *line_start;
   int line;
+  int depth;   /* blocks that are open */
   bool failed; /* an error was told; every function then returns quietly */
   Kernel *kernel;
   Map symbols; /* name -> Symbol */

@@ -9,6 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum { MAX_EXTENT = 1 << 20 }; /* of a tile: all its rows, its columns */
+
 /* ---- characters and words ---- */
 
 Loc scan_here(const Parser *p) {
@@ -243,18 +245,25 @@ void scan_tile_type(Parser *p, Tile *tile) {
     if (n == MAX_ROW_AXES)
       scan_fail(p, scan_here(p), "more than %d row axes", MAX_ROW_AXES);
     else
-      extents[n++] = scan_small_integer(p, 1, 1 << 20);
+      extents[n++] = scan_small_integer(p, 1, MAX_EXTENT);
   } while (scan_peek(p) == 'x' && p->at++ && !p->failed);
   if (scan_accept(p, ",")) {
     tile->n_axes = n;
     memcpy(tile->axis, extents, sizeof extents);
-    tile->cols = scan_small_integer(p, 1, 1 << 20);
+    tile->cols = scan_small_integer(p, 1, MAX_EXTENT);
   } else if (n == 1) {
     tile->cols = extents[0];
+  } else {
+    scan_fail(p, scan_here(p), "expected ',' and the columns");
   }
   scan_expect(p, "]");
-  for (int i = 0; i < tile->n_axes; i++)
-    tile->rows *= tile->axis[i];
+  int64_t rows = 1;
+  for (int i = 0; i < tile->n_axes && rows <= MAX_EXTENT; i++)
+    rows *= tile->axis[i];
+  if (rows > MAX_EXTENT)
+    scan_fail(p, loc, "a tile of more than %d rows", MAX_EXTENT);
+  else
+    tile->rows = (int)rows;
 }
 
 void scan_value_type(Parser *p, Dtype *dtype, int *width) {

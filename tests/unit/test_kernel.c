@@ -219,6 +219,36 @@ static void built_kernels_print(void **state) {
   arena_free(arena);
 }
 
+/* Text nobody prints, but anybody may write: an error with a place, whatever it asks for. */
+static void absurd_text_is_refused(void **state) {
+  (void)state;
+  static const struct {
+    const char *head, *again, *error;
+  } cases[] = {
+      {"tile kernel @k() {\n %a = fill 0 : f32[1024x1024x1024x1024, 4]\n}", "",
+       "t:2:16: error: a tile of more than 1048576 rows"},
+      {"tile kernel @k() {\n %a = fill 0 : f32[4x8]\n}", "",
+       "t:2:23: error: expected ',' and the columns"},
+      {"tile kernel @k() {\n", "if 0 <= 0 < 1 {", "error: blocks nested more than 256 deep"},
+  };
+  for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+    Arena *arena = arena_new();
+    Text text = {0};
+    Diag diag;
+    int count;
+    diag_init(&diag, arena);
+    text_add(&text, "%s", cases[i].head);
+    for (int n = 0; n < 100000 && *cases[i].again; n++)
+      text_add(&text, "%s", cases[i].again);
+    assert_null(kernel_parse(arena, &diag, "t", text.at, text.size, &count));
+    assert_int_equal(diag.errors, 1);
+    if (!strstr(diag.messages.at[0], cases[i].error))
+      fail_msg("case %zu: %s", i, diag.messages.at[0]);
+    text_free(&text);
+    arena_free(arena);
+  }
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(names_are_unique),
@@ -229,6 +259,7 @@ int main(void) {
       cmocka_unit_test(table_is_complete),
       cmocka_unit_test(flops_are_counted),
       cmocka_unit_test(built_kernels_print),
+      cmocka_unit_test(absurd_text_is_refused),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
