@@ -15,7 +15,6 @@ typedef struct YamlLines {
 } YamlLines;
 
 typedef struct Anchor {
-  const char *name;
   Yaml *node; /* NULL while it is being read */
 } Anchor;
 
@@ -27,7 +26,7 @@ typedef struct Reader {
   YamlLines *lines;
   yaml_mark_t last; /* marks mostly advance: the byte offset of the last one saves the walk */
   size_t last_offset;
-  VEC(Anchor) anchors;
+  Map anchors; /* name -> the last Anchor of it */
   int nodes;
 } Reader;
 
@@ -341,29 +340,26 @@ static bool read_mapping(Reader *reader, Yaml *node, int level) {
 static Yaml *read_alias(Reader *reader, const yaml_event_t *event) {
   Loc loc = mark_loc(reader, event->start_mark);
   const char *name = (const char *)event->data.alias.anchor;
-  for (int i = reader->anchors.count - 1; i >= 0; i--) {
-    if (strcmp(reader->anchors.at[i].name, name) != 0)
-      continue;
-    if (reader->anchors.at[i].node)
-      return reader->anchors.at[i].node;
-    diag_error(reader->diag, loc, "alias '%s' stands inside its own anchor", name);
-    return NULL;
-  }
-  diag_error(reader->diag, loc, "no anchor '%s' before this alias", name);
+  const Anchor *anchor = map_get(&reader->anchors, name);
+  if (anchor && anchor->node)
+    return anchor->node;
+  diag_error(reader->diag, loc,
+             anchor ? "alias '%s' stands inside its own anchor"
+                    : "no anchor '%s' before this alias",
+             name);
   return NULL;
 }
 
-/* Opens an anchor and refuses tags; returns the anchor's slot or -1; false when refused. */
+/* Opens an anchor and refuses tags; *opened gets the anchor or NULL; false when refused. */
 static bool open_anchor(Reader *reader, const yaml_event_t *event, const yaml_char_t *anchor,
-                        const yaml_char_t *tag, int *slot) {
-  *slot = -1;
+                        const yaml_char_t *tag, Anchor **opened) {
+  *opened = NULL;
   if (tag)
     return diag_error(reader->diag, mark_loc(reader, event->start_mark),
                       "tag '%s': tags are not used here", (const char *)tag);
   if (anchor) {
-    Anchor entry = {arena_strdup(reader->arena, (const char *)anchor), NULL};
-    *slot = reader->anchors.count;
-    vec_push(reader->arena, &reader->anchors, entry);
+    *opened = ARENA_NEW(reader->arena, Anchor);
+    map_set(&reader->anchors, (const char *)anchor, *opened);
   }
   return true;
 }
@@ -371,7 +367,7 @@ static bool open_anchor(Reader *reader, const yaml_event_t *event, const yaml_ch
 /* Consumes the event. level: how many collections are open around it. */
 static Yaml *read_node(Reader *reader, yaml_event_t *event, int level) {
   Yaml *node = NULL;
-  int slot = -1;
+  Anchor *anchor = NULL;
   Loc loc = mark_loc(reader, event->start_mark);
   if (++reader->nodes > YAML_MAX_NODES) {
     diag_error(reader->diag, loc, "more than %d values in one file", YAML_MAX_NODES);
@@ -380,18 +376,18 @@ static Yaml *read_node(Reader *reader, yaml_event_t *event, int level) {
   } else if (event->type == YAML_ALIAS_EVENT) {
     node = read_alias(reader, event);
   } else if (event->type == YAML_SCALAR_EVENT) {
-    if (open_anchor(reader, event, event->data.scalar.anchor, event->data.scalar.tag, &slot))
+    if (open_anchor(reader, event, event->data.scalar.anchor, event->data.scalar.tag, &anchor))
       node = read_scalar(reader, event);
   } else if (event->type == YAML_SEQUENCE_START_EVENT) {
     if (open_anchor(reader, event, event->data.sequence_start.anchor,
-                    event->data.sequence_start.tag, &slot)) {
+                    event->data.sequence_start.tag, &anchor)) {
       node = new_node(reader, YAML_SEQUENCE, event);
       if (!read_sequence(reader, node, level))
         node = NULL;
     }
   } else if (event->type == YAML_MAPPING_START_EVENT) {
     if (open_anchor(reader, event, event->data.mapping_start.anchor,
-                    event->data.mapping_start.tag, &slot)) {
+                    event->data.mapping_start.tag, &anchor)) {
       node = new_node(reader, YAML_MAPPING, event);
       if (!read_mapping(reader, node, level))
         node = NULL;
@@ -399,8 +395,8 @@ static Yaml *read_node(Reader *reader, yaml_event_t *event, int level) {
   } else {
     FAULT("YAML event %d where a value belongs", (int)event->type);
   }
-  if (node && slot >= 0)
-    reader->anchors.at[slot].node = node;
+  if (node && anchor)
+    anchor->node = node;
   yaml_event_delete(event);
   return node;
 }
@@ -445,6 +441,7 @@ Yaml *yaml_parse(Diag *diag, const char *path, const char *text, size_t size) {
     return NULL;
   }
   reader.lines = lines_scan(diag->arena, reader.source);
+  map_init(&reader.anchors, diag->arena);
   if (!yaml_parser_initialize(&reader.parser))
     FAULT("libyaml cannot start");
   yaml_parser_set_encoding(&reader.parser, YAML_UTF8_ENCODING);

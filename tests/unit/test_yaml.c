@@ -65,6 +65,28 @@ static void yaml_is_bounded(void **state) {
   arena_free(f.arena);
 }
 
+/* As many anchors as fit are found again without a search through all of them (which took minutes),
+ * and a name given twice means the last one before the alias. */
+static void anchors_are_found(void **state) {
+  (void)state;
+  Text text = {0};
+  for (int i = 0; i < 40000; i++)
+    text_add(&text, "- &x%d %d\n", i, i);
+  for (int i = 0; i < 40000; i++)
+    text_add(&text, "- *x%d\n", i);
+  text_add(&text, "- &x0 last\n- *x0\n");
+  Fixture f = fixture();
+  diag_init(&f.diag, f.arena);
+  Yaml *root = yaml_parse(&f.diag, "a.yaml", text.at, text.size);
+  assert_non_null(root);
+  assert_int_equal(root->count, 80002);
+  assert_ptr_equal(root->items[40001], root->items[1]);
+  assert_string_equal(root->items[40000]->text, "0");
+  assert_string_equal(root->items[80001]->text, "last");
+  text_free(&text);
+  arena_free(f.arena);
+}
+
 /* Places inside scalars of every style. */
 static void places_in_scalars(void **state) {
   (void)state;
@@ -105,6 +127,7 @@ static void places_in_scalars(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(yaml_is_bounded),
+      cmocka_unit_test(anchors_are_found),
       cmocka_unit_test(places_in_scalars),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
