@@ -34,6 +34,9 @@ die() {
 packages=(gcc g++ libc6-dev binutils cmake ninja-build llvm-19-dev libflatbuffers-dev
   flatbuffers-compiler libyaml-dev zlib1g-dev libutf8proc-dev libcmocka-dev libxxhash-dev)
 
+# only for `test`: the fuzz targets need clang's libFuzzer
+test_packages=(clang-19 libclang-rt-19-dev)
+
 missing_packages() {
   local package
   for package in "${packages[@]}"; do
@@ -132,6 +135,7 @@ build | test | demo) verb=$1 && shift ;;
 -h | --help | help) usage && exit 0 ;;
 *) usage >&2 && exit 2 ;;
 esac
+[ "$verb" != test ] || packages+=("${test_packages[@]}")
 install_packages
 case $verb in
 build) build release ;;

@@ -7,6 +7,11 @@
 
 /* With AddressSanitizer a gap follows every allocation, so that stepping over its end is caught
  * inside a block too, and arrays a VEC has outgrown may not be touched any more. */
+#if defined __has_feature && !defined __SANITIZE_ADDRESS__ /* how clang says it */
+#if __has_feature(address_sanitizer)
+#define __SANITIZE_ADDRESS__ 1
+#endif
+#endif
 #ifdef __SANITIZE_ADDRESS__
 #include <sanitizer/asan_interface.h>
 enum { GAP = 16 };
