@@ -7,9 +7,11 @@
 
 #include "runtime/base/file.h"
 #include "runtime/base/json.h"
+#include "runtime/base/random.h"
 #include "runtime/data/wordpiece.h"
 #include "tests/unit/shared.h"
 #include <string.h>
+#include <utf8proc.h>
 
 static char vocabulary[200];
 
@@ -261,11 +263,56 @@ static void upstream_vectors(void **state) {
   arena_free(lines.arena);
 }
 
+/* Marks in any order, against utf8proc's own decomposition; and many of them in no time. */
+static void marks_are_ordered(void **state) {
+  (void)state;
+  static const int32_t letters[] = {'a',    0xE9,    0x1EC7, 0xAC01, 0x301,  0x323,   0x345,
+                                    0x302E, 0x1D165, 0x5B0,  0xE31,  0x302F, 0x1D16D, 0x9CD};
+  WordPieceOptions options = {false, STRIP_YES};
+  for (uint64_t round = 0; round < 2000; round++) {
+    char word[400] = "";
+    size_t size = 0;
+    for (uint64_t i = 0; i < 40; i++) {
+      uint32_t bits[4];
+      random_bits(3, round, i, bits);
+      size += (size_t)utf8proc_encode_char(letters[bits[0] % (sizeof letters / sizeof *letters)],
+                                           (utf8proc_uint8_t *)word + size);
+    }
+    utf8proc_uint8_t *decomposed;
+    utf8proc_ssize_t length = utf8proc_map((utf8proc_uint8_t *)word, (utf8proc_ssize_t)size,
+                                           &decomposed, UTF8PROC_DECOMPOSE | UTF8PROC_STABLE);
+    assert_true(length > 0);
+    Text expected = {0}, words = {0};
+    for (utf8proc_ssize_t at = 0, step; at < length; at += step) {
+      int32_t c;
+      step = utf8proc_iterate(decomposed + at, length - at, &c);
+      if (utf8proc_category(c) != UTF8PROC_CATEGORY_MN)
+        text_add_bytes(&expected, (char *)decomposed + at, (size_t)step);
+    }
+    text_add_bytes(&expected, "\n", 1);
+    Error error;
+    assert_true(wordpiece_words(options, word, size, &words, &error));
+    assert_string_equal(words.at, expected.at);
+    free(decomposed);
+    text_free(&expected);
+    text_free(&words);
+  }
+  Text many = {0}, words = {0};
+  for (int i = 0; i < 200000; i++)
+    text_add(&many, i % 2 ? "\xCC\x81" : "\xE3\x80\xAE"); /* classes 230 and 224 */
+  Error error;
+  assert_true(wordpiece_words(options, many.at, many.size, &words, &error));
+  assert_int_equal(words.size, 300001);
+  text_free(&many);
+  text_free(&words);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(small_vocabulary), cmocka_unit_test(packing),
       cmocka_unit_test(letters),          cmocka_unit_test(reference_texts),
       cmocka_unit_test(upstream_vectors),
+      cmocka_unit_test(marks_are_ordered),
   };
   return cmocka_run_group_tests(tests, make_vocabulary, remove_vocabulary);
 }
