@@ -389,6 +389,8 @@ typedef struct Tail {
 } Tail;
 
 static bool parse_tail(Parser *p, Tail *tail) {
+  tail->n_types = 0;
+  tail->stage = NULL;
   if (accept_mark(p, ':'))
     do {
       if (tail->n_types == MAX_RESULTS)
@@ -463,10 +465,10 @@ static void parse_node(Parser *p) {
       vec_push(p->arena, &in, parse_operand(p));
     while (accept_mark(p, ','));
   Attr attrs[MAX_ATTRS] = {0};
-  Tail *tail = ARENA_NEW(p->arena, Tail);
-  if (p->failed || !parse_attrs(p, op, loc, attrs) || !parse_tail(p, tail))
+  Tail tail; /* large, so neither in the arena nor cleared */
+  if (p->failed || !parse_attrs(p, op, loc, attrs) || !parse_tail(p, &tail))
     return;
-  Builder b = {p->graph, p->diag, loc, tail->stage, tail->uncounted};
+  Builder b = {p->graph, p->diag, loc, tail.stage, tail.uncounted};
   Node *node = NULL;
   if (op->cls == OP_REGION) {
     Graph *body = parse_body(p, in.count, in.at, loc);
@@ -475,7 +477,7 @@ static void parse_node(Parser *p) {
     node = build_node_attrs(&b, op, in.count, in.at, attrs);
   }
   if (node)
-    define_results(p, node, &results, tail);
+    define_results(p, node, &results, &tail);
   else
     p->failed = true; /* the builder has reported it */
 }
