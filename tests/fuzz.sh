@@ -95,5 +95,6 @@ exec 9>&-
 if [ ${#readers[@]} = 1 ]; then
   fuzz "${readers[0]}"
 else
-  printf '%s\n' "${readers[@]}" | xargs -P "$(nproc)" -I READER tests/fuzz.sh "$seconds" READER
+  printf '%s\n' "${readers[@]}" |
+    xargs -P "$(nproc)" -I READER tests/fuzz.sh "$seconds" READER || exit 1
 fi
