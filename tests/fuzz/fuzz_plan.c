@@ -11,6 +11,8 @@ static void walk_steps(const PlanStep *steps, int count) {
     touch_text(steps[i].label);
     touch_text(steps[i].place);
     touch(steps[i].args, sizeof *steps[i].args * (size_t)steps[i].n_args);
+    for (int k = 0; k < steps[i].n_results; k++)
+      CHECK(steps[i].results[k].arg >= 0 && steps[i].results[k].arg < steps[i].n_args);
   }
 }
 
