@@ -72,11 +72,11 @@ fuzz() { # fuzz READER
     "$corpus" $(seeds "$reader") >"$log" 2>&1 || status=$?
   rm -rf "$scratch"
   if [ $status != 0 ]; then
-    grep -vE "^#[0-9]+[[:space:]]" "$log" | tail -n 60 # without the lines on progress
+    grep -avE "^#[0-9]+[[:space:]]" "$log" | tail -n 60 # without the lines on progress
     echo "fuzz: $reader failed; the input: $(sed -n 's/.*unit written to //p' "$log" | tail -1)"
     return 1
   fi
-  grep -E '^(Done|stat::(number|peak))' "$log" | sed "s/^/$reader: /"
+  grep -aE '^(Done|stat::(number|peak))' "$log" | sed "s/^/$reader: /"
 }
 
 readers=("$@")
