@@ -58,7 +58,8 @@ seeds() {
 }
 
 fuzz() { # fuzz READER
-  local reader=$1 corpus=build-fuzz/corpus/$1 found=build-fuzz/found/$1 log=build-fuzz/$1.log
+  local reader=$1 corpus=build-fuzz/corpus/$1 found=build-fuzz/found/$1
+  local log=build-fuzz/$1-$seconds.log
   local limit=2 scratch status=0 options=()
   # a short run is a test on a machine that may be busy; a long one also looks for slow inputs
   [ "$seconds" -ge 60 ] || { limit=20 && options+=(-seed=1); }
