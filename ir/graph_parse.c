@@ -423,6 +423,8 @@ static Graph *parse_body(Parser *p, int n_in, Value *const *in, Loc loc) {
     return NULL;
   if (body->inputs.count != n_in)
     fail_at(p, loc, "the region's body has another number of inputs than the region has operands");
+  if (!body->outputs.count)
+    fail_at(p, loc, "the region's body returns nothing");
   for (int i = 0; i < n_in && !p->failed; i++)
     if (!type_equal(&in[i]->type, &body->inputs.at[i].value->type))
       fail_at(p, body->inputs.at[i].loc, "the type differs from the region's operand");
