@@ -13,6 +13,7 @@
 
 /* Limits that keep nonsense input from costing memory or overflowing an element count. */
 #define MAX_ELEMENTS ((int64_t)1 << 48)
+#define MAX_ATTRIBUTE ((int64_t)1 << 31) /* strides, offsets, paddings: sums and products fit */
 enum { MAX_RESULTS = 256 };
 
 typedef enum TokenKind { T_END, T_WORD, T_VALUE, T_NAME, T_STRING, T_MARK } TokenKind;
@@ -199,11 +200,19 @@ static bool parse_type(Parser *p, Type *type) {
   return expect_mark(p, ']');
 }
 
-static void parse_ints(Parser *p, Attr *attr) {
+static int64_t parse_attr_int(Parser *p, int64_t limit) {
+  Loc loc = p->token.loc;
+  int64_t value = parse_int(p);
+  if (value < -limit || value > limit)
+    fail_at(p, loc, arena_printf(p->arena, "the attribute is beyond %lld", (long long)limit));
+  return value;
+}
+
+static void parse_ints(Parser *p, Attr *attr, int64_t limit) {
   VEC(int64_t) ints = {0};
   expect_mark(p, '[');
   while (!p->failed && !is_mark(p, ']')) {
-    vec_push(p->arena, &ints, parse_int(p));
+    vec_push(p->arena, &ints, parse_attr_int(p, limit));
     if (!is_mark(p, ']'))
       expect_mark(p, ',');
   }
@@ -212,14 +221,16 @@ static void parse_ints(Parser *p, Attr *attr) {
   attr->ints = ints.count ? ints.at : ARENA_ARRAY(p->arena, int64_t, 1);
 }
 
-static void parse_attr_value(Parser *p, Attr *attr, AttrKind kind) {
+static void parse_attr_value(Parser *p, Attr *attr, const AttrSpec *spec) {
+  AttrKind kind = spec->kind;
+  int64_t limit = strcmp(spec->name, "shape") == 0 ? MAX_ELEMENTS : MAX_ATTRIBUTE;
   *attr = (Attr){.kind = kind};
   if (kind == ATTR_INT)
-    attr->i = parse_int(p);
+    attr->i = parse_attr_int(p, limit);
   else if (kind == ATTR_FLOAT)
     attr->f = parse_float(p);
   else if (kind == ATTR_INTS)
-    parse_ints(p, attr);
+    parse_ints(p, attr, limit);
   else
     attr->text = p->token.kind == T_STRING ? expect(p, T_STRING, "a string")
                                            : expect(p, T_WORD, "a word or a string");
@@ -255,7 +266,7 @@ static bool parse_attrs(Parser *p, const Op *op, Loc op_loc, Attr *attrs) {
       return fail(p, arena_printf(p->arena, "attribute '%s' is given twice", specs[i].name));
     next(p);
     if (expect_mark(p, '='))
-      parse_attr_value(p, &attrs[i], specs[i].kind);
+      parse_attr_value(p, &attrs[i], &specs[i]);
   }
   for (int i = 0; i < count && !p->failed; i++)
     if (attrs[i].kind == ATTR_NONE) {
