@@ -65,8 +65,8 @@ Offset<fb::Entry> write_entry(Builder &b, const PlanEntry &entry) {
                          entry.prepared_bytes, entry.updates, entry.guard);
 }
 
-// The enumerator's number, also when it is none of its type's: the reader must refuse such plans, so
-// tests write them.
+// The enumerator's number, also when it is none of its type's: tests write plans that must be
+// refused.
 template <class Enum> uint8_t number(const Enum &value) {
   int32_t bits;
   static_assert(sizeof bits == sizeof value);
