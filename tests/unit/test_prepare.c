@@ -8,7 +8,7 @@
 
 #include "runtime/base/random.h"
 #include "runtime/data/csv.h"
-#include "runtime/data/prepare.h"
+#include "runtime/data/prepare_options.h"
 #include "runtime/safetensors.h"
 #include "tests/unit/shared.h"
 #include <math.h>
@@ -38,7 +38,7 @@ static double direct(const Volume *v, const PrepareFacts *f, const PrepareOption
   int64_t low[3], high[3];
   double weight[3];
   for (int i = 0; i < 3; i++) {
-    int64_t resized = (int64_t)((double)n[i] * (spacing[i] / o->spacing[i > 0]));
+    int64_t resized = (int64_t)((double)n[i] * (spacing[i] / o->spacing[i]));
     int64_t start = resized > o->size[i] ? (resized - o->size[i]) / 2 : 0;
     int64_t before = resized < o->size[i] ? (o->size[i] - resized) / 2 : 0;
     int64_t at = place[i] - before + start;
@@ -68,13 +68,13 @@ static void matches_the_definition(void **state) {
   (void)state;
   static const struct {
     int64_t n[3], size[3];
-    double spacing[3], wanted[2];
+    double spacing[3], wanted[3];
   } cases[] = {
-      {{9, 7, 5}, {8, 10, 6}, {1.3, 1.3, 2.7}, {1.5, 0.75}}, /* crop and pad mixed */
-      {{9, 7, 5}, {3, 4, 3}, {0.5, 0.5, 0.8}, {1.5, 0.75}},  /* fewer voxels, cropped */
-      {{4, 4, 4}, {4, 4, 4}, {1, 1, 1}, {1, 1}},             /* untouched */
-      {{1, 5, 1}, {9, 6, 7}, {3, 0.9, 4}, {1.5, 0.75}},      /* single voxels stretched */
-      {{6, 5, 9}, {16, 9, 9}, {0.9, 1.1, 0.4}, {0.3, 0.75}}, /* different x and y */
+      {{9, 7, 5}, {8, 10, 6}, {1.3, 1.3, 2.7}, {1.5, 0.75, 0.75}}, /* crop and pad mixed */
+      {{9, 7, 5}, {3, 4, 3}, {0.5, 0.5, 0.8}, {1.5, 0.75, 0.75}},  /* fewer voxels, cropped */
+      {{4, 4, 4}, {4, 4, 4}, {1, 1, 1}, {1, 1, 1}},             /* untouched */
+      {{1, 5, 1}, {9, 6, 7}, {3, 0.9, 4}, {1.5, 0.75, 0.75}},      /* single voxels stretched */
+      {{6, 5, 9}, {16, 9, 9}, {0.9, 1.1, 0.4}, {0.3, 0.75, 0.6}}, /* different x and y */
   };
   for (size_t c = 0; c < sizeof cases / sizeof *cases; c++) {
     Volume volume = made_volume(cases[c].n[0], cases[c].n[1], cases[c].n[2], c);
@@ -87,7 +87,7 @@ static void matches_the_definition(void **state) {
     int64_t d = options.size[0], h = options.size[1], w = options.size[2];
     float *out = mem_alloc(sizeof(float) * (size_t)(d * h * w));
     Error error = {""};
-    if (!prepare_volume(&volume, &facts, &options, out, &error))
+    if (!prepare_volume(&volume, &facts, &options, 1, out, &error))
       fail_msg("case %zu: %s", c, error.text);
     for (int64_t i = 0; i < d * h * w; i++) {
       const int64_t place[3] = {i / (h * w), i / w % h, i % w};
@@ -108,12 +108,12 @@ static void refusals(void **state) {
   Error error = {""};
   float out[8];
   memcpy(options.size, (int64_t[]){2, 2, 2}, sizeof options.size);
-  assert_true(prepare_volume(&volume, &facts, &options, out, &error));
+  assert_true(prepare_volume(&volume, &facts, &options, 1, out, &error));
   ((float *)volume.stored)[13] = NAN;
-  assert_false(prepare_volume(&volume, &facts, &options, out, &error));
+  assert_false(prepare_volume(&volume, &facts, &options, 1, out, &error));
   assert_non_null(strstr(error.text, "NaN"));
   facts.spacing[2] = 0.1; /* 3 voxels of 0.1 mm are no voxel of 1.5 mm */
-  assert_false(prepare_volume(&volume, &facts, &options, out, &error));
+  assert_false(prepare_volume(&volume, &facts, &options, 1, out, &error));
   assert_non_null(strstr(error.text, "along z"));
   assert_false(prepare_facts(&volume, "v.nii", &facts, &error));
   assert_non_null(strstr(error.text, "v.nii: error: the header does not give the voxel spacing"));
@@ -148,7 +148,7 @@ static void golden_volumes(void **state) {
     PrepareOptions options = prepare_defaults();
     memcpy(options.size, (int64_t[]){32, 64, 64}, sizeof options.size);
     float *out = mem_alloc(sizeof(float) * 32 * 64 * 64);
-    assert_true(prepare_volume(&volume, &facts, &options, out, &error));
+    assert_true(prepare_volume(&volume, &facts, &options, 1, out, &error));
     const Tensor *wanted = tensor_file_find(&expected, name);
     if (!wanted) {
       char *dot = strstr(path, ".nii");
