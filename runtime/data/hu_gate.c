@@ -1,8 +1,8 @@
 /* Judging whether values are HU. See hu_gate.h.
  *
  * A peak is a window of 200 HU that holds at least 4 % of the voxels and, per HU, at least twice as
- * many as what lies 100 to 300 HU away on either side together. Peaks are taken greedily, the
- * largest first, 250 HU apart.
+ * many as what lies 100 to 300 HU away on both sides together, and clearly more than on either: the
+ * edge of a plain is none. Peaks are taken greedily, the largest first, 250 HU apart.
  */
 #include "runtime/data/hu_gate.h"
 #include "runtime/base/arena.h"
@@ -81,9 +81,11 @@ static double share(const Histogram *h, double low, double high) {
 
 static bool stands_out(const Histogram *h, int bin) {
   double inside = between(h, bin - NEAR, bin + NEAR);
-  double around = between(h, bin - FAR, bin - NEAR - 1) + between(h, bin + NEAR + 1, bin + FAR);
-  double width = 2 * NEAR + 1, around_width = 2 * (FAR - NEAR);
-  return inside >= 0.04 * h->total && inside / width >= 2 * around / around_width;
+  double below = between(h, bin - FAR, bin - NEAR - 1);
+  double above = between(h, bin + NEAR + 1, bin + FAR);
+  double width = 2 * NEAR + 1, side = FAR - NEAR, density = inside / width;
+  return inside >= 0.04 * h->total && density >= (below + above) / side &&
+         0.8 * density >= below / side && 0.8 * density >= above / side;
 }
 
 static void find_peaks(const Histogram *h, HuReport *report) {
@@ -125,7 +127,7 @@ static HuVerdict judge(const Histogram *h, const HuReport *report) {
     return HU_RAW; /* what stands at 0 is air */
   if (tissue)
     return HU_GOOD;
-  if (share(h, -250, 350) < 0.05 && (share(h, -INFINITY, -1150) >= 0.05 ||
+  if (share(h, -250, 350) < 0.15 && (share(h, -INFINITY, -1150) >= 0.05 ||
                                      (air && share(h, -INFINITY, -1060) >= 0.05)))
     return HU_TWICE;
   return HU_UNCLEAR;
