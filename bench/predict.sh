@@ -25,7 +25,7 @@ ours() { # the process as it is used: without the reference's settings of the al
 
 [ -e "$out/weights.safetensors" ] || reference weights "$out/weights.safetensors"
 # shellcheck disable=SC2086
-ours "$tricot" compile models/clip-dcformer.yaml --variant nano --set batch=1 ${PREDICT:-} \
+ours "$tricot" compile models/clip-dcformer.yaml --variant nano --mode infer --set batch=1 ${PREDICT:-} \
   -o "$out/ctclip"
 
 rm -f "$out"/*.times
