@@ -1,5 +1,5 @@
 #!/bin/bash
-# One prediction from a CT file to 18 probabilities: tricot beside the reference procedure, in turns.
+# One prediction from a CT file to 18 probabilities: tricot beside the reference, in turns.
 #
 # usage: bench/predict.sh VOLUME VOCAB XY Z [ROUNDS]      default 3; prints a table in Markdown
 # VOLUME is a .nii.gz in HU whose voxels are XY x XY x Z mm. Both sides take the same random weights
@@ -16,7 +16,7 @@ export MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=100000000000 MALLOC_TOP_PAD_=10
 export OMP_PROC_BIND=true OMP_PLACES=cores
 export OPENBLAS_CORETYPE=${OPENBLAS_CORETYPE-$(grep -qw avx512f /proc/cpuinfo && echo SKYLAKEX)}
 [ -n "$OPENBLAS_CORETYPE" ] || unset OPENBLAS_CORETYPE
-"$python" -c 'import torch, nibabel' || { echo "predict.sh: $python lacks PyTorch or nibabel"; exit 1; }
+"$python" -c 'import torch, nibabel' || { echo "$python lacks PyTorch or nibabel"; exit 1; }
 mkdir -p "$out"
 reference() { "$python" bench/predict_reference.py "$@" --threads "$threads"; }
 ours() { # the process as it is used: without the reference's settings of the allocator
@@ -25,8 +25,8 @@ ours() { # the process as it is used: without the reference's settings of the al
 
 [ -e "$out/weights.safetensors" ] || reference weights "$out/weights.safetensors"
 # shellcheck disable=SC2086
-ours "$tricot" compile models/clip-dcformer.yaml --variant nano --mode infer --set batch=1 ${PREDICT:-} \
-  -o "$out/ctclip"
+ours "$tricot" compile models/clip-dcformer.yaml --variant nano --mode infer --set batch=1 \
+  ${PREDICT:-} -o "$out/ctclip"
 
 rm -f "$out"/*.times
 for ((round = 1; round <= rounds; round++)); do

@@ -1,5 +1,5 @@
-/* predict on a model that can be checked by hand (fake_clip.h): volumes stored one way and the other
- * round, weights that say how they were trained, and what is told of each volume. */
+/* predict on a model that can be checked by hand (fake_clip.h): volumes stored one way and the
+ * other round, weights that say how they were trained, and what is told of each volume. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
