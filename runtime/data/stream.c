@@ -9,7 +9,7 @@
 #include <unistd.h>
 
 /* A deflate block cannot expand by more than this factor (zlib technical notes). */
-enum { MAX_EXPANSION = 1032, CHUNK = 1 << 30, BUFFER = 1 << 18 };
+enum { MAX_EXPANSION = 1032, CHUNK = 1 << 30, BUFFER = 1 << 16 };
 
 /* Size and time of change; false when it is no regular file. */
 static bool look(const Stream *stream, uint64_t *size, int64_t *changed) {
