@@ -231,6 +231,7 @@ bool program_run(Program *program, int entry, Error *error) {
                      entry);
   const PlanEntry *e = &program->plan->entries[entry];
   BoundEntry *bound = &program->entries[entry];
+  CHECK(!bound->retired);
   pool_enter(program->pool);
   if (!take_pages(program, entry, error)) {
     pool_leave(program->pool);
@@ -299,6 +300,39 @@ bool program_find_trouble(Program *program, int entry, ProgramTrouble *trouble) 
   }
   pool_leave(program->pool);
   return found;
+}
+
+static void mark_used(const PlanStep *steps, int count, bool *used) {
+  for (int i = 0; i < count; i++)
+    for (int k = 0; k < steps[i].n_args; k++)
+      if (steps[i].args[k].place == PLACE_PERSISTENT)
+        used[steps[i].args[k].at] = true;
+}
+
+void program_retire(Program *program, int entry) {
+  const Plan *plan = program->plan;
+  BoundEntry *bound = &program->entries[entry];
+  bool *used = ARENA_ARRAY(program->memory, bool, plan->n_tensors + 1);
+  bound->retired = true;
+  region_release(&bound->prepared, 0, bound->prepared.size);
+  bool any = false;
+  for (int e = 0; e < plan->n_entries; e++) {
+    if (program->entries[e].retired)
+      continue;
+    any = true;
+    mark_used(plan->entries[e].steps, plan->entries[e].n_steps, used);
+    mark_used(plan->entries[e].prepare, plan->entries[e].n_prepare, used);
+  }
+  unsigned char *start = program->persistent.at;
+  for (int i = 0, end; any && i < plan->n_tensors; i = end) { /* neighbours go together */
+    for (end = i + 1; end < plan->n_tensors && used[end] == used[i]; end++)
+      ;
+    size_t last = (size_t)((unsigned char *)program->tensors[end - 1] - start) +
+                  type_bytes(&plan->tensors[end - 1].type);
+    if (!used[i])
+      region_release(&program->persistent, (size_t)((unsigned char *)program->tensors[i] - start),
+                     last);
+  }
 }
 
 void program_profile(Program *program, bool enable) { program->profile = enable; }

@@ -68,6 +68,10 @@ typedef struct ProgramTrouble {
  * looking at inputs, persistent tensors, then every result in turn; false when all are finite. */
 bool program_find_trouble(Program *, int entry, ProgramTrouble *trouble);
 
+/* The entry point will not run again: gives back the memory of its derived weights, and that of
+ * persistent tensors which no entry point that may still run uses. Their values are gone. */
+void program_retire(Program *, int entry);
+
 /* Timing of the last run per step in nanoseconds, when enabled; n_steps values. */
 void program_profile(Program *, bool enable);
 const int64_t *program_times(const Program *, int entry);

@@ -13,6 +13,7 @@ typedef struct BoundStep { /* a step with its addresses */
 typedef struct BoundEntry {
   Region prepared;
   bool stale; /* prepared memory does not fit the persistent tensors any more */
+  bool retired; /* must not run any more */
   bool stopped; /* the last run ended at the guard */
   BoundStep *prepare, *steps;
   int64_t *times; /* n_steps nanoseconds of the last run */

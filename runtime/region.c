@@ -45,6 +45,13 @@ void region_close(Region *region) {
   *region = (Region){0};
 }
 
+void region_release(Region *region, size_t begin, size_t end) {
+  uintptr_t from = ((uintptr_t)region->at + begin + PAGE - 1) / PAGE * PAGE;
+  uintptr_t to = ((uintptr_t)region->at + end) / PAGE * PAGE;
+  if (region->at && from < to)
+    madvise((void *)from, to - from, MADV_DONTNEED);
+}
+
 /* arguments: first byte, number of bytes as a pointer difference */
 static void touch_blocks(void *const *arguments, int64_t begin, int64_t end) {
   volatile unsigned char *first = arguments[0];

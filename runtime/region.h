@@ -22,6 +22,8 @@ void region_close(Region *region);
 /* Takes the pages of the first `bytes`, in parallel, without changing them; an error when the
  * machine cannot have that much. Does nothing the second time. */
 bool region_touch(Region *region, Pool *pool, int64_t bytes, const char *what, Error *error);
+/* Gives the whole pages within these bytes back to the system; they read as zeros afterwards. */
+void region_release(Region *region, size_t begin, size_t end);
 /* "3.2 GiB" */
 void bytes_text(double bytes, char *out, size_t room);
 #endif

@@ -239,6 +239,13 @@ const Tensor *tensor_file_find(const TensorFile *file, const char *name) {
   return NULL;
 }
 
+const char *tensor_file_metadata(const TensorFile *file, const char *key) {
+  for (int i = 0; i < file->n_metadata; i++)
+    if (strcmp(file->metadata_keys[i], key) == 0)
+      return file->metadata_values[i];
+  return NULL;
+}
+
 static int by_width_then_name(const void *a, const void *b) {
   const Tensor *x = *(const Tensor *const *)a, *y = *(const Tensor *const *)b;
   size_t width_x = dtype_size(x->type.dtype), width_y = dtype_size(y->type.dtype);

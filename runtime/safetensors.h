@@ -31,6 +31,7 @@ bool tensor_file_open_bytes(TensorFile *file, const char *name, const void *byte
                             Error *);
 void tensor_file_close(TensorFile *file);
 const Tensor *tensor_file_find(const TensorFile *file, const char *name); /* NULL when absent */
+const char *tensor_file_metadata(const TensorFile *file, const char *key); /* NULL when absent */
 
 /* Writes tensors in any order; metadata may be NULL. Duplicate names are an error. */
 bool tensor_file_write(const char *path, const Tensor *tensors, int count,

@@ -1,5 +1,7 @@
 /* The cache of prepared volumes. See cache.h. */
 #include "runtime/data/cache.h"
+#include "runtime/data/prepare_file.h"
+#include "runtime/data/prepare_options.h"
 #include "runtime/safetensors.h"
 #include <errno.h>
 #include <pthread.h>
@@ -22,8 +24,8 @@ static bool look_at_source(CacheItem *item, Error *error) {
 /* Everything that decides the prepared voxels. */
 static void made_from(const CacheItem *item, const PrepareOptions *options, char *out) {
   const PrepareFacts *f = &item->facts;
-  char settings[MADE_FROM_ROOM / 2];
-  prepare_options_text(options, settings, sizeof settings);
+  char settings[PREPARE_TEXT_ROOM];
+  prepare_options_text(options, settings);
   snprintf(out, MADE_FROM_ROOM,
            "%s; rescale %.17g %.17g spacing %.17g %.17g %.17g; "
            "source of %lld bytes changed at %lld",
@@ -31,40 +33,31 @@ static void made_from(const CacheItem *item, const PrepareOptions *options, char
            (long long)item->source_bytes, (long long)item->source_time);
 }
 
-static const char *metadata_of(const TensorFile *file, const char *key) {
-  for (int i = 0; i < file->n_metadata; i++)
-    if (strcmp(file->metadata_keys[i], key) == 0)
-      return file->metadata_values[i];
-  return "";
-}
-
 static bool is_current(const char *file, const char *wanted) {
   struct stat info;
   TensorFile tensors;
   if (stat(file, &info) != 0 || !tensor_file_open(&tensors, file, NULL))
     return false; /* absent or damaged: it is made again */
-  bool current = strcmp(metadata_of(&tensors, "made_from"), wanted) == 0 &&
+  const char *from = tensor_file_metadata(&tensors, "made_from");
+  bool current = from && strcmp(from, wanted) == 0 &&
                  tensor_file_find(&tensors, "volume");
   tensor_file_close(&tensors);
   return current;
 }
 
-static bool prepare_file(const CacheItem *item, const PrepareOptions *options, const char *from,
-                         Error *error) {
-  Volume volume;
-  Error inner;
-  if (!volume_read(item->source, &volume, error))
-    return false;
+static bool make_file(CacheItem *item, const PrepareOptions *options, const char *from,
+                      Error *error) {
+  PrepareReport report;
   const int64_t *size = options->size;
   Tensor tensor = {"volume", {DT_f32, 4, {1, size[0], size[1], size[2]}}, NULL};
   tensor.data = malloc(type_bytes(&tensor.type));
   bool good =
       tensor.data || error_set(error, "%s: error: no memory for the prepared volume", item->source);
-  if (good && !prepare_volume(&volume, &item->facts, options, tensor.data, &inner))
-    good = error_set(error, "%s: error: %.900s", item->source, inner.text);
-  volume_free(&volume);
-  good = good &&
-         tensor_file_write(item->file, &tensor, 1, (const char *[]){"made_from"}, &from, 1, error);
+  good = good && prepare_file(item->source, &item->facts, options, 1, tensor.data, &report, error);
+  if (good && *report.warning.text)
+    fprintf(stderr, "%s\n", report.warning.text);
+  good = good && tensor_file_write(item->file, &tensor, 1, (const char *[]){"made_from", "axes"},
+                                   (const char *[]){from, report.axes}, 2, error);
   free(tensor.data);
   return good;
 }
@@ -76,7 +69,7 @@ bool cache_make(CacheItem *item, const PrepareOptions *options, bool *kept, Erro
     return false;
   made_from(item, options, from);
   *kept = is_current(item->file, from);
-  return *kept || prepare_file(item, options, from, error);
+  return *kept || make_file(item, options, from, error);
 }
 
 bool cache_load(const char *path, const int64_t size[3], float *out, Error *error) {

@@ -1,12 +1,13 @@
 /* Data sets and their manifest. See dataset.h.
  *
- * manifest.json: {"format": "tricot-cache", "version": 1, "options": {...}, "labels": [names],
+ * manifest.json: {"format": "tricot-cache", "version": 1, "options": TEXT, "labels": [names],
  * "volumes": [{"volume", "patient", "split", "file", "report", "labels", "source_bytes",
  * "source_time"}]}. Paths in it are relative to the cache, so that a cache can be moved.
  */
 #include "runtime/data/dataset.h"
 #include "runtime/base/file.h"
 #include "runtime/base/json.h"
+#include "runtime/data/prepare_options.h"
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -14,27 +15,6 @@
 typedef VEC(DatasetSample) Samples;
 
 /* ---- manifest: writing ---- */
-
-static void add_pair(Text *json, const char *name, const double values[2]) {
-  text_add(json, "\"%s\": [", name);
-  text_add_float(json, values[0], 0);
-  text_add(json, ", ");
-  text_add_float(json, values[1], 0);
-  text_add(json, "]");
-}
-
-static void add_options(Text *json, const PrepareOptions *o) {
-  text_add(json, "{\"size\": [%lld, %lld, %lld], ", (long long)o->size[0], (long long)o->size[1],
-           (long long)o->size[2]);
-  add_pair(json, "clip", o->clip);
-  text_add(json, ", ");
-  add_pair(json, "window", o->window);
-  text_add(json, ", ");
-  add_pair(json, "spacing", o->spacing);
-  text_add(json, ", \"padding\": ");
-  text_add_float(json, o->padding, 0);
-  text_add(json, "}");
-}
 
 static void add_text(Text *json, const char *key, const char *value) {
   text_add(json, "\"%s\": ", key);
@@ -62,7 +42,9 @@ static bool write_manifest(const char *cache, const PrepareOptions *options, con
   Text json = {0};
   Arena *arena = arena_new();
   text_add(&json, "{\n  \"format\": \"tricot-cache\",\n  \"version\": 1,\n  \"options\": ");
-  add_options(&json, options);
+  char settings[PREPARE_TEXT_ROOM];
+  prepare_options_text(options, settings);
+  json_add_string(&json, settings);
   text_add(&json, ",\n  \"labels\": [");
   for (int i = 0; i < CTRATE_LABELS; i++) {
     text_add(&json, "%s", i ? ", " : "");
@@ -95,41 +77,23 @@ typedef struct ManifestReader {
 
 static bool broken(const ManifestReader *r, const char *what) {
   return error_set(r->error,
-                   "%s: error: %s; not a manifest of this program, prepare the cache "
+                   "%s: error: %.700s; not a manifest of this program, prepare the cache "
                    "again",
                    r->path, what);
-}
-
-static bool get_numbers(const Json *object, const char *key, double *values, int count) {
-  const Json *list = json_get(object, key);
-  if (!list || list->kind != JSON_LIST || list->count != count)
-    return false;
-  for (int i = 0; i < count; i++) {
-    if (list->items[i].kind != JSON_NUMBER)
-      return false;
-    values[i] = list->items[i].number;
-  }
-  return true;
-}
-
-static bool read_options(const ManifestReader *r, const Json *json, PrepareOptions *options) {
-  double size[3];
-  const Json *padding = json_get(json, "padding");
-  if (!get_numbers(json, "size", size, 3) || !get_numbers(json, "clip", options->clip, 2) ||
-      !get_numbers(json, "window", options->window, 2) ||
-      !get_numbers(json, "spacing", options->spacing, 2) || !padding ||
-      padding->kind != JSON_NUMBER)
-    return broken(r, "its options are incomplete");
-  options->padding = padding->number;
-  for (int i = 0; i < 3; i++)
-    options->size[i] = size[i] >= 1 && size[i] <= 1 << 20 ? (int64_t)size[i] : 0;
-  return prepare_options_check(options, NULL) || broken(r, "its options are out of range");
 }
 
 static bool get_text(const Json *object, const char *key, const char **text) {
   const Json *value = json_get(object, key);
   *text = value && value->kind == JSON_STRING ? value->string : NULL;
   return *text != NULL;
+}
+
+static bool read_options(const ManifestReader *r, const Json *json, PrepareOptions *options) {
+  Error inner;
+  const char *text;
+  if (!get_text(json, "options", &text))
+    return broken(r, "its options are missing");
+  return prepare_options_parse(text, options, &inner) || broken(r, inner.text);
 }
 
 static bool read_sample(const ManifestReader *r, const Json *json, DatasetSample *sample) {
@@ -169,7 +133,7 @@ static bool read_manifest(Arena *arena, const char *cache, PrepareOptions *optio
   if (!format || format->kind != JSON_STRING || strcmp(format->string, "tricot-cache") != 0 ||
       !version || version->integer != 1 || !volumes || volumes->kind != JSON_LIST)
     return broken(&r, "its format or version is not the expected one");
-  if (!read_options(&r, json_get(&json, "options"), options))
+  if (!read_options(&r, &json, options))
     return false;
   for (int i = 0; i < volumes->count; i++) {
     DatasetSample sample;
@@ -299,9 +263,9 @@ static bool keep_others(const DatasetPreparation *p, Arena *arena, const char *c
     return true;
   if (!read_manifest(arena, p->cache, &options, &old, error))
     return false;
-  char before[512], after[512];
-  prepare_options_text(&options, before, sizeof before);
-  prepare_options_text(&p->options, after, sizeof after);
+  char before[PREPARE_TEXT_ROOM], after[PREPARE_TEXT_ROOM];
+  prepare_options_text(&options, before);
+  prepare_options_text(&p->options, after);
   for (int i = 0; i < old.count; i++) {
     bool touched = false;
     for (int s = 0; s < n_splits; s++)

@@ -3,6 +3,7 @@
 #include "runtime/base/arena.h"
 #include "runtime/data/stream.h"
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -257,7 +258,7 @@ static void set_geometry(const Header *header, Volume *volume) {
   set_axes(volume);
 }
 
-static int voxel_size(VoxelKind kind) {
+int voxel_size(VoxelKind kind) {
   static const unsigned char sizes[] = {
       [VOXEL_U8] = 1,  [VOXEL_I8] = 1,  [VOXEL_U16] = 2, [VOXEL_I16] = 2, [VOXEL_U32] = 4,
       [VOXEL_I32] = 4, [VOXEL_U64] = 8, [VOXEL_I64] = 8, [VOXEL_F32] = 4, [VOXEL_F64] = 8};
@@ -372,7 +373,7 @@ bool volume_read(const char *path, Volume *volume, Error *error) {
     good = header.single
                ? seek_voxels(&stream, &header, header.version == 2 ? HEADER_2 : HEADER_1, error) &&
                      read_voxels(&stream, &header, volume, error)
-               : read_pair_image(first, &header, volume, error);
+               : stream_finish(&stream, error) && read_pair_image(first, &header, volume, error);
   }
   stream_close(&stream);
   free(header_path);
@@ -386,27 +387,32 @@ void volume_free(Volume *volume) {
   *volume = (Volume){0};
 }
 
-void volume_row(const Volume *volume, int64_t y, int64_t z, double *out) {
-  int64_t n = volume->nx, start = (z * volume->ny + y) * n;
+void volume_part(const Volume *volume, int64_t y, int64_t z, int64_t first, int64_t count,
+                 double *out) {
+  int64_t start = (z * volume->ny + y) * volume->nx + first;
   double slope = volume->slope, intercept = volume->intercept;
-#define ROW(tag, ctype)                                                                            \
+#define PART(tag, ctype)                                                                           \
   case tag: {                                                                                      \
     const ctype *from = (const ctype *)volume->stored + start;                                     \
-    for (int64_t x = 0; x < n; x++)                                                                \
+    for (int64_t x = 0; x < count; x++)                                                            \
       out[x] = (double)from[x] * slope + intercept;                                                \
     break;                                                                                         \
   }
   switch (volume->kind) {
-    ROW(VOXEL_U8, uint8_t)
-    ROW(VOXEL_I8, int8_t)
-    ROW(VOXEL_U16, uint16_t)
-    ROW(VOXEL_I16, int16_t)
-    ROW(VOXEL_U32, uint32_t)
-    ROW(VOXEL_I32, int32_t)
-    ROW(VOXEL_U64, uint64_t)
-    ROW(VOXEL_I64, int64_t)
-    ROW(VOXEL_F32, float)
-    ROW(VOXEL_F64, double)
+    PART(VOXEL_U8, uint8_t)
+    PART(VOXEL_I8, int8_t)
+    PART(VOXEL_U16, uint16_t)
+    PART(VOXEL_I16, int16_t)
+    PART(VOXEL_U32, uint32_t)
+    PART(VOXEL_I32, int32_t)
+    PART(VOXEL_U64, uint64_t)
+    PART(VOXEL_I64, int64_t)
+    PART(VOXEL_F32, float)
+    PART(VOXEL_F64, double)
   }
-#undef ROW
+#undef PART
+}
+
+void volume_row(const Volume *volume, int64_t y, int64_t z, double *out) {
+  volume_part(volume, y, z, 0, volume->nx, out);
 }

@@ -35,6 +35,11 @@ typedef struct Volume {
 /* Reads a volume. For a pair either of the two files may be named. */
 bool volume_read(const char *path, Volume *volume, Error *error);
 void volume_free(Volume *volume);
+/* Bytes of a stored voxel. */
+int voxel_size(VoxelKind kind);
 /* The nx scaled values of row (y, z). */
 void volume_row(const Volume *volume, int64_t y, int64_t z, double *out);
+/* Values first..first+count-1 of it. */
+void volume_part(const Volume *volume, int64_t y, int64_t z, int64_t first, int64_t count,
+                 double *out);
 #endif

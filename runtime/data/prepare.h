@@ -1,22 +1,47 @@
 /* From a CT volume to a model's input: Hounsfield units, wanted voxel size, window, crop and pad.
  *
- * The order is DCFormer's (arXiv 2502.05091, its released preprocessing): rescale; clip to `clip`
- * and divide by a thousand in float32; trilinear resize to the wanted spacing with half-pixel
- * centres and no antialiasing; clip to `window` and map it to [-1,1]; centre crop; pad.
- * The result is [1,D,H,W] float32, D along the volume's z, H along x, W along y. The orientation in
- * the header plays no part.
+ * What is done is data (PrepareOptions): which steps in which order, with which numbers. Two
+ * published orders are presets (prepare_options.h): DCFormer's (arXiv 2502.05091) and CT-CLIP's
+ * (arXiv 2403.17834). The steps are
+ *   clip    values to a range of HU
+ *   resize  to the wanted spacing: trilinear, half-pixel centres, no antialiasing
+ *   window  values to a range of HU whose ends become -1 and 1
+ * each at most once; the centre crop and the padding come last. The result is [1,D,H,W] float32, D
+ * along the volume's z, H along x, W along y.
  */
 #ifndef TRICOT_RUNTIME_DATA_PREPARE_H
 #define TRICOT_RUNTIME_DATA_PREPARE_H
 #include "runtime/data/nifti.h"
 #include <stddef.h>
 
+typedef enum PrepareStep {
+  PREPARE_CLIP,
+  PREPARE_RESIZE,
+  PREPARE_WINDOW,
+  PREPARE_STEPS
+} PrepareStep;
+
+/* What makes HU of stored values, beside the header's own scl_slope and scl_inter. */
+typedef enum PrepareRescale {
+  RESCALE_METADATA, /* the header's scaling, then RescaleSlope and RescaleIntercept of a row */
+  RESCALE_HEADER,   /* the header's scaling alone, whatever a row says */
+  RESCALE_NONE      /* nothing: the stored values are HU */
+} PrepareRescale;
+
+typedef enum PrepareGate { GATE_STOP, GATE_WARN, GATE_OFF } PrepareGate;
+
 typedef struct PrepareOptions {
-  int64_t size[3];   /* D, H, W of the result */
-  double clip[2];    /* HU, before the resize */
-  double window[2];  /* HU, after it; its ends become -1 and 1 */
-  double spacing[2]; /* mm: along z; along x and y */
-  double padding;    /* value around a volume that is too small */
+  int64_t size[3];                  /* D, H, W of the result */
+  PrepareStep order[PREPARE_STEPS]; /* n_steps of them, in the order they are applied */
+  int n_steps;
+  double clip[2];      /* HU */
+  double window[2];    /* HU; its ends become -1 and 1 */
+  double spacing[3];   /* mm along D, H, W (the volume's z, x, y) */
+  double padding;      /* value around a volume that is too small */
+  PrepareRescale rescale;
+  bool header_spacing; /* trust the header's spacing over a metadata row's */
+  char orientation[4]; /* "LPS": volumes are turned to it; "": they stay as stored */
+  PrepareGate gate;    /* what becomes of a volume that looks wrongly rescaled (hu_gate.h) */
 } PrepareOptions;
 
 /* What the volume's header does not know, or may know wrongly. */
@@ -25,15 +50,12 @@ typedef struct PrepareFacts {
   double spacing[3];       /* mm along x, y, z */
 } PrepareFacts;
 
-/* 256x512x512 voxels of 1.5 x 0.75 x 0.75 mm, clip -1000..1000, window -1000..200, padding -1. */
-PrepareOptions prepare_defaults(void);
 /* Slope 1, intercept 0, the header's spacing; an error where the header does not give it. */
 bool prepare_facts(const Volume *volume, const char *path, PrepareFacts *facts, Error *error);
-bool prepare_options_check(const PrepareOptions *options, Error *error);
-/* The options in words, equal exactly when the results are: kept beside cached volumes. */
-void prepare_options_text(const PrepareOptions *options, char *out, size_t room);
 
-/* Writes size[0]*size[1]*size[2] floats. Beyond them it takes room for two slices of the volume. */
+/* Writes size[0]*size[1]*size[2] floats with up to `threads` threads, whose number never changes
+ * the result. Beyond them each takes room for two output planes and a slice of the volume. Neither
+ * orientation nor gate are looked at here (prepare_file.h does). */
 bool prepare_volume(const Volume *volume, const PrepareFacts *facts, const PrepareOptions *options,
-                    float *out, Error *error);
+                    int threads, float *out, Error *error);
 #endif

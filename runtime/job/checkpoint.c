@@ -74,15 +74,8 @@ bool weights_write(const char *path, Job *job, Error *error) {
   return write_tensors(path, job, false, keys, values, 2, error);
 }
 
-static const char *metadata(const TensorFile *file, const char *key) {
-  for (int i = 0; i < file->n_metadata; i++)
-    if (strcmp(file->metadata_keys[i], key) == 0)
-      return file->metadata_values[i];
-  return NULL;
-}
-
 static bool read_field(const TensorFile *file, int i, CheckpointFacts *f) {
-  const char *text = metadata(file, fields[i].key);
+  const char *text = tensor_file_metadata(file, fields[i].key);
   void *at = (char *)f + fields[i].at;
   char *end;
   if (!text || !*text)
@@ -101,7 +94,7 @@ bool checkpoint_read_facts(const char *path, CheckpointFacts *f, Error *error) {
   *f = (CheckpointFacts){0};
   if (!tensor_file_open(&file, path, error))
     return false;
-  const char *format = metadata(&file, "format");
+  const char *format = tensor_file_metadata(&file, "format");
   bool good = format && strcmp(format, format_name) == 0;
   for (int i = 0; good && i < FIELDS; i++)
     good = read_field(&file, i, f);

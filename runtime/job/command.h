@@ -9,7 +9,6 @@
 #include "runtime/base/text.h"
 #include <stdint.h>
 
-int cmd_prepare(int argc, char **argv);
 int cmd_tokenize(int argc, char **argv);
 int cmd_score(int argc, char **argv);
 int cmd_synth(int argc, char **argv);

@@ -50,9 +50,12 @@ static const OptionRow rows[] = {
     {"split", OPTION_TEXT, "NAME", "of the data set (train: train, eval: valid)", "train eval"},
     {"skip-incomplete", OPTION_FLAG, "", "leave out volumes that lack rows", "train eval"},
     {"vocab", OPTION_TEXT, "FILE", "the text encoder's vocabulary", "train eval predict"},
-    {"spacing", OPTION_TEXT, "Z:XY", "mm of a voxel after resampling (default 1.5:0.75)",
+    {"spacing", OPTION_TEXT, "Z:XY", "mm of a voxel after resampling (default: prepare.spacing)",
      "train eval predict"},
     {"metadata", OPTION_TEXT, "CSV", "rescale and spacing by volume name", "predict"},
+    {"orientation", OPTION_TEXT, "AXES",
+     "turn volumes so that x, y, z point there (LPS), or stored (default: as in training)",
+     "predict"},
     {"out", OPTION_TEXT, "PATH", "folder for results (predict: file instead of stdout)",
      "train eval predict"},
     {"limit", OPTION_COUNT, "N", "use the first N volumes only", "train eval"},
@@ -214,6 +217,10 @@ static bool take_weights(Job *job, const JobRequest *request, Error *error) {
   job->has_scale = scale && type_elements(&scale->type) == 1;
   if (job->has_scale) /* an encoder's program has no use for it, and does not load it */
     job->scale = dtype_load(scale->type.dtype, scale->data, 0);
+  const char *prepare = tensor_file_metadata(&file, "prepare");
+  const char *orientation = tensor_file_metadata(&file, "orientation");
+  job->trained_prepare = prepare ? arena_strdup(job->arena, prepare) : NULL;
+  job->trained_orientation = orientation ? arena_strdup(job->arena, orientation) : NULL;
   bool good = program_load(job->program, &file, false, &inner);
   if (!good)
     error_set(error, "%s: error: model %.60s: %.800s", path ? path : "the weights inside",

@@ -63,6 +63,10 @@ typedef struct Job {
   const Plan *plan;
   bool has_scale; /* the weights had a tensor "logit_scale" of this value */
   double scale;
+  /* of the weights' metadata, NULL where they do not say: the canonical text of the preprocessing
+   * they were trained with (prepare_options_text), and the orientation of the volumes (a valid one,
+   * or "mixed") */
+  const char *trained_prepare, *trained_orientation;
 } Job;
 
 /* Opens the program with the values of --weights (or the host's own weights), else from --seed.

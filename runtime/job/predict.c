@@ -1,9 +1,13 @@
 /* predict: probabilities of the 18 findings for CT volumes, by zero-shot classification.
  *
- * A volume that cannot be read is reported and does not stop the others; the exit status tells.
+ * A volume is brought into the orientation the weights were trained in (their metadata says), and
+ * what was used of it is told: orientation, rescale, spacing, and where each comes from. A volume
+ * that cannot be read is reported and does not stop the others; the exit status tells.
  */
 #include "runtime/base/json.h"
-#include "runtime/data/cache.h"
+#include "runtime/data/orient.h"
+#include "runtime/data/prepare_file.h"
+#include "runtime/data/prepare_options.h"
 #include "runtime/job/command.h"
 #include "runtime/job/encode.h"
 #include "runtime/job/progress.h"
@@ -14,105 +18,221 @@ static const char notice[] = "For research use only. Not for diagnosis.";
 
 typedef struct Prediction {
   const char *path;
-  bool good;
+  bool good, prepared; /* prepared: a model input already, nothing is known of the volume */
   Error error;
+  PrepareReport report;
+  double encode_seconds;
   double probabilities[CTRATE_LABELS];
 } Prediction;
+
+typedef struct Predict {
+  Job *job;
+  Zeroshot zeroshot;
+  VolumePort port;
+  PrepareOptions options;
+  Prediction *list;
+  int count;
+  double start_seconds; /* compiling, loading, encoding the prompts */
+} Predict;
 
 static bool ends_with(const char *text, const char *end) {
   size_t length = strlen(text), wanted = strlen(end);
   return length >= wanted && strcmp(text + length - wanted, end) == 0;
 }
 
-static bool read_volume(const Job *job, const char *path, const VolumePort *port, Error *error) {
-  if (ends_with(path, ".safetensors"))
-    return cache_load(path, port->size, port->data, error);
-  const char *metadata = options_text(&job->options, "metadata");
-  PrepareOptions options;
-  Volume volume;
-  PrepareFacts facts;
-  Error inner;
-  if (!job_prepare_options(job, port->size, &options, error) || !volume_read(path, &volume, error))
+/* Everything but the size, which is the program's. */
+static const char *without_size(const char *text) {
+  const char *order = strstr(text, "order ");
+  return order ? order : text;
+}
+
+/* The flag, else the settings, else what the weights were trained in, else as stored. */
+static bool settle_orientation(Predict *p, Error *error) {
+  const char *flag = options_text(&p->job->options, "orientation");
+  const char *trained = p->job->trained_orientation;
+  if (flag)
+    return prepare_set(&p->options, "orientation", flag, NULL) ||
+           error_set(error, "--orientation: error: \"%.40s\" is not stored or like LPS", flag);
+  if (*p->options.orientation)
+    return true;
+  if (trained && axes_are_valid(trained))
+    memcpy(p->options.orientation, trained, sizeof p->options.orientation);
+  else
+    fprintf(stderr, "predict: %s: volumes stay as stored\n",
+            trained ? "the weights were trained on volumes of mixed orientations"
+                    : "the weights do not say in which orientation they were trained");
+  return true;
+}
+
+static bool settle_options(Predict *p, Error *error) {
+  char text[PREPARE_TEXT_ROOM];
+  const char *trained = p->job->trained_prepare;
+  if (!job_prepare_options(p->job, p->port.size, &p->options, error))
     return false;
-  bool good = metadata ? ctrate_facts(metadata, path, &facts, error)
-                       : prepare_facts(&volume, path, &facts, error);
-  if (good && !prepare_volume(&volume, &facts, &options, port->data, &inner))
-    good = error_set(error, "%s: error: %.900s", path, inner.text);
-  volume_free(&volume);
+  prepare_options_text(&p->options, text);
+  if (trained && strcmp(without_size(trained), without_size(text)) != 0)
+    fprintf(stderr,
+            "predict: warning: the weights were trained on volumes prepared with \"%s\", these "
+            "are prepared with \"%s\"\n",
+            trained, text);
+  return settle_orientation(p, error);
+}
+
+static bool read_volume(Predict *p, Prediction *one) {
+  const char *metadata = options_text(&p->job->options, "metadata");
+  PrepareFacts row;
+  Error inner;
+  one->prepared = ends_with(one->path, ".safetensors");
+  if (one->prepared)
+    return cache_load(one->path, p->port.size, p->port.data, &one->error);
+  if (metadata && !ctrate_facts(metadata, one->path, &row, &one->error))
+    return false;
+  bool good = prepare_file(one->path, metadata ? &row : NULL, &p->options,
+                           program_threads(p->job->program), p->port.data, &one->report, &inner);
+  if (good && *one->report.warning.text)
+    fprintf(stderr, "%s\n", one->report.warning.text);
+  if (!good)
+    error_set(&one->error, "%.900s%s", inner.text,
+              *p->options.orientation && !axes_are_valid(one->report.axes) &&
+                      *one->report.axes
+                  ? " (--orientation stored leaves it as it is)"
+                  : "");
   return good;
 }
 
-static bool predict_one(const Zeroshot *z, const VolumePort *port, Prediction *p, float *latent) {
-  p->good = read_volume(z->image.job, p->path, port, &p->error);
-  if (!p->good)
+static bool predict_one(Predict *p, Prediction *one, float *latent) {
+  const VolumePort *port = &p->port;
+  one->good = read_volume(p, one);
+  if (!one->good)
     return false;
   for (int64_t q = 1; q < port->batch; q++) /* where the program takes several, all are this one */
     memcpy(port->data + q * port->voxels, port->data, sizeof(float) * (size_t)port->voxels);
-  p->good = encoder_run(&z->image, 1, latent, &p->error);
-  if (p->good)
-    zeroshot_score(z, latent, p->probabilities);
-  return p->good;
+  double start = seconds_now();
+  one->good = encoder_run(&p->zeroshot.image, 1, latent, &one->error);
+  if (one->good)
+    zeroshot_score(&p->zeroshot, latent, one->probabilities);
+  one->encode_seconds = seconds_now() - start;
+  return one->good;
 }
 
-static void add_json(const Job *job, const Prediction *list, int count, Text *out) {
+/* ---- what comes out ---- */
+
+static void add_json_facts(const Prediction *one, Text *out) {
+  const PrepareReport *r = &one->report;
+  const PrepareFacts *f = &r->facts;
+  if (one->prepared) {
+    text_add(out, ", \"prepared\": true, \"seconds\": {\"encode\": %.6f}", one->encode_seconds);
+    return;
+  }
+  text_add(out,
+           ", \"voxels\": [%lld, %lld, %lld], \"orientation\": {\"stored\": \"%s\", \"used\": "
+           "\"%s\"}",
+           (long long)r->voxels[0], (long long)r->voxels[1], (long long)r->voxels[2], r->stored,
+           r->axes);
+  text_add(out,
+           ", \"rescale\": {\"scl_slope\": %.17g, \"scl_inter\": %.17g, \"slope\": %.17g, "
+           "\"intercept\": %.17g, \"from\": \"%s\"}",
+           r->scl_slope, r->scl_inter, f->slope, f->intercept,
+           r->row_rescale ? "metadata" : "header");
+  text_add(out, ", \"spacing\": {\"mm\": [%.9g, %.9g, %.9g], \"from\": \"%s\"}", f->spacing[0],
+           f->spacing[1], f->spacing[2], r->row_spacing ? "metadata" : "header");
+  text_add(out, ", \"seconds\": {\"read\": %.6f, \"resample\": %.6f, \"encode\": %.6f}",
+           r->read_seconds, r->prepare_seconds, one->encode_seconds);
+}
+
+static void add_json(const Predict *p, Text *out) {
+  char settings[PREPARE_TEXT_ROOM];
+  prepare_options_text(&p->options, settings);
   text_add(out, "{\"notice\": \"%s\", \"model\": ", notice);
-  json_add_string(out, job->plan->model);
-  text_add(out, ", \"predictions\": [");
-  for (int i = 0; i < count; i++) {
+  json_add_string(out, p->job->plan->model);
+  text_add(out, ", \"prepare\": ");
+  json_add_string(out, settings);
+  text_add(out, ", \"start_seconds\": %.6f, \"predictions\": [", p->start_seconds);
+  for (int i = 0; i < p->count; i++) {
+    const Prediction *one = &p->list[i];
     text_add(out, "%s\n  {\"volume\": ", i ? "," : "");
-    json_add_string(out, list[i].path);
-    if (!list[i].good) {
+    json_add_string(out, one->path);
+    if (!one->good) {
       text_add(out, ", \"error\": ");
-      json_add_string(out, list[i].error.text);
+      json_add_string(out, one->error.text);
       text_add(out, "}");
       continue;
     }
+    add_json_facts(one, out);
     text_add(out, ", \"probabilities\": {");
     for (int c = 0; c < CTRATE_LABELS; c++) {
       text_add(out, "%s", c ? ", " : "");
       json_add_string(out, ctrate_label_names[c]);
-      text_add(out, ": %.9g", list[i].probabilities[c]);
+      text_add(out, ": %.9g", one->probabilities[c]);
     }
     text_add(out, "}}");
   }
   text_add(out, "\n]}\n");
 }
 
-static void add_table(const Job *job, const Prediction *list, int count, Text *out) {
-  (void)job;
-  for (int i = 0; i < count; i++) {
-    text_add(out, "%s%s\n", i ? "\n" : "", list[i].path);
-    for (int c = 0; list[i].good && c < CTRATE_LABELS; c++)
-      text_add(out, "  %-36s %6.3f%s\n", ctrate_label_names[c], list[i].probabilities[c],
-               list[i].probabilities[c] > 0.5 ? "  present" : "");
-    if (!list[i].good)
-      text_add(out, "  %s\n", list[i].error.text);
+static void add_table_facts(const Prediction *one, Text *out) {
+  const PrepareReport *r = &one->report;
+  const PrepareFacts *f = &r->facts;
+  if (one->prepared) {
+    text_add(out, "  prepared already; encode %.3f s\n", one->encode_seconds);
+    return;
+  }
+  text_add(out, "  %lld x %lld x %lld voxels, stored %s", (long long)r->voxels[0],
+           (long long)r->voxels[1], (long long)r->voxels[2], r->stored);
+  text_add(out, strcmp(r->stored, r->axes) ? ", turned to %s\n" : "\n", r->axes);
+  text_add(out, "  HU = stored * %g + %g (header)", r->scl_slope, r->scl_inter);
+  if (r->row_rescale)
+    text_add(out, ", then * %g + %g (metadata)", f->slope, f->intercept);
+  text_add(out, "\n  spacing %g x %g x %g mm (%s)\n", f->spacing[0], f->spacing[1], f->spacing[2],
+           r->row_spacing ? "metadata" : "header");
+  text_add(out, "  read %.3f s, resample %.3f s, encode %.3f s\n", r->read_seconds,
+           r->prepare_seconds, one->encode_seconds);
+}
+
+static void add_table(const Predict *p, Text *out) {
+  for (int i = 0; i < p->count; i++) {
+    const Prediction *one = &p->list[i];
+    text_add(out, "%s%s\n", i ? "\n" : "", one->path);
+    if (!one->good) {
+      text_add(out, "  %s\n", one->error.text);
+      continue;
+    }
+    add_table_facts(one, out);
+    for (int c = 0; c < CTRATE_LABELS; c++)
+      text_add(out, "  %-36s %6.3f%s\n", ctrate_label_names[c], one->probabilities[c],
+               one->probabilities[c] > 0.5 ? "  present" : "");
   }
   text_add(out, "\n%s\n", notice);
 }
 
-static int predict(Job *job, Zeroshot *z, Error *error) {
-  VolumePort port;
+/* The number of volumes that failed; -1 when nothing could be predicted. */
+static int predict(Predict *p, Error *error) {
+  Job *job = p->job;
   int failed = 0;
-  if (!zeroshot_open(z, job, error) || !volume_port(job, z->image.entry, &port, error))
+  double start = seconds_now();
+  if (!zeroshot_open(&p->zeroshot, job, error) ||
+      !volume_port(job, p->zeroshot.image.entry, &p->port, error) || !settle_options(p, error))
     return -1;
-  Prediction *list = ARENA_ARRAY(job->arena, Prediction, job->n_rest);
-  float *latent = ARENA_ARRAY(job->arena, float, z->image.width);
+  program_retire(job->program, p->zeroshot.text.entry); /* the prompts are encoded */
+  p->start_seconds = seconds_now() - start;
+  p->count = job->n_rest;
+  p->list = ARENA_ARRAY(job->arena, Prediction, p->count);
+  float *latent = ARENA_ARRAY(job->arena, float, p->zeroshot.image.width);
   Progress progress;
-  progress_start(&progress, "predict", 0, job->n_rest);
-  for (int i = 0; i < job->n_rest; i++) {
-    list[i].path = job->rest[i];
-    if (!predict_one(z, &port, &list[i], latent)) {
+  progress_start(&progress, "predict", 0, p->count);
+  for (int i = 0; i < p->count; i++) {
+    p->list[i].path = job->rest[i];
+    if (!predict_one(p, &p->list[i], latent)) {
       failed++;
       progress_clear(&progress);
-      fprintf(stderr, "%s\n", list[i].error.text);
+      fprintf(stderr, "%s\n", p->list[i].error.text);
     }
-    if (job->n_rest > 1)
+    if (p->count > 1)
       progress_update(&progress, i + 1, "");
   }
   progress_finish(&progress);
   Text out = {0};
-  (options_flag(&job->options, "json") ? add_json : add_table)(job, list, job->n_rest, &out);
+  (options_flag(&job->options, "json") ? add_json : add_table)(p, &out);
   bool good = command_output(options_text(&job->options, "out"), &out, error);
   text_free(&out);
   return good ? failed : -1;
@@ -120,15 +240,15 @@ static int predict(Job *job, Zeroshot *z, Error *error) {
 
 int verb_predict(Job *job) {
   Error error = {""};
-  Zeroshot zeroshot = {0};
+  Predict p = {.job = job};
   if (job->n_rest == 0)
     error_set(&error, "which volumes?");
   else
     job_need(job, "vocab", &error);
   if (*error.text)
     return job_usage(job, &error);
-  int failed = predict(job, &zeroshot, &error);
-  zeroshot_close(&zeroshot);
+  int failed = predict(&p, &error);
+  zeroshot_close(&p.zeroshot);
   if (failed < 0)
     return job_failed(&error);
   return failed ? EXIT_INPUT : EXIT_DONE;

@@ -1,5 +1,6 @@
 /* Data sets, vocabularies and ports of a job. See source.h. */
 #include "runtime/job/source.h"
+#include "runtime/data/prepare_options.h"
 #include "runtime/job/command.h"
 #include "runtime/job/ports.h"
 #include <string.h>
@@ -51,11 +52,25 @@ static void size_text(const int64_t size[3], char *out, size_t room) {
 bool job_prepare_options(const Job *job, const int64_t size[3], PrepareOptions *options,
                          Error *error) {
   const char *spacing = options_text(&job->options, "spacing");
+  Error inner;
   *options = prepare_defaults();
   memcpy(options->size, size, sizeof options->size);
-  if (spacing && !parse_range(spacing, options->spacing))
+  if (!prepare_settings(job->plan->settings, job->plan->n_settings, options, &inner))
+    return error_set(error, "model %.60s: %.900s", job->plan->model, inner.text);
+  if (spacing && !prepare_set(options, "spacing", spacing, NULL))
     return error_set(error, "--spacing: \"%.80s\" is not like 1.5:0.75", spacing);
-  return prepare_options_check(options, error);
+  return true;
+}
+
+/* What a cache was made with is what it holds; that the model asks for something else is told. */
+static void warn_of_other_preparation(const char *cache, const PrepareOptions *have,
+                                      const PrepareOptions *want) {
+  char made[PREPARE_TEXT_ROOM], wanted[PREPARE_TEXT_ROOM];
+  prepare_options_text(have, made);
+  prepare_options_text(want, wanted);
+  if (strcmp(made, wanted) != 0)
+    fprintf(stderr, "%s: warning: prepared with \"%s\", the model says \"%s\"\n", cache, made,
+            wanted);
 }
 
 bool job_dataset(const Job *job, const char *split, const int64_t size[3], Dataset *dataset,
@@ -81,8 +96,9 @@ bool job_dataset(const Job *job, const char *split, const int64_t size[3], Datas
                      want);
   else if (options_text(o, "spacing") &&
            memcmp(dataset->options.spacing, options.spacing, sizeof options.spacing) != 0)
-    good = error_set(error, "%s: error: holds voxels of %g:%g mm, not %s", cache,
+    good = error_set(error, "%s: error: holds voxels of %g:%g:%g mm, not %s", cache,
                      dataset->options.spacing[0], dataset->options.spacing[1],
+                     dataset->options.spacing[2],
                      options_text(o, "spacing"));
   else if (dataset->count == 0)
     good = error_set(error, "%s: error: no volumes in split \"%s\"", cache, chosen);
@@ -90,6 +106,7 @@ bool job_dataset(const Job *job, const char *split, const int64_t size[3], Datas
     dataset_close(dataset);
     return false;
   }
+  warn_of_other_preparation(cache, &dataset->options, &options);
   int64_t limit = options_count(o, "limit", dataset->count);
   if (limit > 0 && limit < dataset->count)
     dataset->count = (int)limit;

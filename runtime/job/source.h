@@ -22,7 +22,7 @@ typedef struct TextPort {
 } TextPort;
 bool text_port(Job *job, int entry, TextPort *port, Error *error);
 
-/* How volumes of `size` are prepared: the defaults with --spacing. */
+/* How volumes of `size` are prepared: the settings `prepare` of the plan, then --spacing. */
 bool job_prepare_options(const Job *job, const int64_t size[3], PrepareOptions *options,
                          Error *error);
 /* --cache, or --data prepared into --cache, of --split (or `split`), cut to --limit. The volumes

@@ -118,9 +118,9 @@ static void write_cache(void) {
   Error error;
   assert_true(make_folders(in_folder("cache"), &error));
   text_add(&json,
-           "{\"format\": \"tricot-cache\", \"version\": 1, \"options\": {\"size\": [2, 2, 2], "
-           "\"clip\": [-1000, 1000], \"window\": [-1000, 200], \"spacing\": [1.5, 0.75], "
-           "\"padding\": -1.0}, \"labels\": [");
+           "{\"format\": \"tricot-cache\", \"version\": 1, \"options\": \"size 2x2x2 order "
+           "clip,resize,window clip -1000:1000 window -1000:200 spacing 1.5:0.75:0.75 spacing_from "
+           "metadata padding -1 rescale metadata orientation stored\", \"labels\": [");
   for (int i = 0; i < CTRATE_LABELS; i++) {
     text_add(&json, "%s", i ? ", " : "");
     json_add_string(&json, ctrate_label_names[i]);

@@ -8,7 +8,9 @@
 
 #include "runtime/base/file.h"
 #include "runtime/data/dataset.h"
+#include "runtime/data/prepare_options.h"
 #include "runtime/job/command.h"
+#include "runtime/job/prepare_model.h"
 #include "runtime/safetensors.h"
 #include "tests/unit/shared.h"
 #include <math.h>
@@ -169,7 +171,7 @@ static int prepare(const char *tree, const char *cache, const char *size, const 
   char *arguments[] = {"prepare",     "--dataset",   (char *)tree, "--cache",
                        (char *)cache, "--size",      (char *)size, "--jobs",
                        "2",           (char *)extra, NULL};
-  return cmd_prepare(extra ? 10 : 9, arguments);
+  return prepare_main(NULL, extra ? 10 : 9, arguments);
 }
 
 static void expect_constant(const Dataset *dataset, int index, double value) {
@@ -312,7 +314,7 @@ static void prepare_command(void **state) {
   snprintf(output, sizeof output, "%s", in_folder("one.safetensors"));
   char *arguments[] = {"prepare", "--volume", volume,     "--metadata", metadata,
                        "--size",  "32x64x64", "--output", output,       NULL};
-  assert_int_equal(cmd_prepare(9, arguments), EXIT_DONE);
+  assert_int_equal(prepare_main(NULL, 9, arguments), EXIT_DONE);
   TensorFile file, expected;
   Error error = {""};
   assert_true(tensor_file_open(&file, output, &error));
@@ -329,15 +331,15 @@ static void prepare_command(void **state) {
   tensor_file_close(&file);
   tensor_file_close(&expected);
   char *nothing[] = {"prepare", "--volume", volume, NULL};
-  assert_int_equal(cmd_prepare(3, nothing), EXIT_USAGE);
+  assert_int_equal(prepare_main(NULL, 3, nothing), EXIT_USAGE);
   char *bad_size[] = {"prepare", "--volume", volume, "--output", output, "--size", "32x64", NULL};
-  assert_int_equal(cmd_prepare(7, bad_size), EXIT_USAGE);
+  assert_int_equal(prepare_main(NULL, 7, bad_size), EXIT_USAGE);
   snprintf(output, sizeof output, "%s", in_folder("two.safetensors"));
   snprintf(volume, sizeof volume, "%s", shared_path("data/corrupt/derived_bad_crc.nii.gz"));
   char *broken[] = {"prepare", "--volume", volume, "--output", output, NULL};
-  assert_int_equal(cmd_prepare(5, broken), EXIT_INPUT);
+  assert_int_equal(prepare_main(NULL, 5, broken), EXIT_INPUT);
   snprintf(volume, sizeof volume, "%s", shared_path("data/corrupt/derived_pixdim_zero.nii"));
-  assert_int_equal(cmd_prepare(5, broken), EXIT_INPUT);
+  assert_int_equal(prepare_main(NULL, 5, broken), EXIT_INPUT);
   assert_int_not_equal(access(output, F_OK), 0);
 }
 

@@ -8,7 +8,7 @@
 
 #include "runtime/base/random.h"
 #include "runtime/data/csv.h"
-#include "runtime/data/prepare.h"
+#include "runtime/data/prepare_options.h"
 #include "runtime/safetensors.h"
 #include "tests/unit/shared.h"
 #include <math.h>
@@ -38,7 +38,7 @@ static double direct(const Volume *v, const PrepareFacts *f, const PrepareOption
   int64_t low[3], high[3];
   double weight[3];
   for (int i = 0; i < 3; i++) {
-    int64_t resized = (int64_t)((double)n[i] * (spacing[i] / o->spacing[i > 0]));
+    int64_t resized = (int64_t)((double)n[i] * (spacing[i] / o->spacing[i]));
     int64_t start = resized > o->size[i] ? (resized - o->size[i]) / 2 : 0;
     int64_t before = resized < o->size[i] ? (o->size[i] - resized) / 2 : 0;
     int64_t at = place[i] - before + start;
@@ -68,13 +68,13 @@ static void matches_the_definition(void **state) {
   (void)state;
   static const struct {
     int64_t n[3], size[3];
-    double spacing[3], wanted[2];
+    double spacing[3], wanted[3];
   } cases[] = {
-      {{9, 7, 5}, {8, 10, 6}, {1.3, 1.3, 2.7}, {1.5, 0.75}}, /* crop and pad mixed */
-      {{9, 7, 5}, {3, 4, 3}, {0.5, 0.5, 0.8}, {1.5, 0.75}},  /* fewer voxels, cropped */
-      {{4, 4, 4}, {4, 4, 4}, {1, 1, 1}, {1, 1}},             /* untouched */
-      {{1, 5, 1}, {9, 6, 7}, {3, 0.9, 4}, {1.5, 0.75}},      /* single voxels stretched */
-      {{6, 5, 9}, {16, 9, 9}, {0.9, 1.1, 0.4}, {0.3, 0.75}}, /* different x and y */
+      {{9, 7, 5}, {8, 10, 6}, {1.3, 1.3, 2.7}, {1.5, 0.75, 0.75}}, /* crop and pad mixed */
+      {{9, 7, 5}, {3, 4, 3}, {0.5, 0.5, 0.8}, {1.5, 0.75, 0.75}},  /* fewer voxels, cropped */
+      {{4, 4, 4}, {4, 4, 4}, {1, 1, 1}, {1, 1, 1}},             /* untouched */
+      {{1, 5, 1}, {9, 6, 7}, {3, 0.9, 4}, {1.5, 0.75, 0.75}},      /* single voxels stretched */
+      {{6, 5, 9}, {16, 9, 9}, {0.9, 1.1, 0.4}, {0.3, 0.75, 0.6}}, /* different x and y */
   };
   for (size_t c = 0; c < sizeof cases / sizeof *cases; c++) {
     Volume volume = made_volume(cases[c].n[0], cases[c].n[1], cases[c].n[2], c);
@@ -87,7 +87,7 @@ static void matches_the_definition(void **state) {
     int64_t d = options.size[0], h = options.size[1], w = options.size[2];
     float *out = mem_alloc(sizeof(float) * (size_t)(d * h * w));
     Error error = {""};
-    if (!prepare_volume(&volume, &facts, &options, out, &error))
+    if (!prepare_volume(&volume, &facts, &options, 1, out, &error))
       fail_msg("case %zu: %s", c, error.text);
     for (int64_t i = 0; i < d * h * w; i++) {
       const int64_t place[3] = {i / (h * w), i / w % h, i % w};
@@ -100,6 +100,126 @@ static void matches_the_definition(void **state) {
   }
 }
 
+/* Two voxels of 1.5 mm along x become four of 0.75 mm at 1, 3/4, 1/4 and 0 of the first. */
+static void orders_by_hand(void **state) {
+  (void)state;
+  static const struct {
+    const char *preset;
+    double wanted[6]; /* along x, padded from four to six */
+  } cases[] = {
+      /* -2000 -1200 400 1200 HU, then one clip to +-1000 */
+      {"ct-clip", {-1, -1, -1, 0.4, 1, -1}},
+      /* -1000 -500 500 1000 HU of values clipped before, then (v + 400) / 600 up to 200 HU */
+      {"dcformer", {-1, -1, -1. / 6, 1, 1, -1}},
+  };
+  for (int c = 0; c < 2; c++) {
+    static float stored[2] = {-2000, 1200};
+    Volume volume = {.nx = 2, .ny = 1, .nz = 1, .kind = VOXEL_F32, .slope = 1, .stored = stored};
+    PrepareFacts facts = {1, 0, {1.5, 0.75, 1.5}};
+    PrepareOptions options;
+    Error error = {""};
+    float out[6];
+    assert_true(prepare_preset(cases[c].preset, &options, &error));
+    memcpy(options.size, (int64_t[]){1, 6, 1}, sizeof options.size);
+    assert_true(prepare_volume(&volume, &facts, &options, 3, out, &error));
+    for (int i = 0; i < 6; i++)
+      assert_true(fabs(out[i] - cases[c].wanted[i]) < 1e-6);
+  }
+  /* without a resize voxels stay; without a window the result is in thousands of HU */
+  static float stored[3] = {-2000, 100, 1200};
+  Volume volume = {.nx = 1, .ny = 3, .nz = 1, .kind = VOXEL_F32, .slope = 1, .stored = stored};
+  PrepareFacts facts = {2, -50, {0, 0, 0}};
+  PrepareOptions options = prepare_defaults();
+  Error error = {""};
+  float out[5];
+  assert_true(prepare_set(&options, "order", "[\"clip\"]", &error));
+  assert_true(prepare_set(&options, "size", "1x1x5", &error));
+  assert_true(prepare_set(&options, "padding", "-0.5", &error));
+  assert_true(prepare_volume(&volume, &facts, &options, 1, out, &error));
+  static const double wanted[5] = {-0.5, -1, 0.15, 1, -0.5};
+  for (int i = 0; i < 5; i++)
+    assert_true(fabs(out[i] - wanted[i]) < 1e-6);
+}
+
+static void threads_change_nothing(void **state) {
+  (void)state;
+  Volume volume = made_volume(23, 19, 31, 5);
+  PrepareOptions options = prepare_defaults();
+  PrepareFacts facts = {1, 0, {1, 1, 2}};
+  Error error = {""};
+  memcpy(options.size, (int64_t[]){37, 24, 26}, sizeof options.size);
+  float *one = mem_alloc(sizeof(float) * 37 * 24 * 26), *many = mem_alloc(sizeof(float) * 37 * 624);
+  assert_true(prepare_volume(&volume, &facts, &options, 1, one, &error));
+  for (int threads = 2; threads <= 64; threads += 31) {
+    memset(many, 0x7f, sizeof(float) * 37 * 624);
+    assert_true(prepare_volume(&volume, &facts, &options, threads, many, &error));
+    assert_memory_equal(one, many, sizeof(float) * 37 * 624);
+  }
+  free(one);
+  free(many);
+  volume_free(&volume);
+}
+
+/* ---- settings ---- */
+
+static void settings_to_options(void **state) {
+  (void)state;
+  const PlanPair none[] = {{"volume", "[64, 64, 64]"},        {"prepare.preset", "\"ct-clip\""},
+                           {"prepare.rescale", "\"metadata\""}, {"prepare.order", "none"},
+                           {"prepare.clip", "none"},          {"prepare.spacing", "none"}};
+  PrepareOptions o = prepare_defaults(), preset;
+  Error error = {""};
+  char text[PREPARE_TEXT_ROOM];
+  assert_true(prepare_settings(none, 6, &o, &error));
+  assert_true(o.size[0] == 256 && o.n_steps == 2 && o.window[1] == 1000); /* the size stays */
+  assert_true(prepare_preset("ct-clip", &preset, &error));
+  assert_true(preset.size[0] == 240 && preset.size[1] == 480 && preset.size[2] == 480);
+  const PlanPair some[] = {{"prepare.spacing", "[3, 1.5]"},    {"prepare.window", "[-150.0, 250]"},
+                           {"prepare.rescale", "\"none\""},    {"prepare.gate", "\"warn\""},
+                           {"prepare.order", "[\"window\", \"resize\"]"},
+                           {"prepare.orientation", "\"LPS\""}, {"prepare.padding", "0.0"}};
+  o = prepare_defaults();
+  assert_true(prepare_settings(some, 7, &o, &error));
+  assert_true(o.rescale == RESCALE_NONE && o.gate == GATE_WARN && o.spacing[2] == 1.5);
+  prepare_options_text(&o, text);
+  assert_string_equal(text, "size 256x512x512 order window,resize window -150:250 spacing "
+                            "3:1.5:1.5 spacing_from metadata padding 0 rescale none orientation "
+                            "LPS");
+  PrepareOptions again;
+  assert_true(prepare_options_parse(text, &again, &error));
+  assert_true(again.order[0] == PREPARE_WINDOW && again.spacing[0] == 3);
+  assert_false(prepare_options_parse("size 1x1x1", &again, &error));
+  assert_false(prepare_options_parse("what is this", &again, &error));
+}
+
+static void wrong_settings_are_named(void **state) {
+  (void)state;
+  static const PlanPair wrong[] = {
+      {"prepare.preset", "\"lung\""},      {"prepare.spacing", "[1]"},
+      {"prepare.spacing", "[1, 0]"},       {"prepare.spacing", "1"},
+      {"prepare.clip", "[5, 5]"},          {"prepare.window", "[1, 2, 3]"},
+      {"prepare.window", "[1, x]"},        {"prepare.order", "[\"clip\", \"clip\"]"},
+      {"prepare.order", "[\"shrink\"]"},   {"prepare.order", "[]"},
+      {"prepare.rescale", "\"csv\""},      {"prepare.orientation", "\"LRS\""},
+      {"prepare.orientation", "\"lps\""},  {"prepare.gate", "\"maybe\""},
+      {"prepare.padding", "true"},         {"prepare.padding", "inf"},
+      {"prepare.spacing_from", "\"row\""}, {"prepare.colour", "\"red\""},
+  };
+  for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+    PrepareOptions o = prepare_defaults();
+    Error error = {""};
+    if (prepare_settings(&wrong[i], 1, &o, &error))
+      fail_msg("%s = %s was taken", wrong[i].key, wrong[i].value);
+    if (strncmp(error.text, wrong[i].key, strlen(wrong[i].key)) != 0)
+      fail_msg("\"%s\" does not name %s", error.text, wrong[i].key);
+  }
+  const PlanPair late = {"prepare.order", "[\"window\", \"clip\"]"};
+  PrepareOptions o = prepare_defaults();
+  Error error = {""};
+  assert_false(prepare_settings(&late, 1, &o, &error));
+  assert_non_null(strstr(error.text, "clip after window"));
+}
+
 static void refusals(void **state) {
   (void)state;
   Volume volume = made_volume(3, 3, 3, 1);
@@ -108,12 +228,12 @@ static void refusals(void **state) {
   Error error = {""};
   float out[8];
   memcpy(options.size, (int64_t[]){2, 2, 2}, sizeof options.size);
-  assert_true(prepare_volume(&volume, &facts, &options, out, &error));
+  assert_true(prepare_volume(&volume, &facts, &options, 1, out, &error));
   ((float *)volume.stored)[13] = NAN;
-  assert_false(prepare_volume(&volume, &facts, &options, out, &error));
+  assert_false(prepare_volume(&volume, &facts, &options, 1, out, &error));
   assert_non_null(strstr(error.text, "NaN"));
   facts.spacing[2] = 0.1; /* 3 voxels of 0.1 mm are no voxel of 1.5 mm */
-  assert_false(prepare_volume(&volume, &facts, &options, out, &error));
+  assert_false(prepare_volume(&volume, &facts, &options, 1, out, &error));
   assert_non_null(strstr(error.text, "along z"));
   assert_false(prepare_facts(&volume, "v.nii", &facts, &error));
   assert_non_null(strstr(error.text, "v.nii: error: the header does not give the voxel spacing"));
@@ -148,7 +268,7 @@ static void golden_volumes(void **state) {
     PrepareOptions options = prepare_defaults();
     memcpy(options.size, (int64_t[]){32, 64, 64}, sizeof options.size);
     float *out = mem_alloc(sizeof(float) * 32 * 64 * 64);
-    assert_true(prepare_volume(&volume, &facts, &options, out, &error));
+    assert_true(prepare_volume(&volume, &facts, &options, 1, out, &error));
     const Tensor *wanted = tensor_file_find(&expected, name);
     if (!wanted) {
       char *dot = strstr(path, ".nii");
@@ -171,6 +291,10 @@ static void golden_volumes(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(matches_the_definition),
+      cmocka_unit_test(orders_by_hand),
+      cmocka_unit_test(threads_change_nothing),
+      cmocka_unit_test(settings_to_options),
+      cmocka_unit_test(wrong_settings_are_named),
       cmocka_unit_test(refusals),
       cmocka_unit_test(golden_volumes),
   };
