@@ -1,4 +1,4 @@
-/* predict: probabilities of the 18 findings for CT volumes, by zero-shot classification.
+/* predict: probabilities of findings for CT volumes, by zero-shot classification.
  *
  * A volume that cannot be read is reported and does not stop the others; the exit status tells.
  */
@@ -16,7 +16,7 @@ typedef struct Prediction {
   const char *path;
   bool good;
   Error error;
-  double probabilities[CTRATE_LABELS];
+  double *probabilities; /* of the model's findings */
 } Prediction;
 
 static bool ends_with(const char *text, const char *end) {
@@ -54,9 +54,9 @@ static bool predict_one(const Zeroshot *z, const VolumePort *port, Prediction *p
   return p->good;
 }
 
-static void add_json(const Job *job, const Prediction *list, int count, Text *out) {
+static void add_json(const Zeroshot *z, const Prediction *list, int count, Text *out) {
   text_add(out, "{\"notice\": \"%s\", \"model\": ", notice);
-  json_add_string(out, job->plan->model);
+  json_add_string(out, z->image.job->plan->model);
   text_add(out, ", \"predictions\": [");
   for (int i = 0; i < count; i++) {
     text_add(out, "%s\n  {\"volume\": ", i ? "," : "");
@@ -68,9 +68,9 @@ static void add_json(const Job *job, const Prediction *list, int count, Text *ou
       continue;
     }
     text_add(out, ", \"probabilities\": {");
-    for (int c = 0; c < CTRATE_LABELS; c++) {
+    for (int c = 0; c < z->n_findings; c++) {
       text_add(out, "%s", c ? ", " : "");
-      json_add_string(out, ctrate_label_names[c]);
+      json_add_string(out, z->findings[c]);
       text_add(out, ": %.9g", list[i].probabilities[c]);
     }
     text_add(out, "}}");
@@ -78,12 +78,11 @@ static void add_json(const Job *job, const Prediction *list, int count, Text *ou
   text_add(out, "\n]}\n");
 }
 
-static void add_table(const Job *job, const Prediction *list, int count, Text *out) {
-  (void)job;
+static void add_table(const Zeroshot *z, const Prediction *list, int count, Text *out) {
   for (int i = 0; i < count; i++) {
     text_add(out, "%s%s\n", i ? "\n" : "", list[i].path);
-    for (int c = 0; list[i].good && c < CTRATE_LABELS; c++)
-      text_add(out, "  %-36s %6.3f%s\n", ctrate_label_names[c], list[i].probabilities[c],
+    for (int c = 0; list[i].good && c < z->n_findings; c++)
+      text_add(out, "  %-36s %6.3f%s\n", z->findings[c], list[i].probabilities[c],
                list[i].probabilities[c] > 0.5 ? "  present" : "");
     if (!list[i].good)
       text_add(out, "  %s\n", list[i].error.text);
@@ -102,6 +101,7 @@ static int predict(Job *job, Zeroshot *z, Error *error) {
   progress_start(&progress, "predict", 0, job->n_rest);
   for (int i = 0; i < job->n_rest; i++) {
     list[i].path = job->rest[i];
+    list[i].probabilities = ARENA_ARRAY(job->arena, double, z->n_findings);
     if (!predict_one(z, &port, &list[i], latent)) {
       failed++;
       progress_clear(&progress);
@@ -112,7 +112,7 @@ static int predict(Job *job, Zeroshot *z, Error *error) {
   }
   progress_finish(&progress);
   Text out = {0};
-  (options_flag(&job->options, "json") ? add_json : add_table)(job, list, job->n_rest, &out);
+  (options_flag(&job->options, "json") ? add_json : add_table)(z, list, job->n_rest, &out);
   bool good = command_output(options_text(&job->options, "out"), &out, error);
   text_free(&out);
   return good ? failed : -1;

@@ -60,17 +60,21 @@ bool job_prepare_options(const Job *job, const int64_t size[3], PrepareOptions *
 
 bool job_dataset(const Job *job, const char *split, const int64_t size[3], Dataset *dataset,
                  Error *error) {
+  const char *chosen = options_text(&job->options, "split");
+  return job_dataset_split(job, chosen ? chosen : split, size, dataset, error);
+}
+
+bool job_dataset_split(const Job *job, const char *split, const int64_t size[3], Dataset *dataset,
+                       Error *error) {
   const Options *o = &job->options;
   const char *root = options_text(o, "data"), *cache = options_text(o, "cache");
-  const char *chosen = options_text(o, "split");
-  chosen = chosen ? chosen : split;
   *dataset = (Dataset){0};
   PrepareOptions options;
   if (!job_prepare_options(job, size, &options, error))
     return false;
-  if (!(root ? dataset_open_tree(root, chosen, cache, &options, options_flag(o, "skip-incomplete"),
+  if (!(root ? dataset_open_tree(root, split, cache, &options, options_flag(o, "skip-incomplete"),
                                  dataset, error)
-             : dataset_open(cache, chosen, dataset, error)))
+             : dataset_open(cache, split, dataset, error)))
     return false;
   char have[80], want[80];
   size_text(dataset->options.size, have, sizeof have);
@@ -85,7 +89,7 @@ bool job_dataset(const Job *job, const char *split, const int64_t size[3], Datas
                      dataset->options.spacing[0], dataset->options.spacing[1],
                      options_text(o, "spacing"));
   else if (dataset->count == 0)
-    good = error_set(error, "%s: error: no volumes in split \"%s\"", cache, chosen);
+    good = error_set(error, "%s: error: no volumes in split \"%s\"", cache, split);
   if (!good) {
     dataset_close(dataset);
     return false;
