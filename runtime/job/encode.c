@@ -1,6 +1,5 @@
 /* Latents of texts and volumes. See encode.h. */
 #include "runtime/job/encode.h"
-#include "runtime/base/map.h"
 #include "runtime/job/progress.h"
 #include <stdlib.h>
 #include <string.h>
@@ -103,17 +102,4 @@ bool encode_volumes(const Encoder *e, const Dataset *dataset, float *latents, Er
   bool good = encode_all(e, dataset, batches, &port, latents, error);
   batches_close(batches);
   return good;
-}
-
-uint64_t weights_fingerprint(const Job *job) {
-  int count = program_tensors(job->program, false, NULL, 0);
-  Tensor *tensors = mem_alloc(sizeof *tensors * (size_t)(count + 1));
-  program_tensors(job->program, false, tensors, count);
-  uint64_t hash = 0;
-  for (int i = 0; i < count; i++) {
-    hash = hash_bytes(tensors[i].name, strlen(tensors[i].name), hash);
-    hash = hash_bytes(tensors[i].data, (size_t)type_bytes(&tensors[i].type), hash);
-  }
-  free(tensors);
-  return hash;
 }

@@ -24,8 +24,6 @@ bool encode_texts(const Encoder *encoder, const WordPiece *pieces, const char *c
 /* Latents of every volume of a data set, latents[dataset->count][width], each encoded once; volumes
  * are read ahead meanwhile. */
 bool encode_volumes(const Encoder *encoder, const Dataset *dataset, float *latents, Error *error);
-/* A number that changes with the model's parameters and buffers. */
-uint64_t weights_fingerprint(const Job *job);
 
 /* Zero-shot classification of findings by pairs of prompts, "{} is present." against "{} is not
  * present.". The model's settings name the findings and the templates:

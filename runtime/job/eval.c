@@ -69,6 +69,32 @@ void eval_image_cost(const Eval *e, double *parameters, double *gflops) {
 
 /* ---- latents made once ---- */
 
+bool eval_fingerprint(Eval *e, Error *error) {
+  static const char *const passed_over[] = {"findings", "templates", "ensemble", "batch"};
+  const Job *job = e->job;
+  const char *path = options_text(&job->options, "weights");
+  Mapping file = {job->host->weights, job->host->weights_size};
+  path = path ? path : options_text(&job->options, "checkpoint");
+  if (path && !file_map(path, &file, error))
+    return false;
+  e->weights = file.size ? hash_bytes(file.bytes, file.size, 0)
+                         : (uint64_t)options_count(&job->options, "seed", 0);
+  if (path)
+    file_unmap(&file);
+  for (int i = 0; i < job->plan->n_settings; i++) {
+    const PlanPair *pair = &job->plan->settings[i];
+    const char *name = strrchr(pair->key, '.') ? strrchr(pair->key, '.') + 1 : pair->key;
+    bool counts = true;
+    for (size_t k = 0; k < sizeof passed_over / sizeof *passed_over; k++)
+      counts &= strcmp(name, passed_over[k]) != 0;
+    if (!counts)
+      continue;
+    e->weights = hash_bytes(pair->key, strlen(pair->key), e->weights);
+    e->weights = hash_bytes(pair->value, strlen(pair->value), e->weights);
+  }
+  return true;
+}
+
 /* Which volumes, how prepared: their names and the cache's manifest. */
 static uint64_t data_fingerprint(const Eval *e, const Dataset *dataset) {
   const char *cache = options_text(&e->job->options, "cache");
@@ -165,10 +191,9 @@ int verb_eval(Job *job) {
     return job_usage(job, &error);
   bool good = make_folders(e.out, &error);
   if (good && kind->texts) {
-    good = zeroshot_open(&e.zeroshot, job, &error) && open_data(&e, &error);
-    if (good)
-      e.weights = weights_fingerprint(job);
-    good = good && eval_latents(&e, &e.dataset, e.split, &e.latents, &error);
+    good = zeroshot_open(&e.zeroshot, job, &error) && open_data(&e, &error) &&
+           eval_fingerprint(&e, &error) &&
+           eval_latents(&e, &e.dataset, e.split, &e.latents, &error);
   }
   good = good && kind->run(&e, &error);
   free(e.latents);

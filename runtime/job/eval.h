@@ -23,6 +23,9 @@ bool eval_zeroshot(Eval *eval, Error *error);
 bool eval_retrieval(Eval *eval, Error *error);
 bool eval_probe(Eval *eval, Error *error);
 
+/* Sets eval->weights: a number that changes with the weights (the file's bytes, or the seed) and
+ * with the model's settings but for those of prompts and batches. */
+bool eval_fingerprint(Eval *eval, Error *error);
 /* Latents of a split in *latents (from malloc): read from OUT/latents-SPLIT.safetensors where that
  * was made by these weights of these volumes, else encoded and kept there. */
 bool eval_latents(Eval *eval, const Dataset *dataset, const char *split, float **latents,

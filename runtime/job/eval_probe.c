@@ -20,13 +20,12 @@ bool probe_task_open(ProbeTask *t, Error *error) {
   Zeroshot *z = &e->zeroshot;
   Arena *arena = e->job->arena;
   VolumePort port;
-  if (!zeroshot_settings(z, e->job, error) ||
+  if (!zeroshot_settings(z, e->job, error) || !eval_fingerprint(e, error) ||
       !encoder_open(&z->image, e->job, "encode_image", "image_latents", error) ||
       !volume_port(e->job, z->image.entry, &port, error) ||
       !job_dataset(e->job, "valid", port.size, &e->dataset, error) ||
       !job_dataset_split(e->job, train_split, port.size, &t->train, error))
     return false;
-  e->weights = weights_fingerprint(e->job);
   int kept = 0; /* findings that are labels: nothing else can be learnt */
   for (int f = 0; f < z->n_findings; f++)
     if (z->labels[f] >= 0) {

@@ -1,9 +1,9 @@
 /* Metrics: values worked out by hand, degenerate classes, ties; then the golden report. */
-#include <cmocka.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <cmocka.h>
 
 #include "runtime/base/arena.h"
 #include "runtime/base/file.h"
