@@ -149,7 +149,8 @@ bool eval_probe(Eval *e, Error *error) {
   if (published) {
     good = probe_published(&task, error);
   } else {
-    JobRequest request = {.entries = {"encode_image"}, .n_entries = 1, .trained = true, .batch = 1};
+    JobRequest request = {
+        .entries = {"encode_image"}, .n_entries = 1, .batches = {1}, .trained = true};
     good =
         job_open(e->job, &request, error) && probe_task_open(&task, error) && strict(&task, error);
   }

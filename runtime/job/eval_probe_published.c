@@ -230,8 +230,8 @@ bool probe_published(ProbeTask *t, Error *error) {
                  .epochs = options_count(o, "epochs", 17)};
   JobRequest request = {.entries = {"encode_image_train", "encode_image"},
                         .n_entries = 2,
-                        .trained = true,
-                        .batch = options_count(o, "batch", 8)};
+                        .batches = {options_count(o, "batch", 8), 1},
+                        .trained = true};
   if (!job->host->model_argument)
     return error_set(error, "--as-published: error: a compiled program has no image encoder in "
                             "training mode; the tricot command has");

@@ -141,8 +141,10 @@ bool zeroshot_attach(Zeroshot *z, Job *job, Error *error) {
 }
 
 bool zeroshot_open(Zeroshot *z, Job *job, Error *error) {
-  JobRequest request = {
-      .entries = {"encode_image", "encode_text"}, .n_entries = 2, .trained = true, .batch = 1};
+  JobRequest request = {.entries = {"encode_image", "encode_text"},
+                        .n_entries = 2,
+                        .batches = {1, 1},
+                        .trained = true};
   *z = (Zeroshot){0};
   return job_open(job, &request, error) && zeroshot_attach(z, job, error);
 }
