@@ -100,6 +100,7 @@ typedef struct RetrievalMetrics {
   int n_k;
   int64_t k[MAX_RANKS];
   bool bounds; /* low and high are there */
+  bool plain;  /* reports show recall alone */
   RecallMetrics text_to_image, image_to_text;
 } RetrievalMetrics;
 
@@ -127,6 +128,7 @@ typedef struct ClassReport {
   const OverallMetrics *overall;
   const ClassBounds *bounds; /* NULL: none */
   const char *threshold;     /* in words; NULL: 0.5 for all */
+  bool plain; /* JSON with the few metrics everybody reports */
 } ClassReport;
 
 /* Parts of a JSON object; the caller puts the braces around them. */

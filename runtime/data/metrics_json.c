@@ -2,6 +2,7 @@
 #include "runtime/base/json.h"
 #include "runtime/data/metrics.h"
 #include <math.h>
+#include <string.h>
 
 static void add_number(Text *out, double value, const char *undefined) {
   if (isnan(value))
@@ -19,10 +20,26 @@ static void add_bounds(Text *json, double low, double high) {
 }
 
 /* The fields one by one, then their intervals as one object. */
+/* What the plain report has of the metrics. */
+static bool is_plain(const char *name) {
+  static const char *const names[] = {"auroc",        "accuracy",        "f1",
+                                      "precision",    "recall",          "average_precision",
+                                      "f1_weighted",  "f1_macro",        "precision_micro",
+                                      "recall_micro", "auroc_macro"};
+  for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+    if (strcmp(name, names[i]) == 0)
+      return true;
+  return false;
+}
+
 static void add_fields(Text *json, const MetricField *fields, int count, const void *metrics,
-                       const void *low, const void *high, const char *indent) {
+                       const void *low, const void *high, bool plain, const char *indent) {
+  const char *comma = "";
   for (int i = 0; i < count; i++) {
-    text_add(json, "%s\n%s  \"%s\": ", i ? "," : "", indent, fields[i].name);
+    if (plain && !is_plain(fields[i].name))
+      continue;
+    text_add(json, "%s\n%s  \"%s\": ", comma, indent, fields[i].name);
+    comma = ",";
     add_number(json, metric_value(metrics, &fields[i]), "null");
   }
   if (!low)
@@ -51,15 +68,17 @@ void metrics_json_classes(Text *json, const ClassReport *r) {
     json_add_string(json, r->names[c]);
     text_add(json, ": {");
     add_fields(json, class_fields, CLASS_FIELDS, m, r->bounds ? &r->bounds->low[c] : NULL,
-               r->bounds ? &r->bounds->high[c] : NULL, "    ");
-    text_add(json, ",\n      \"positives\": %lld,\n      \"threshold\": ", (long long)m->positives);
-    add_number(json, m->threshold, "null");
+               r->bounds ? &r->bounds->high[c] : NULL, r->plain, "    ");
+    if (!r->plain) {
+      text_add(json, ",\n      \"positives\": %lld,\n      \"threshold\": ", (long long)m->positives);
+      add_number(json, m->threshold, "null");
+    }
     text_add(json, "\n    }");
   }
   text_add(json, "\n  },\n  \"overall\": {");
   add_fields(json, overall_fields, OVERALL_FIELDS, r->overall,
              r->bounds ? &r->bounds->overall_low : NULL,
-             r->bounds ? &r->bounds->overall_high : NULL, "  ");
+             r->bounds ? &r->bounds->overall_high : NULL, r->plain, "  ");
   text_add(json, "\n  }");
 }
 
@@ -67,14 +86,15 @@ static void add_direction(Text *json, const char *name, const RetrievalMetrics *
                           const RecallMetrics *d) {
   text_add(json, "\n    \"%s\": {", name);
   for (int i = 0; i < m->n_k; i++) {
-    text_add(json, "\n      \"R@%lld\": ", (long long)m->k[i]);
+    text_add(json, "%s\n      \"R@%lld\": ", i ? "," : "", (long long)m->k[i]);
     add_number(json, d->recall[i], "null");
-    text_add(json, ",");
   }
-  text_add(json, "\n      \"queries\": %lld,\n      \"mean_rank\": ", (long long)d->queries);
-  add_number(json, d->mean_rank, "null");
-  text_add(json, ",\n      \"median_rank\": ");
-  add_number(json, d->median_rank, "null");
+  if (!m->plain) {
+    text_add(json, ",\n      \"queries\": %lld,\n      \"mean_rank\": ", (long long)d->queries);
+    add_number(json, d->mean_rank, "null");
+    text_add(json, ",\n      \"median_rank\": ");
+    add_number(json, d->median_rank, "null");
+  }
   if (m->bounds) {
     text_add(json, ",\n      \"interval95\": {");
     for (int i = 0; i < m->n_k; i++) {

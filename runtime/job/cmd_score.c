@@ -15,12 +15,12 @@ static const char help[] =
     "  image_latents [N,W] and text_latents [N,W]       retrieval in both directions\n"
     "  patients [N] (whole numbers, optional)           whose volume each is\n"
     "Either pair may be left out. A probability above 0.5 is a positive prediction. Intervals are\n"
-    "95 % bootstrap intervals over patients.\n"
+    "bootstrap intervals over patients.\n"
     "\n"
     "  --predictions FILE  the tensors\n"
     "  --json              print JSON instead of a table\n"
     "  --k LIST            recall at these ranks (default 1,5,10,50)\n"
-    "  --bootstrap N       replicates of the intervals (default 1000, 0: no intervals)\n"
+    "  --bootstrap N       also 95 % intervals, from N replicates (1000 is usual), and more metrics\n"
     "  --seed N            of the replicates (default 0)\n"
     "  --output FILE       write there instead of stdout\n"
     "\n"
@@ -159,6 +159,7 @@ static bool score_retrieval(Score *s, Error *error) {
   if (!pair[0])
     return true;
   s->retrieval = true;
+  s->retrieved.plain = s->replicates == 0;
   Error inner;
   Retrieval r = {.count = pair[0]->type.dim[0], .width = pair[0]->type.dim[1]};
   if (!check_patients(s, r.count, error))
@@ -175,8 +176,12 @@ static bool score_retrieval(Score *s, Error *error) {
 }
 
 static ClassReport class_report(const Score *s) {
-  return (ClassReport){
-      s->classes, s->names, s->per_class, &s->overall, s->bounded ? &s->bounds : NULL, NULL};
+  return (ClassReport){.classes = s->classes,
+                       .names = s->names,
+                       .per_class = s->per_class,
+                       .overall = &s->overall,
+                       .bounds = s->bounded ? &s->bounds : NULL,
+                       .plain = !s->bounded};
 }
 
 static void add_json(const Score *s, Text *out) {
@@ -227,7 +232,7 @@ int cmd_score(int argc, char **argv) {
                                           {"output", required_argument, NULL, 'o'},
                                           {"help", no_argument, NULL, 'h'},
                                           {0}};
-  Score s = {.retrieved = {.k = {1, 5, 10, 50}, .n_k = 4}, .replicates = 1000};
+  Score s = {.retrieved = {.k = {1, 5, 10, 50}, .n_k = 4}};
   optind = 0;
   for (int option; (option = getopt_long(argc, argv, "", options, NULL)) != -1;)
     switch (option) {

@@ -196,7 +196,7 @@ bool eval_scores(Eval *e, const double *probabilities, const char *more, const c
   bool good = write_volumes(e, probabilities, error) && (!scored || score(e, &s, &rule, error));
   ClassReport r = {
       p->classes,       s.labelled.names, s.classes, &s.overall, s.bounded ? &s.bounds : NULL,
-      s.threshold_words};
+      s.threshold_words, false};
   eval_json_head(e, &json, scored ? p->samples : 0);
   text_add(&json, "%s", more ? more : "");
   if (good && scored) {

@@ -240,14 +240,33 @@ static void golden_report(void **state) {
   int numbers = compare("", &found, &wanted);
   printf("  %d numbers agree\n", numbers);
   assert_int_equal(numbers, 18 * 6 + 6 + 8);
-  char *more[] = {"score", "--predictions", input, "--k", "1,100", "--output", output, NULL};
-  assert_int_equal(cmd_score(7, more), EXIT_DONE);
+  char *more[] = {"score", "--predictions", input, "--k", "1,100", "--output",
+                  output,  "--bootstrap",   "1000", NULL};
+  assert_int_equal(cmd_score(9, more), EXIT_DONE);
   char *text;
   size_t size;
   Error error;
   assert_true(file_read(arena, output, 1 << 20, &text, &size, &error));
   assert_non_null(strstr(text, "text to image:  R@1 87.50 ("));
   assert_non_null(strstr(text, ")  R@100 100.00 (100.00 to 100.00)"));
+  /* the intervals are around the values, and so in the JSON */
+  char *json[] = {"score",    "--predictions", input,  "--json", "--output",
+                  output, "--bootstrap",   "200", NULL};
+  assert_int_equal(cmd_score(8, json), EXIT_DONE);
+  load(arena, output, &found);
+  assert_int_equal(compare("", &found, &wanted), numbers);
+  int intervals = 0;
+  const Json *classes = json_get(&found, "per_pathology");
+  for (int c = 0; c <= classes->count; c++) {
+    const Json *m = c < classes->count ? &classes->items[c] : json_get(&found, "overall");
+    const Json *bounds = json_get(m, "interval95");
+    for (int f = 0; f < bounds->count; f++, intervals++) {
+      const Json *pair = &bounds->items[f];
+      double value = json_get(m, bounds->keys[f])->number;
+      assert_true(pair->items[0].number <= value && value <= pair->items[1].number);
+    }
+  }
+  assert_int_equal(intervals, 18 * CLASS_FIELDS + OVERALL_FIELDS);
   arena_free(arena);
   scratch_remove(folder);
 }
