@@ -22,9 +22,9 @@ static void add_bounds(Text *json, double low, double high) {
 /* The fields one by one, then their intervals as one object. */
 /* What the plain report has of the metrics. */
 static bool is_plain(const char *name) {
-  static const char *const names[] = {"auroc",        "accuracy",        "f1",
-                                      "precision",    "recall",          "average_precision",
-                                      "f1_weighted",  "f1_macro",        "precision_micro",
+  static const char *const names[] = {"auroc",        "accuracy",   "f1",
+                                      "precision",    "recall",     "average_precision",
+                                      "f1_weighted",  "f1_macro",   "precision_micro",
                                       "recall_micro", "auroc_macro"};
   for (size_t i = 0; i < sizeof names / sizeof *names; i++)
     if (strcmp(name, names[i]) == 0)
@@ -70,7 +70,8 @@ void metrics_json_classes(Text *json, const ClassReport *r) {
     add_fields(json, class_fields, CLASS_FIELDS, m, r->bounds ? &r->bounds->low[c] : NULL,
                r->bounds ? &r->bounds->high[c] : NULL, r->plain, "    ");
     if (!r->plain) {
-      text_add(json, ",\n      \"positives\": %lld,\n      \"threshold\": ", (long long)m->positives);
+      text_add(json,
+               ",\n      \"positives\": %lld,\n      \"threshold\": ", (long long)m->positives);
       add_number(json, m->threshold, "null");
     }
     text_add(json, "\n    }");

@@ -20,7 +20,7 @@ static const char help[] =
     "  --predictions FILE  the tensors\n"
     "  --json              print JSON instead of a table\n"
     "  --k LIST            recall at these ranks (default 1,5,10,50)\n"
-    "  --bootstrap N       also 95 % intervals, from N replicates (1000 is usual), and more metrics\n"
+    "  --bootstrap N       more metrics, and 95 % intervals from N replicates (such as 1000)\n"
     "  --seed N            of the replicates (default 0)\n"
     "  --output FILE       write there instead of stdout\n"
     "\n"

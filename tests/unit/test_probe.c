@@ -132,7 +132,8 @@ static void adamw(void **state) {
   (void)state;
   double values[2] = {2, 3}, moments[4] = {0}, gradient[2] = {3, 4};
   Probe probe = {1, 1, values};
-  const ProbeAdamW a = {.lr = 0.1, .beta1 = 0.9, .beta2 = 0.95, .eps = 1e-8, .decay = 0.5, .clip = 1};
+  const ProbeAdamW a = {
+      .lr = 0.1, .beta1 = 0.9, .beta2 = 0.95, .eps = 1e-8, .decay = 0.5, .clip = 1};
   probe_adamw(&probe, &a, gradient, moments, 1);
   /* the norm 5 is cut to 1; the first step has the length of the rate; only the weight decays */
   near(moments[0], 0.1 * 0.6, 1e-15);

@@ -58,8 +58,8 @@ static void png(void **state) {
 static void base64(void **state) {
   (void)state;
   static const char *const pairs[][2] = {/* RFC 4648, section 10 */
-                                         {"f", "Zg=="},        {"fo", "Zm8="},
-                                         {"foo", "Zm9v"},      {"foob", "Zm9vYg=="},
+                                         {"f", "Zg=="},         {"fo", "Zm8="},
+                                         {"foo", "Zm9v"},       {"foob", "Zm9vYg=="},
                                          {"fooba", "Zm9vYmE="}, {"foobar", "Zm9vYmFy"}};
   for (size_t i = 0; i < sizeof pairs / sizeof *pairs; i++) {
     Text out = {0};
@@ -82,8 +82,15 @@ static void charts(void **state) {
   Text out = {0};
   const double x[] = {0, 1, 2, 3, 4}, y[] = {0, 1, NAN, 1, 0};
   Series series = {.name = "a<b", .style = "a", .x = x, .y = y, .count = 5};
-  Chart chart = {.title = "t", .x_label = "x", .y_label = "y", .width = 400, .height = 200,
-                 .x1 = 4, .y1 = 1, .series = &series, .n_series = 1};
+  Chart chart = {.title = "t",
+                 .x_label = "x",
+                 .y_label = "y",
+                 .width = 400,
+                 .height = 200,
+                 .x1 = 4,
+                 .y1 = 1,
+                 .series = &series,
+                 .n_series = 1};
   chart_lines(&out, &chart);
   assert_non_null(strstr(out.at, "a&lt;b"));
   assert_null(strstr(out.at, "nan"));
