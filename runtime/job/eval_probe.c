@@ -105,9 +105,10 @@ static double fit(ProbeTask *t, const float *latents, double l2) {
 static bool strict(ProbeTask *t, Error *error) {
   Eval *e = t->eval;
   float *latents = NULL;
-  double l2 = options_real(&e->job->options, "l2", 1e-4);
+  double l2 = options_real(&e->job->options, "probe-l2", 1e-4);
   if (!(l2 > 0))
-    return error_set(error, "--l2: error: must be above 0: without it there may be no minimum");
+    return error_set(error,
+                     "--probe-l2: error: must be above 0: without it there may be no minimum");
   bool good = probe_task_rows(t, NULL, error) &&
               eval_latents(e, &e->dataset, e->split, &e->latents, error) &&
               eval_latents(e, &t->train, train_split, &latents, error);

@@ -4,7 +4,7 @@
  * stays in training mode: its norms use the statistics of the batch, and their running averages
  * move. AdamW as in pre-training, a rate of 1e-5 * batch / 256, gradients clipped at 1.0, fixed
  * weights of positives, 17 epochs, no schedule. One processor group of the original sees batches of
- * 8 and eight of them make a step; here --accumulate batches of --batch make one.
+ * 8 and eight of them make a step; here --probe-accumulate batches of --probe-batch make one.
  */
 #include "runtime/base/random.h"
 #include "runtime/job/eval_probe.h"
@@ -179,12 +179,13 @@ static void prepare(Published *p) {
   Arena *arena = e->job->arena;
   int64_t size = probe_size(&t->head), batch = p->encoder.batch;
   const Options *o = &e->job->options;
-  p->adamw = (ProbeAdamW){.lr = options_real(o, "lr", 1e-5 * (double)(batch * p->accumulate) / 256),
-                          .beta1 = 0.9,
-                          .beta2 = 0.95,
-                          .eps = 1e-8,
-                          .decay = 0.05,
-                          .clip = 1};
+  p->adamw =
+      (ProbeAdamW){.lr = options_real(o, "probe-lr", 1e-5 * (double)(batch * p->accumulate) / 256),
+                   .beta1 = 0.9,
+                   .beta2 = 0.95,
+                   .eps = 1e-8,
+                   .decay = 0.05,
+                   .clip = 1};
   for (int c = 0; c < t->head.classes; c++)
     p->weights[c] = published_weights[e->zeroshot.labels[c]];
   p->gradient = ARENA_ARRAY(arena, double, size);
@@ -226,17 +227,18 @@ bool probe_published(ProbeTask *t, Error *error) {
   Job *job = t->eval->job;
   const Options *o = &job->options;
   Published p = {.task = t,
-                 .accumulate = options_count(o, "accumulate", 8),
-                 .epochs = options_count(o, "epochs", 17)};
+                 .accumulate = options_count(o, "probe-accumulate", 8),
+                 .epochs = options_count(o, "probe-epochs", 17)};
   JobRequest request = {.entries = {"encode_image_train", "encode_image"},
                         .n_entries = 2,
-                        .batches = {options_count(o, "batch", 8), 1},
+                        .batches = {options_count(o, "probe-batch", 8), 1},
                         .trained = true};
   if (!job->host->model_argument)
     return error_set(error, "--as-published: error: a compiled program has no image encoder in "
                             "training mode; the tricot command has");
-  if (p.accumulate < 1 || p.epochs < 1)
-    return error_set(error, "--accumulate and --epochs: error: must be 1 or more");
+  if (p.accumulate < 1 || p.epochs < 1 || request.batches[0] < 1)
+    return error_set(
+        error, "--probe-accumulate, --probe-epochs and --probe-batch: error: must be 1 or more");
   if (!job_open(job, &request, error) || !probe_task_open(t, error) ||
       !encoder_open(&p.encoder, job, "encode_image_train", "image_latents", error) ||
       !volume_port(job, p.encoder.entry, &p.port, error) || !probe_task_rows(t, is_used, error))

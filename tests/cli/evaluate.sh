@@ -22,7 +22,7 @@ esac
 target="--target cpu:$level"
 common="--cache cache --vocab data/vocab.txt"
 check "a few steps of training" quiet "$tricot" train $model $target $common --out run --steps 8 \
-  --seed 1
+  --seed 1 --loss.negatives micro
 weights="--weights run/model.safetensors"
 evaluate() { # evaluate KIND OUT MORE...
   kind=$1 out=$2
@@ -76,6 +76,8 @@ cat >run.yaml <<END
 run: own
 model: $models/clip-mini.yaml
 variant: nano
+batch: 4
+lr: 1e-3
 set:
   volume: "[16, 32, 32]"
   findings: '["Cardiomegaly", "Gallstones", "emphysema"]'
@@ -124,12 +126,16 @@ check "converged" awk "BEGIN {exit !($(field gradient_left ev/probe.json) < 1e-6
 expect 0 "on its own training volumes" evaluate probe fitted --split train
 says 'warning: the probe is trained and scored on the same split'
 check "it learns them" awk "BEGIN {exit !($(field auroc_macro fitted/probe.json) > 0.9)}"
-expect 0 "as published" evaluate probe published --as-published --epochs 1 --batch 4 --lr 0
+expect 1 "epochs of nothing" evaluate probe published --as-published --probe-epochs 0
+says 'must be 1 or more'
+published="--as-published --probe-batch 4 --probe-lr 0"
+expect 0 "as published" evaluate probe published $published --probe-epochs 1
 cp published/probe.csv one.csv
 check "a row an epoch" [ "$(wc -l <published/probe-log.csv)" -eq 2 ]
-expect 0 "two epochs" evaluate probe published --as-published --epochs 2 --batch 4 --lr 0
-check "at rate 0 running averages alone move the result" sh -c '! cmp -s one.csv published/probe.csv'
-expect 0 "two epochs again" evaluate probe again --as-published --epochs 2 --batch 4 --lr 0
+expect 0 "two epochs" evaluate probe published $published --probe-epochs 2
+check "at rate 0 running averages alone move the result" sh -c \
+  '! cmp -s one.csv published/probe.csv'
+expect 0 "two epochs again" evaluate probe again $published --probe-epochs 2
 check "the same bytes" cmp published/probe.csv again/probe.csv
 expect 2 "as published, of something else" evaluate zeroshot ev --as-published
 says '--as-published is for eval probe'
@@ -148,7 +154,8 @@ check "a page that is not well-formed is seen" sh -c '! "$1" broken.html 2>/dev/
 printf '<p><img src="x.png"/></p>' >linked.html
 check "a link is seen" sh -c '! "$1" linked.html 2>/dev/null' - "$TRICOT_BUILD/tests/xml_check"
 cp -r ev mixed
-"$tricot" train $model $target $common --out run2 --steps 2 --seed 2 >out 2>err
+"$tricot" train $model $target $common --out run2 --steps 2 --seed 2 \
+  --loss.negatives micro >out 2>err
 expect 0 "other weights" "$tricot" eval retrieval $model $target $common \
   --weights run2/model.safetensors --out mixed
 says 'mixed/report/zeroshot.html is of other weights and left out of the report'
