@@ -90,7 +90,8 @@ static const char *beside(Arena *arena, const char *file, const char *name) {
 
 /* Which options name files: in a run file they are relative to it. */
 static bool is_path(const char *key) {
-  static const char *const paths[] = {"data", "cache", "vocab", "weights", "checkpoint", "out", "log"};
+  static const char *const paths[] = {"data",       "cache", "vocab", "weights",
+                                      "checkpoint", "out",   "log"};
   for (size_t i = 0; i < sizeof paths / sizeof *paths; i++)
     if (strcmp(key, paths[i]) == 0)
       return true;
