@@ -42,7 +42,7 @@ void png_add_grey(Text *out, const uint8_t *pixels, int width, int height) {
   text_add_bytes(out, "\x89PNG\r\n\x1a\n", 8);
   add_chunk(out, "IHDR", head, sizeof head);
   add_chunk(out, "IDAT", packed, packed_size);
-  add_chunk(out, "IEND", NULL, 0);
+  add_chunk(out, "IEND", (const unsigned char *)"", 0);
   free(raw);
   free(packed);
 }
