@@ -34,8 +34,8 @@ die() {
 packages=(gcc g++ libc6-dev binutils cmake ninja-build llvm-19-dev libflatbuffers-dev
   flatbuffers-compiler libyaml-dev zlib1g-dev libutf8proc-dev libcmocka-dev libxxhash-dev)
 
-# only for `test`: the fuzz targets need clang's libFuzzer
-test_packages=(clang-19 libclang-rt-19-dev)
+# only for `test`: the fuzz targets need clang's libFuzzer, the HTML report is looked at in Chromium
+test_packages=(clang-19 libclang-rt-19-dev chromium)
 
 missing_packages() {
   local package

@@ -90,7 +90,8 @@ static const char *beside(Arena *arena, const char *file, const char *name) {
 
 /* Which options name files: in a run file they are relative to it. */
 static bool is_path(const char *key) {
-  static const char *const paths[] = {"data", "cache", "vocab", "weights", "checkpoint", "out"};
+  static const char *const paths[] = {"data",       "cache", "vocab", "weights",
+                                      "checkpoint", "out",   "log"};
   for (size_t i = 0; i < sizeof paths / sizeof *paths; i++)
     if (strcmp(key, paths[i]) == 0)
       return true;
@@ -235,15 +236,18 @@ static bool open_program(void *context, const Options *options, const char *mode
     request.model.sets = sets;
   }
   EntryRequest entries[JOB_MAX_ENTRIES + 1];
-  for (int i = 0; i < want->n_entries; i++)
-    entries[i] = (EntryRequest){.entry = want->entries[i],
+  for (int i = 0; i < want->n_entries; i++) {
+    /* the same entry twice: this one with batch statistics */
+    bool train_image = strcmp(want->entries[i], "encode_image_train") == 0;
+    entries[i] = (EntryRequest){.entry = train_image ? "encode_image" : want->entries[i],
                                 .name = want->entries[i],
-                                .training = want->training,
+                                .training = want->training || train_image,
                                 .batch = want->batches[i],
                                 .times = want->times[i],
                                 .sets = want->sets[i],
                                 .keep_taps = want->taps,
                                 .keep_gradients = want->gradients};
+  }
   int n = want->n_entries;
   if (n == 0) {
     entries[n++] = (EntryRequest){.entry = "encode_image", .name = "encode_image", .batch = 1};

@@ -1,5 +1,7 @@
 /* Values of the expression language. See parts.h. */
 #include "frontend/parts.h"
+#include "runtime/base/json.h"
+#include <stdint.h>
 #include <string.h>
 
 const char *datum_kind_name(DatumKind kind) {
@@ -34,7 +36,7 @@ const Datum *datum_member(const Datum *record, const char *key) {
   return NULL;
 }
 
-static void add_text(Text *text, const Datum *datum) {
+static void add_text(Text *text, const Datum *datum, size_t limit) {
   switch (datum->kind) {
   case DATUM_INT:
     text_add(text, "%lld", (long long)datum->integer);
@@ -46,7 +48,7 @@ static void add_text(Text *text, const Datum *datum) {
     text_add(text, "%s", datum->integer ? "true" : "false");
     return;
   case DATUM_TEXT:
-    text_add(text, "\"%s\"", datum->text);
+    json_add_string(text, datum->text);
     return;
   case DATUM_LIST:
   case DATUM_RECORD:
@@ -55,11 +57,11 @@ static void add_text(Text *text, const Datum *datum) {
       text_add(text, "%s", i ? ", " : "");
       if (datum->kind == DATUM_RECORD)
         text_add(text, "%s: ", datum->keys[i]);
-      if (text->size > 4096) {
+      if (text->size > limit) {
         text_add(text, "…");
         break;
       }
-      add_text(text, &datum->items[i]);
+      add_text(text, &datum->items[i], limit);
     }
     text_add(text, "%s", datum->kind == DATUM_LIST ? "]" : "}");
     return;
@@ -76,12 +78,20 @@ static void add_text(Text *text, const Datum *datum) {
   }
 }
 
-const char *datum_text(Arena *arena, const Datum *datum) {
+static const char *limited_text(Arena *arena, const Datum *datum, size_t limit) {
   Text text = {0};
-  add_text(&text, datum);
+  add_text(&text, datum, limit);
   const char *copy = arena_strndup(arena, text.at ? text.at : "", text.size);
   text_free(&text);
   return copy;
+}
+
+const char *datum_text(Arena *arena, const Datum *datum) {
+  return limited_text(arena, datum, 4096);
+}
+
+const char *datum_whole_text(Arena *arena, const Datum *datum) {
+  return limited_text(arena, datum, SIZE_MAX);
 }
 
 bool datum_equal(const Datum *a, const Datum *b) {

@@ -135,7 +135,7 @@ const char *model_arg_name(const Model *model, int i) {
 const char *model_arg_value(const Model *model, int i) {
   ArgList list = {0};
   list_args(model, "", &list);
-  return datum_text(model->arena, &list.items.at[i].value);
+  return datum_whole_text(model->arena, &list.items.at[i].value);
 }
 
 /* ---- building ---- */

@@ -78,7 +78,9 @@ const char *model_text(const Model *model, const char *name);
 /* Arguments with their values, imported models' under their import's name ("text.width"). */
 int model_arg_count(const Model *model);
 const char *model_arg_name(const Model *model, int i);
-const char *model_arg_value(const Model *model, int i); /* as the expression language writes it */
+/* As the expression language writes it, texts with the escapes of JSON: numbers, texts and lists of
+ * them are JSON. */
+const char *model_arg_value(const Model *model, int i);
 
 /* Builds every entry point once and counts. False after errors. */
 bool model_summary(Model *model, Diag *diag, ModelSummary *summary);

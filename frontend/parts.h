@@ -45,6 +45,7 @@ struct Datum {
 
 const char *datum_kind_name(DatumKind kind); /* "an integer", … */
 const char *datum_text(Arena *arena, const Datum *datum);
+const char *datum_whole_text(Arena *arena, const Datum *datum); /* long lists not cut short */
 bool datum_equal(const Datum *a, const Datum *b);
 const Datum *datum_member(const Datum *record, const char *key); /* NULL when absent */
 Datum datum_int(int64_t value);

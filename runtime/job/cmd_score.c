@@ -7,19 +7,21 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MAX_K = 32 };
-
 static const char help[] =
-    "Usage: tricot score --predictions FILE [--json] [--k LIST] [--output FILE]\n"
+    "Usage: tricot score --predictions FILE [options]\n"
     "\n"
     "Scores predictions held in a safetensors file:\n"
     "  probabilities [N,C] and labels [N,C] (0 or 1)    classification of each class\n"
     "  image_latents [N,W] and text_latents [N,W]       retrieval in both directions\n"
-    "Either pair may be left out. A probability above 0.5 is a positive prediction.\n"
+    "  patients [N] (whole numbers, optional)           whose volume each is\n"
+    "Either pair may be left out. A probability above 0.5 is a positive prediction. Intervals are\n"
+    "bootstrap intervals over patients.\n"
     "\n"
     "  --predictions FILE  the tensors\n"
     "  --json              print JSON instead of a table\n"
     "  --k LIST            recall at these ranks (default 1,5,10,50)\n"
+    "  --bootstrap N       more metrics, and 95 % intervals from N replicates (such as 1000)\n"
+    "  --seed N            of the replicates (default 0)\n"
     "  --output FILE       write there instead of stdout\n"
     "\n"
     "Examples:\n"
@@ -29,17 +31,20 @@ static const char help[] =
 typedef struct Score {
   const char *path, *output;
   bool json;
-  int64_t k[MAX_K];
-  int n_k;
+  int64_t replicates, seed;
   Arena *arena;
   TensorFile file;
+  const int64_t *patients; /* or NULL */
+  int64_t n_patients;
   /* filled when the tensors are there */
   int classes;
   const char **names;
   ClassMetrics *per_class;
   OverallMetrics overall;
+  bool bounded;
+  ClassBounds bounds;
   bool retrieval;
-  double text_to_image[MAX_K], image_to_text[MAX_K];
+  RetrievalMetrics retrieved;
 } Score;
 
 /* The two tensors, both or none, as matrices of equal shape. */
@@ -67,6 +72,46 @@ static bool explain(const Score *s, const Error *inner, Error *error) {
   return error_set(error, "%s: error: %.900s", s->path, inner->text);
 }
 
+/* The tensor `patients`, which has a number for each sample. */
+static bool find_patients(Score *s, Error *error) {
+  const Tensor *tensor = tensor_file_find(&s->file, "patients");
+  if (!tensor)
+    return true;
+  if (tensor->type.rank != 1 || dtype_is_float(tensor->type.dtype))
+    return error_set(error, "%s: error: patients is %s, expected one whole number a sample",
+                     s->path, type_text(&tensor->type));
+  s->n_patients = tensor->type.dim[0];
+  int64_t *patients = ARENA_ARRAY(s->arena, int64_t, s->n_patients + 1);
+  for (int64_t i = 0; i < s->n_patients; i++)
+    patients[i] = (int64_t)dtype_load(tensor->type.dtype, tensor->data, i);
+  s->patients = patients;
+  return true;
+}
+
+static bool check_patients(const Score *s, int64_t samples, Error *error) {
+  return !s->patients || s->n_patients == samples ||
+         error_set(error, "%s: error: %lld samples but patients of %lld", s->path,
+                   (long long)samples, (long long)s->n_patients);
+}
+
+static bool classify(Score *s, const Predictions *p, Error *error) {
+  Error inner;
+  if (!metrics_classify(p, s->per_class, &s->overall, &inner))
+    return explain(s, &inner, error);
+  s->bounded = s->replicates > 0;
+  if (!s->bounded)
+    return true;
+  if (s->classes > MAX_BOOTSTRAP_CLASSES)
+    return error_set(error,
+                     "%s: error: intervals are made for up to %d classes, not %d; give "
+                     "--bootstrap 0",
+                     s->path, MAX_BOOTSTRAP_CLASSES, s->classes);
+  s->bounds.low = ARENA_ARRAY(s->arena, ClassMetrics, s->classes);
+  s->bounds.high = ARENA_ARRAY(s->arena, ClassMetrics, s->classes);
+  metrics_class_bounds(p, s->replicates, (uint64_t)s->seed, &s->bounds);
+  return true;
+}
+
 static bool score_classes(Score *s, Error *error) {
   const Tensor *pair[2];
   if (!find_pair(s, "probabilities", "labels", pair, error))
@@ -76,6 +121,8 @@ static bool score_classes(Score *s, Error *error) {
   int64_t samples = pair[0]->type.dim[0], classes = pair[0]->type.dim[1];
   if (classes < 1 || classes > 1 << 20)
     return error_set(error, "%s: error: %lld classes", s->path, (long long)classes);
+  if (!check_patients(s, samples, error))
+    return false;
   s->classes = (int)classes;
   s->names = ARENA_ARRAY(s->arena, const char *, classes);
   s->per_class = ARENA_ARRAY(s->arena, ClassMetrics, classes);
@@ -90,10 +137,8 @@ static bool score_classes(Score *s, Error *error) {
     probabilities[i] = dtype_load(pair[0]->type.dtype, pair[0]->data, i);
     labels[i] = label == 0 ? 0 : label == 1 ? 1 : 2; /* 2: refused by metrics_classify */
   }
-  Error inner;
-  bool good = metrics_classify(probabilities, labels, samples, s->classes, s->per_class,
-                               &s->overall, &inner) ||
-              explain(s, &inner, error);
+  Predictions p = {samples, s->classes, probabilities, labels, NULL, s->patients};
+  bool good = classify(s, &p, error);
   free(probabilities);
   free(labels);
   return good;
@@ -114,38 +159,57 @@ static bool score_retrieval(Score *s, Error *error) {
   if (!pair[0])
     return true;
   s->retrieval = true;
+  s->retrieved.plain = s->replicates == 0;
   Error inner;
+  Retrieval r = {.count = pair[0]->type.dim[0], .width = pair[0]->type.dim[1]};
+  if (!check_patients(s, r.count, error))
+    return false;
   float *images = as_floats(pair[0]), *texts = as_floats(pair[1]);
-  bool good = metrics_retrieve(images, texts, pair[0]->type.dim[0], pair[0]->type.dim[1], s->k,
-                               s->n_k, s->text_to_image, s->image_to_text, &inner) ||
+  r.images = images;
+  r.texts = texts;
+  r.patients = s->patients;
+  bool good = metrics_retrieve(&r, s->replicates, (uint64_t)s->seed, &s->retrieved, &inner) ||
               explain(s, &inner, error);
   free(images);
   free(texts);
   return good;
 }
 
+static ClassReport class_report(const Score *s) {
+  return (ClassReport){.classes = s->classes,
+                       .names = s->names,
+                       .per_class = s->per_class,
+                       .overall = &s->overall,
+                       .bounds = s->bounded ? &s->bounds : NULL,
+                       .plain = !s->bounded};
+}
+
 static void add_json(const Score *s, Text *out) {
+  ClassReport report = class_report(s);
   text_add(out, "{\n");
   if (s->classes)
-    metrics_add_classes(out, s->names, s->per_class, s->classes, &s->overall);
+    metrics_json_classes(out, &report);
   if (s->classes && s->retrieval)
     text_add(out, ",\n");
   if (s->retrieval)
-    metrics_add_retrieval(out, s->k, s->n_k, s->text_to_image, s->image_to_text);
+    metrics_json_retrieval(out, "retrieval", &s->retrieved);
   text_add(out, "\n}\n");
 }
 
 static void add_table(const Score *s, Text *out) {
+  ClassReport report = class_report(s);
   if (s->classes)
-    metrics_table_classes(out, s->names, s->per_class, s->classes, &s->overall);
+    metrics_table_classes(out, &report);
   if (s->retrieval)
-    metrics_table_retrieval(out, s->k, s->n_k, s->text_to_image, s->image_to_text);
+    metrics_table_retrieval(
+        out, s->classes ? "\nretrieval (values in percent)" : "retrieval (values in percent)",
+        &s->retrieved);
 }
 
 static int score(Score *s) {
   Error error;
   Text out = {0};
-  bool good = score_classes(s, &error) && score_retrieval(s, &error);
+  bool good = find_patients(s, &error) && score_classes(s, &error) && score_retrieval(s, &error);
   if (good && !s->classes && !s->retrieval)
     good = error_set(&error,
                      "%s: error: holds neither probabilities and labels nor image_latents "
@@ -163,10 +227,12 @@ int cmd_score(int argc, char **argv) {
   static const struct option options[] = {{"predictions", required_argument, NULL, 'p'},
                                           {"json", no_argument, NULL, 'j'},
                                           {"k", required_argument, NULL, 'k'},
+                                          {"bootstrap", required_argument, NULL, 'b'},
+                                          {"seed", required_argument, NULL, 's'},
                                           {"output", required_argument, NULL, 'o'},
                                           {"help", no_argument, NULL, 'h'},
                                           {0}};
-  Score s = {.k = {1, 5, 10, 50}, .n_k = 4};
+  Score s = {.retrieved = {.k = {1, 5, 10, 50}, .n_k = 4}};
   optind = 0;
   for (int option; (option = getopt_long(argc, argv, "", options, NULL)) != -1;)
     switch (option) {
@@ -175,13 +241,21 @@ int cmd_score(int argc, char **argv) {
     case 'o': s.output = optarg; break;
     case 'h': fputs(help, stdout); return EXIT_DONE;
     case 'k':
-      if (!parse_list(optarg, s.k, MAX_K, &s.n_k))
+      if (!parse_list(optarg, s.retrieved.k, MAX_RANKS, &s.retrieved.n_k))
         return command_usage(argv[0], "--k \"%s\" is not a list like 1,5,10", optarg);
+      break;
+    case 'b':
+      if (!parse_whole(optarg, 0, MAX_REPLICATES, &s.replicates))
+        return command_usage(argv[0], "--bootstrap: \"%s\" is not 0 to %d", optarg, MAX_REPLICATES);
+      break;
+    case 's':
+      if (!parse_whole(optarg, 0, INT64_MAX, &s.seed))
+        return command_usage(argv[0], "--seed: \"%s\" is not a whole number", optarg);
       break;
     default: return command_usage(argv[0], "the options were not understood");
     }
-  for (int i = 0; i < s.n_k; i++)
-    if (s.k[i] < 1)
+  for (int i = 0; i < s.retrieved.n_k; i++)
+    if (s.retrieved.k[i] < 1)
       return command_usage(argv[0], "--k: ranks start at 1");
   if (optind < argc)
     return command_usage(argv[0], "unexpected argument \"%s\"", argv[optind]);

@@ -1,7 +1,6 @@
-/* Latents and zero-shot scores. See encode.h. */
+/* Latents of texts and volumes. See encode.h. */
 #include "runtime/job/encode.h"
-#include "runtime/job/ports.h"
-#include <math.h>
+#include "runtime/job/progress.h"
 #include <stdlib.h>
 #include <string.h>
 
@@ -56,52 +55,51 @@ bool encode_texts(const Encoder *e, const WordPiece *pieces, const char *const *
   return good;
 }
 
-static bool encode_prompts(Zeroshot *z, Error *error) {
-  Arena *arena = z->image.job->arena;
-  const char *texts[2 * CTRATE_LABELS];
-  for (int c = 0; c < CTRATE_LABELS; c++) {
-    texts[2 * c] = arena_printf(arena, "%s is present.", ctrate_label_names[c]);
-    texts[2 * c + 1] = arena_printf(arena, "%s is not present.", ctrate_label_names[c]);
+typedef struct InOrder {
+  int64_t batch, count;
+} InOrder;
+
+static void pick_in_order(void *context, int64_t step, int64_t *samples) {
+  const InOrder *o = context;
+  for (int64_t q = 0; q < o->batch; q++) { /* the last one fills the batch up */
+    int64_t index = step * o->batch + q;
+    samples[q] = index < o->count ? index : o->count - 1;
   }
-  z->prompts = ARENA_ARRAY(arena, float, 2 * CTRATE_LABELS * z->text.width);
-  return encode_texts(&z->text, z->pieces, texts, 2 * CTRATE_LABELS, z->prompts, error);
 }
 
-bool zeroshot_open(Zeroshot *z, Job *job, Error *error) {
-  JobRequest request = {.entries = {"encode_image", "encode_text"},
-                        .n_entries = 2,
-                        .batches = {1, 1},
-                        .trained = true};
-  *z = (Zeroshot){0};
-  if (!job_open(job, &request, error) ||
-      !encoder_open(&z->image, job, "encode_image", "image_latents", error) ||
-      !encoder_open(&z->text, job, "encode_text", "text_latents", error))
+static bool encode_all(const Encoder *e, const Dataset *dataset, Batches *batches, VolumePort *port,
+                       float *latents, Error *error) {
+  int64_t *samples = mem_alloc(sizeof *samples * (size_t)e->batch);
+  Progress progress;
+  progress_start(&progress, "encode", 0, dataset->count);
+  bool good = true;
+  for (int64_t first = 0; good && first < dataset->count; first += e->batch) {
+    int64_t left = dataset->count - first, fresh = left < e->batch ? left : e->batch;
+    good = batches_take(batches, port, NULL, samples, error) &&
+           encoder_run(e, fresh, latents + first * e->width, error);
+    if (good)
+      progress_update(&progress, first + fresh, "");
+  }
+  progress_finish(&progress);
+  free(samples);
+  return good;
+}
+
+bool encode_volumes(const Encoder *e, const Dataset *dataset, float *latents, Error *error) {
+  VolumePort port;
+  Batches *batches;
+  if (!volume_port(e->job, e->entry, &port, error))
     return false;
-  if (z->image.width != z->text.width)
-    return error_set(error, "model %s: image latents have %lld values, text latents %lld",
-                     job->plan->model, (long long)z->image.width, (long long)z->text.width);
-  z->pieces = job_open_vocabulary(job, error);
-  return z->pieces && job_factor(job, &z->factor, error) && encode_prompts(z, error);
-}
-
-void zeroshot_close(Zeroshot *z) { wordpiece_free(z->pieces); }
-
-static double cosine(const float *a, const float *b, int64_t width) {
-  double dot = 0, aa = 0, bb = 0;
-  for (int64_t i = 0; i < width; i++) {
-    dot += (double)a[i] * b[i];
-    aa += (double)a[i] * a[i];
-    bb += (double)b[i] * b[i];
-  }
-  double norm = sqrt(aa) * sqrt(bb);
-  return norm > 0 ? dot / norm : 0;
-}
-
-void zeroshot_score(const Zeroshot *z, const float *latent, double probabilities[CTRATE_LABELS]) {
-  for (int c = 0; c < CTRATE_LABELS; c++) {
-    const float *present = z->prompts + 2 * c * z->text.width, *absent = present + z->text.width;
-    double gap = z->factor *
-                 (cosine(latent, absent, z->image.width) - cosine(latent, present, z->image.width));
-    probabilities[c] = 1 / (1 + exp(gap));
-  }
+  InOrder order = {e->batch, dataset->count};
+  BatchSource source = {.dataset = dataset,
+                        .batch = e->batch,
+                        .voxels = port.voxels,
+                        .pick = pick_in_order,
+                        .context = &order,
+                        .end = (dataset->count + e->batch - 1) / e->batch};
+  if (!batches_open(&batches, &source, error))
+    return false;
+  bool good = encode_all(e, dataset, batches, &port, latents, error);
+  batches_close(batches);
+  return good;
 }

@@ -1,210 +1,201 @@
-/* eval: zero-shot classification and image-text retrieval on a data set.
- *
- * Results go to the folder --out: zeroshot.csv (a row a volume) and zeroshot.json, or
- * retrieval.json and latents.safetensors; the table (or the JSON) goes to stdout. Volumes are read
- * ahead while the image encoder runs; each goes through it once.
- */
-#include "runtime/base/json.h"
-#include "runtime/data/metrics.h"
+/* eval: zero-shot classification, retrieval and linear probes on a data set. See eval.h. */
+#include "runtime/job/eval.h"
+#include "runtime/base/map.h"
 #include "runtime/job/command.h"
-#include "runtime/job/encode.h"
-#include "runtime/job/progress.h"
-#include <math.h>
+#include "runtime/job/ports.h"
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
-static const int64_t ranks[] = {1, 5, 10, 50, 100};
-enum { N_RANKS = 5 };
+static const struct Kind {
+  const char *name;
+  bool texts; /* needs the text encoder */
+  bool (*run)(Eval *eval, Error *error);
+} kinds[] = {{"zeroshot", true, eval_zeroshot},
+             {"retrieval", true, eval_retrieval},
+             {"probe", false, eval_probe}};
+enum { N_KINDS = sizeof kinds / sizeof *kinds };
 
-typedef struct Eval {
-  Job *job;
-  const char *out;
-  Zeroshot zeroshot;
-  Dataset dataset;
-  float *latents; /* [dataset.count][width] */
-} Eval;
-
-static void pick_in_order(void *context, int64_t step, int64_t *samples) {
-  const Eval *e = context;
-  for (int64_t q = 0; q < e->zeroshot.image.batch; q++) { /* the last one fills the batch up */
-    int64_t index = step * e->zeroshot.image.batch + q;
-    samples[q] = index < e->dataset.count ? index : e->dataset.count - 1;
-  }
-}
-
-static bool encode_all(Eval *e, Batches *batches, VolumePort *port, int64_t turns, Error *error) {
-  const Encoder *image = &e->zeroshot.image;
-  int64_t *samples = ARENA_ARRAY(e->job->arena, int64_t, image->batch);
-  Progress progress;
-  progress_start(&progress, "encode", 0, e->dataset.count);
-  bool good = true;
-  for (int64_t t = 0; good && t < turns; t++) {
-    int64_t first = t * image->batch, left = e->dataset.count - first;
-    int64_t fresh = left < image->batch ? left : image->batch;
-    good = batches_take(batches, port, NULL, samples, error) &&
-           encoder_run(image, fresh, e->latents + first * image->width, error);
-    if (good)
-      progress_update(&progress, first + fresh, "");
-  }
-  progress_finish(&progress);
-  return good;
-}
-
-static bool encode_volumes(Eval *e, Error *error) {
-  const Encoder *image = &e->zeroshot.image;
-  VolumePort port;
-  Batches *batches;
-  if (!volume_port(e->job, image->entry, &port, error) ||
-      !job_dataset(e->job, "valid", port.size, &e->dataset, error))
-    return false;
-  int64_t turns = (e->dataset.count + image->batch - 1) / image->batch;
-  e->latents = mem_alloc(sizeof(float) * (size_t)(e->dataset.count * image->width));
-  BatchSource source = {.dataset = &e->dataset,
-                        .batch = image->batch,
-                        .voxels = port.voxels,
-                        .pick = pick_in_order,
-                        .context = e,
-                        .end = turns};
-  if (!batches_open(&batches, &source, error))
-    return false;
-  bool good = encode_all(e, batches, &port, turns, error);
-  batches_close(batches);
-  return good;
-}
-
-static bool write_text(const Eval *e, const char *name, const Text *text, Error *error) {
+bool eval_write(const Eval *e, const char *name, const Text *text, Error *error) {
   return command_output(arena_printf(e->job->arena, "%s/%s", e->out, name), text, error);
 }
 
-static void csv_head(Text *csv) {
-  text_add(csv, "VolumeName");
-  for (int c = 0; c < CTRATE_LABELS; c++)
-    text_add(csv, ",%s", ctrate_label_names[c]);
-  text_add(csv, "\n");
-}
-
-static bool write_csv(const Eval *e, const double *probabilities, Error *error) {
-  Text csv = {0};
-  csv_head(&csv);
-  for (int i = 0; i < e->dataset.count; i++) {
-    text_add(&csv, "%s", e->dataset.samples[i].volume);
-    for (int c = 0; c < CTRATE_LABELS; c++)
-      text_add(&csv, ",%.9g", probabilities[i * CTRATE_LABELS + c]);
-    text_add(&csv, "\n");
-  }
-  bool good = write_text(e, "zeroshot.csv", &csv, error);
-  text_free(&csv);
-  return good;
-}
-
-static void json_head(const Eval *e, Text *json, int used) {
-  text_add(json, "{\n\"model\": ");
+void eval_json_head(const Eval *e, Text *json, int64_t scored) {
+  const char *weights = options_text(&e->job->options, "weights");
+  if (!weights)
+    weights = options_text(&e->job->options, "checkpoint");
+  text_add(json,
+           "{\n  \"notice\": \"For research use only. Not for diagnosis.\",\n"
+           "  \"evaluation\": \"%s\",\n  \"model\": ",
+           e->kind);
   json_add_string(json, e->job->plan->model);
-  text_add(json, ",\n\"variant\": ");
+  text_add(json, ",\n  \"variant\": ");
   json_add_string(json, e->job->plan->variant);
-  text_add(json, ",\n\"volumes\": %d,\n\"scored\": %d", e->dataset.count, used);
+  text_add(json, ",\n  \"weights\": ");
+  json_add_string(json, weights ? weights : "");
+  text_add(json, ",\n  \"weights_fingerprint\": \"%016" PRIx64 "\",\n  \"split\": ", e->weights);
+  json_add_string(json, e->split);
+  text_add(json, ",\n  \"volumes\": %d,\n  \"scored\": %lld", e->dataset.count, (long long)scored);
+  if (e->replicates)
+    text_add(json,
+             ",\n  \"bootstrap\": {\"replicates\": %lld, \"seed\": %llu, \"unit\": "
+             "\"patient\"}",
+             (long long)e->replicates, (unsigned long long)e->seed);
 }
 
-static bool report(const Eval *e, const char *name, const Text *json, const Text *table,
-                   Error *error) {
-  return write_text(e, name, json, error) &&
+bool eval_results(const Eval *e, const Text *json, const Text *table, Error *error) {
+  return eval_write(e, arena_printf(e->job->arena, "%s.json", e->kind), json, error) &&
          command_output(NULL, options_flag(&e->job->options, "json") ? json : table, error);
 }
 
-/* Volumes without labels get probabilities, but no part in the scores. */
-static bool score_labelled(const Eval *e, const double *probabilities, Error *error) {
-  int used = 0;
-  double *scored = mem_alloc(sizeof(double) * (size_t)e->dataset.count * CTRATE_LABELS);
-  uint8_t *labels = mem_alloc((size_t)e->dataset.count * CTRATE_LABELS);
-  for (int i = 0; i < e->dataset.count; i++) {
-    if (!e->dataset.samples[i].has_labels)
+void eval_image_cost(const Eval *e, double *parameters, double *gflops) {
+  const Plan *plan = e->job->plan;
+  const PlanEntry *entry = &plan->entries[e->zeroshot.image.entry];
+  bool *used = mem_alloc((size_t)plan->n_tensors + 1);
+  *parameters = *gflops = 0;
+  for (int part = 0; part < 2; part++)
+    for (int s = 0; s < (part ? entry->n_steps : entry->n_prepare); s++) {
+      const PlanStep *step = part ? &entry->steps[s] : &entry->prepare[s];
+      *gflops += part ? 1e-9 * step->flops / (double)e->zeroshot.image.batch : 0;
+      for (int a = 0; a < step->n_args; a++)
+        if (step->args[a].place == PLACE_PERSISTENT)
+          used[step->args[a].at] = true;
+    }
+  for (int t = 0; t < plan->n_tensors; t++)
+    if (used[t] && plan->tensors[t].role == PLAN_PARAMETER)
+      *parameters += 1e-6 * (double)type_elements(&plan->tensors[t].type);
+  free(used);
+}
+
+/* ---- latents made once ---- */
+
+bool eval_fingerprint(Eval *e, Error *error) {
+  static const char *const passed_over[] = {"findings", "templates", "ensemble", "batch"};
+  const Job *job = e->job;
+  const char *path = options_text(&job->options, "weights");
+  Mapping file = {job->host->weights, job->host->weights_size};
+  path = path ? path : options_text(&job->options, "checkpoint");
+  if (path && !file_map(path, &file, error))
+    return false;
+  e->weights = file.size ? hash_bytes(file.bytes, file.size, 0)
+                         : (uint64_t)options_count(&job->options, "seed", 0);
+  if (path)
+    file_unmap(&file);
+  for (int i = 0; i < job->plan->n_settings; i++) {
+    const PlanPair *pair = &job->plan->settings[i];
+    const char *name = strrchr(pair->key, '.') ? strrchr(pair->key, '.') + 1 : pair->key;
+    bool counts = true;
+    for (size_t k = 0; k < sizeof passed_over / sizeof *passed_over; k++)
+      counts &= strcmp(name, passed_over[k]) != 0;
+    if (!counts)
       continue;
-    memcpy(scored + used * CTRATE_LABELS, probabilities + i * CTRATE_LABELS,
-           sizeof(double) * CTRATE_LABELS);
-    memcpy(labels + used * CTRATE_LABELS, e->dataset.samples[i].labels, CTRATE_LABELS);
-    used++;
+    e->weights = hash_bytes(pair->key, strlen(pair->key), e->weights);
+    e->weights = hash_bytes(pair->value, strlen(pair->value), e->weights);
   }
-  ClassMetrics classes[CTRATE_LABELS];
-  OverallMetrics overall;
-  Text json = {0}, table = {0};
-  bool good =
-      used == 0 || metrics_classify(scored, labels, used, CTRATE_LABELS, classes, &overall, error);
-  json_head(e, &json, used);
-  if (good && used) {
-    text_add(&json, ",\n");
-    metrics_add_classes(&json, ctrate_label_names, classes, CTRATE_LABELS, &overall);
-    metrics_table_classes(&table, ctrate_label_names, classes, CTRATE_LABELS, &overall);
+  return true;
+}
+
+/* Which volumes, how prepared: their names and the cache's manifest. */
+static uint64_t data_fingerprint(const Eval *e, const Dataset *dataset) {
+  const char *cache = options_text(&e->job->options, "cache");
+  uint64_t hash = (uint64_t)dataset->count;
+  Mapping manifest;
+  for (int i = 0; i < dataset->count; i++)
+    hash = hash_bytes(dataset->samples[i].volume, strlen(dataset->samples[i].volume), hash);
+  if (file_map(arena_printf(e->job->arena, "%s/manifest.json", cache), &manifest, NULL)) {
+    hash = hash_bytes(manifest.bytes, manifest.size, hash);
+    file_unmap(&manifest);
   }
-  text_add(&json, "\n}\n");
-  text_add(&table, "%d volumes, %d with labels; probabilities in %s/zeroshot.csv\n",
-           e->dataset.count, used, e->out);
-  good = good && report(e, "zeroshot.json", &json, &table, error);
-  text_free(&json);
-  text_free(&table);
-  free(scored);
-  free(labels);
+  return hash;
+}
+
+static const char *metadata_of(const TensorFile *file, const char *key) {
+  for (int i = 0; i < file->n_metadata; i++)
+    if (strcmp(file->metadata_keys[i], key) == 0)
+      return file->metadata_values[i];
+  return "";
+}
+
+static bool load_latents(const char *path, const char *made_of, const Type *type, float *latents) {
+  TensorFile file;
+  if (!tensor_file_open(&file, path, NULL))
+    return false;
+  const Tensor *tensor = tensor_file_find(&file, "image_latents");
+  bool good = tensor && tensor->type.dtype == DT_f32 && tensor->type.rank == 2 &&
+              tensor->type.dim[0] == type->dim[0] && tensor->type.dim[1] == type->dim[1] &&
+              strcmp(metadata_of(&file, "made_of"), made_of) == 0;
+  if (good)
+    memcpy(latents, tensor->data, type_bytes(type));
+  tensor_file_close(&file);
   return good;
 }
 
-static bool eval_zeroshot(Eval *e, Error *error) {
-  int count = e->dataset.count;
-  double *probabilities = mem_alloc(sizeof(double) * (size_t)count * CTRATE_LABELS);
-  for (int i = 0; i < count; i++)
-    zeroshot_score(&e->zeroshot, e->latents + i * e->zeroshot.image.width,
-                   probabilities + i * CTRATE_LABELS);
-  bool good = write_csv(e, probabilities, error) && score_labelled(e, probabilities, error);
-  free(probabilities);
-  return good;
-}
-
-static bool write_latents(const Eval *e, const float *texts, Error *error) {
-  Type type = {DT_f32, 2, {e->dataset.count, e->zeroshot.image.width}};
-  Tensor tensors[] = {{"image_latents", type, e->latents}, {"text_latents", type, (void *)texts}};
-  return tensor_file_write(arena_printf(e->job->arena, "%s/latents.safetensors", e->out), tensors,
-                           2, NULL, NULL, 0, error);
-}
-
-static bool eval_retrieval(Eval *e, Error *error) {
-  int count = e->dataset.count;
-  int64_t width = e->zeroshot.image.width;
-  float *texts = mem_alloc(sizeof(float) * (size_t)(count * width));
-  const char **reports = ARENA_ARRAY(e->job->arena, const char *, count);
-  double text_to_image[N_RANKS], image_to_text[N_RANKS];
-  for (int i = 0; i < count; i++)
-    reports[i] = e->dataset.samples[i].report;
-  Text json = {0}, table = {0};
-  bool good = encode_texts(&e->zeroshot.text, e->zeroshot.pieces, reports, count, texts, error) &&
-              write_latents(e, texts, error) &&
-              metrics_retrieve(e->latents, texts, count, width, ranks, N_RANKS, text_to_image,
-                               image_to_text, error);
-  if (good) {
-    json_head(e, &json, count);
-    text_add(&json, ",\n");
-    metrics_add_retrieval(&json, ranks, N_RANKS, text_to_image, image_to_text);
-    text_add(&json, "\n}\n");
-    metrics_table_retrieval(&table, ranks, N_RANKS, text_to_image, image_to_text);
-    good = report(e, "retrieval.json", &json, &table, error);
+bool eval_latents(Eval *e, const Dataset *dataset, const char *split, float **latents,
+                  Error *error) {
+  const Encoder *image = &e->zeroshot.image;
+  Arena *arena = e->job->arena;
+  Type type = {DT_f32, 2, {dataset->count, image->width}};
+  *latents = mem_alloc(type_bytes(&type) + 1);
+  const char *path = arena_printf(arena, "%s/latents-%s.safetensors", e->out, split);
+  const char *made_of = arena_printf(
+      arena, "weights %016" PRIx64 ", volumes %016" PRIx64 ", %s, code for %s", e->weights,
+      data_fingerprint(e, dataset), e->job->plan->model, e->job->plan->level);
+  /* a tree may have changed behind the cache, so only the manifest of a cache is believed */
+  if (!options_text(&e->job->options, "data") && load_latents(path, made_of, &type, *latents)) {
+    fprintf(stderr, "eval: latents of split %s taken from %s\n", split, path);
+    return true;
   }
-  text_free(&json);
-  text_free(&table);
-  free(texts);
-  return good;
+  Tensor tensor = {"image_latents", type, *latents};
+  const char *key = "made_of";
+  return encode_volumes(image, dataset, *latents, error) &&
+         tensor_file_write(path, &tensor, 1, &key, &made_of, 1, error);
+}
+
+/* ---- the verb ---- */
+
+static bool open_data(Eval *e, Error *error) {
+  VolumePort port;
+  return volume_port(e->job, e->zeroshot.image.entry, &port, error) &&
+         job_dataset(e->job, "valid", port.size, &e->dataset, error);
+}
+
+static bool check_options(Eval *e, const struct Kind *kind, Error *error) {
+  const Options *o = &e->job->options;
+  e->kind = kind->name;
+  e->out = job_need(e->job, "out", error);
+  if (!e->out || !job_need(e->job, "cache", error) ||
+      (kind->texts && !job_need(e->job, "vocab", error)))
+    return false;
+  e->split = options_text(o, "split") ? options_text(o, "split") : "valid";
+  e->replicates = options_count(o, "bootstrap", 1000);
+  e->seed = (uint64_t)options_count(o, "seed", 0);
+  if (e->replicates > MAX_REPLICATES)
+    return error_set(error, "--bootstrap: at most %d", MAX_REPLICATES);
+  if (strcmp(kind->name, "probe") != 0 && options_flag(o, "as-published"))
+    return error_set(error, "--as-published is for eval probe");
+  return true;
 }
 
 int verb_eval(Job *job) {
   Error error = {""};
   Eval e = {.job = job};
-  const char *kind = job->n_rest ? job->rest[0] : "";
-  bool zeroshot = strcmp(kind, "zeroshot") == 0;
-  if (job->n_rest != 1 || (!zeroshot && strcmp(kind, "retrieval") != 0))
-    error_set(&error, "what to evaluate is zeroshot or retrieval%s%.60s%s", *kind ? ", not \"" : "",
-              kind, *kind ? "\"" : "");
-  else if ((e.out = job_need(job, "out", &error)) && job_need(job, "cache", &error))
-    job_need(job, "vocab", &error);
-  if (*error.text)
+  const char *word = job->n_rest == 1 ? job->rest[0] : "";
+  const struct Kind *kind = NULL;
+  for (int i = 0; i < N_KINDS; i++)
+    if (strcmp(kinds[i].name, word) == 0)
+      kind = &kinds[i];
+  if (!kind)
+    error_set(&error, "what to evaluate is zeroshot, retrieval or probe%s%.60s%s",
+              *word ? ", not \"" : "", word, *word ? "\"" : "");
+  if (!kind || !check_options(&e, kind, &error))
     return job_usage(job, &error);
-  bool good = zeroshot_open(&e.zeroshot, job, &error) && make_folders(e.out, &error) &&
-              encode_volumes(&e, &error) && (zeroshot ? eval_zeroshot : eval_retrieval)(&e, &error);
+  bool good = make_folders(e.out, &error);
+  if (good && kind->texts) {
+    good = zeroshot_open(&e.zeroshot, job, &error) && open_data(&e, &error) &&
+           eval_fingerprint(&e, &error) &&
+           eval_latents(&e, &e.dataset, e.split, &e.latents, &error);
+  }
+  good = good && kind->run(&e, &error);
   free(e.latents);
   dataset_close(&e.dataset);
   zeroshot_close(&e.zeroshot);

@@ -17,9 +17,13 @@ static const Verb verbs[] = {
      "train%s --cache CACHE --vocab vocab.txt --out run --epochs 15 --lr 1e-4\n"
      "train%s --cache CACHE --vocab vocab.txt --out run "
      "--resume run/checkpoint-00001000.safetensors"},
-    {"eval", "zeroshot|retrieval", "score on a data set: CSV, JSON and a table", verb_eval,
+    {"eval", "zeroshot|retrieval|probe",
+     "score on a data set: CSV, JSON, tables and an HTML report", verb_eval,
      "eval zeroshot%s --cache CACHE --vocab vocab.txt --weights run/model.safetensors "
-     "--out eval"},
+     "--out eval\n"
+     "eval retrieval%s --cache CACHE --vocab vocab.txt --weights run/model.safetensors "
+     "--out eval --k 1,10\n"
+     "eval probe%s --cache CACHE --weights run/model.safetensors --out eval"},
     {"predict", "VOLUME...", "findings of CT volumes (.nii, .nii.gz, prepared .safetensors)",
      verb_predict,
      "predict%s scan.nii.gz --vocab vocab.txt --weights run/model.safetensors --json"},
@@ -64,6 +68,20 @@ static const OptionRow rows[] = {
      "train run"},
     {"batch", OPTION_COUNT, "N", "samples at a time, where it is not fixed yet", "train run bench"},
     {"lr", OPTION_REAL, "RATE", "learning rate (default: the model's setting)", "train run"},
+    {"k", OPTION_TEXT, "LIST", "retrieval: recall at these ranks (default 1,5,10,50,100)", "eval"},
+    {"thresholds", OPTION_TEXT, "WHICH",
+     "half, corner or youden (fitted on these volumes), or a FILE of fitted ones", "eval"},
+    {"bootstrap", OPTION_COUNT, "N", "replicates of the 95 % intervals (default 1000, 0: none)",
+     "eval"},
+    {"log", OPTION_TEXT, "CSV", "training log for the report (default: beside the weights)",
+     "eval"},
+    {"as-published", OPTION_FLAG, "", "probe: the procedure of the released code", "eval"},
+    {"probe-epochs", OPTION_COUNT, "N", "--as-published: passes over the data (17)", "eval"},
+    {"probe-batch", OPTION_COUNT, "N", "--as-published: volumes in a batch (8)", "eval"},
+    {"probe-accumulate", OPTION_COUNT, "N", "--as-published: batches of a step (8)", "eval"},
+    {"probe-lr", OPTION_REAL, "RATE", "--as-published: (1e-5 * volumes of a step / 256)",
+     "eval"},
+    {"probe-l2", OPTION_REAL, "X", "probe: weight of the squared norm (default 1e-4)", "eval"},
     {"warmup", OPTION_COUNT, "N", "steps over which the rate rises to it", "train"},
     {"schedule", OPTION_CHOICE, "constant|cosine", "of the rate after that (default constant)",
      "train"},
@@ -269,16 +287,31 @@ bool job_open(Job *job, const JobRequest *request, Error *error) {
   return request->n_entries == 0 || take_weights(job, request, error);
 }
 
-const char *job_setting(const Job *job, const char *key) {
+static const char *find_setting(const Job *job, const char *key) {
   for (int i = 0; i < job->plan->n_settings; i++)
-    if (strcmp(job->plan->settings[i].key, key) == 0) {
-      const char *value = job->plan->settings[i].value;
-      size_t length = strlen(value);
-      if (length >= 2 && (*value == '"' || *value == '\'') && value[length - 1] == *value)
-        return arena_strndup(job->arena, value + 1, length - 2);
-      return value;
-    }
+    if (strcmp(job->plan->settings[i].key, key) == 0)
+      return job->plan->settings[i].value;
   return NULL;
+}
+
+const char *job_setting(const Job *job, const char *key) {
+  const char *value = find_setting(job, key);
+  Json json;
+  bool text = value && *value == '"' && json_parse(job->arena, value, strlen(value), &json, NULL);
+  return text ? json.string : value;
+}
+
+bool job_setting_list(const Job *job, const char *key, const Json **value, Error *error) {
+  const char *text = find_setting(job, key);
+  Json *json = ARENA_NEW(job->arena, Json);
+  Error inner;
+  *value = text ? json : NULL;
+  if (!text)
+    return true;
+  if (!json_parse(job->arena, text, strlen(text), json, &inner))
+    return error_set(error, "setting %s of model %s: %.300s", key, job->plan->model, inner.text);
+  return json->kind == JSON_LIST ||
+         error_set(error, "setting %s of model %s is no list", key, job->plan->model);
 }
 
 double job_number(const Job *job, const char *key, double otherwise) {

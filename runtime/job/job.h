@@ -6,6 +6,7 @@
  */
 #ifndef TRICOT_RUNTIME_JOB_JOB_H
 #define TRICOT_RUNTIME_JOB_JOB_H
+#include "runtime/base/json.h"
 #include "runtime/job/options.h"
 #include "runtime/program.h"
 
@@ -14,7 +15,9 @@ enum { JOB_MAX_ENTRIES = 8 };
 /* What a job needs of a program. A host that compiles specialises the model on it; one with a
  * finished program only has to look whether the entry points are there, which the job does. */
 typedef struct JobRequest {
-  const char *entries[JOB_MAX_ENTRIES]; /* that will run; none: info about all there are */
+  /* that will run; none: info about all there are. "encode_image_train" is encode_image in training
+   * mode, beside encode_image itself. */
+  const char *entries[JOB_MAX_ENTRIES];
   int n_entries;
   int64_t batches[JOB_MAX_ENTRIES];  /* of each: samples at a time; 0: `batch` */
   int64_t times[JOB_MAX_ENTRIES];    /* of each: takes so many batches at a time; 0: one */
@@ -74,6 +77,9 @@ typedef struct Job {
 bool job_open(Job *job, const JobRequest *request, Error *error);
 /* A setting of the plan, without quotes; NULL when it has none of that name. */
 const char *job_setting(const Job *job, const char *key);
+/* The same of a list: numbers, texts and lists of them, as JSON. *value is NULL when there is no
+ * setting of that name; false when it holds something else. */
+bool job_setting_list(const Job *job, const char *key, const Json **value, Error *error);
 double job_number(const Job *job, const char *key, double otherwise);
 /* What multiplies cosines before the softmax: when the setting `temperature` is "learned", exp of
  * the tensor logit_scale (of the program, else of the weights, else the setting of that name);

@@ -1,4 +1,4 @@
-/* predict: probabilities of the 18 findings for CT volumes, by zero-shot classification.
+/* predict: probabilities of findings for CT volumes, by zero-shot classification.
  *
  * A volume is brought into the orientation the weights were trained in (their metadata says), and
  * what was used of it is told: orientation, rescale, spacing, and where each comes from. A volume
@@ -22,7 +22,7 @@ typedef struct Prediction {
   Error error;
   PrepareReport report;
   double encode_seconds;
-  double probabilities[CTRATE_LABELS];
+  double *probabilities; /* of the model's findings */
 } Prediction;
 
 typedef struct Predict {
@@ -160,9 +160,9 @@ static void add_json(const Predict *p, Text *out) {
     }
     add_json_facts(one, out);
     text_add(out, ", \"probabilities\": {");
-    for (int c = 0; c < CTRATE_LABELS; c++) {
+    for (int c = 0; c < p->zeroshot.n_findings; c++) {
       text_add(out, "%s", c ? ", " : "");
-      json_add_string(out, ctrate_label_names[c]);
+      json_add_string(out, p->zeroshot.findings[c]);
       text_add(out, ": %.9g", one->probabilities[c]);
     }
     text_add(out, "}}");
@@ -198,8 +198,8 @@ static void add_table(const Predict *p, Text *out) {
       continue;
     }
     add_table_facts(one, out);
-    for (int c = 0; c < CTRATE_LABELS; c++)
-      text_add(out, "  %-36s %6.3f%s\n", ctrate_label_names[c], one->probabilities[c],
+    for (int c = 0; c < p->zeroshot.n_findings; c++)
+      text_add(out, "  %-36s %6.3f%s\n", p->zeroshot.findings[c], one->probabilities[c],
                one->probabilities[c] > 0.5 ? "  present" : "");
   }
   text_add(out, "\n%s\n", notice);
@@ -222,6 +222,7 @@ static int predict(Predict *p, Error *error) {
   progress_start(&progress, "predict", 0, p->count);
   for (int i = 0; i < p->count; i++) {
     p->list[i].path = job->rest[i];
+    p->list[i].probabilities = ARENA_ARRAY(job->arena, double, p->zeroshot.n_findings);
     if (!predict_one(p, &p->list[i], latent)) {
       failed++;
       progress_clear(&progress);

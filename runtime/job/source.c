@@ -75,17 +75,21 @@ static void warn_of_other_preparation(const char *cache, const PrepareOptions *h
 
 bool job_dataset(const Job *job, const char *split, const int64_t size[3], Dataset *dataset,
                  Error *error) {
+  const char *chosen = options_text(&job->options, "split");
+  return job_dataset_split(job, chosen ? chosen : split, size, dataset, error);
+}
+
+bool job_dataset_split(const Job *job, const char *split, const int64_t size[3], Dataset *dataset,
+                       Error *error) {
   const Options *o = &job->options;
   const char *root = options_text(o, "data"), *cache = options_text(o, "cache");
-  const char *chosen = options_text(o, "split");
-  chosen = chosen ? chosen : split;
   *dataset = (Dataset){0};
   PrepareOptions options;
   if (!job_prepare_options(job, size, &options, error))
     return false;
-  if (!(root ? dataset_open_tree(root, chosen, cache, &options, options_flag(o, "skip-incomplete"),
+  if (!(root ? dataset_open_tree(root, split, cache, &options, options_flag(o, "skip-incomplete"),
                                  dataset, error)
-             : dataset_open(cache, chosen, dataset, error)))
+             : dataset_open(cache, split, dataset, error)))
     return false;
   char have[80], want[80];
   size_text(dataset->options.size, have, sizeof have);
@@ -101,7 +105,7 @@ bool job_dataset(const Job *job, const char *split, const int64_t size[3], Datas
                      dataset->options.spacing[2],
                      options_text(o, "spacing"));
   else if (dataset->count == 0)
-    good = error_set(error, "%s: error: no volumes in split \"%s\"", cache, chosen);
+    good = error_set(error, "%s: error: no volumes in split \"%s\"", cache, split);
   if (!good) {
     dataset_close(dataset);
     return false;

@@ -29,6 +29,9 @@ bool job_prepare_options(const Job *job, const int64_t size[3], PrepareOptions *
  * must have the wanted size and spacing, and there must be one at least. */
 bool job_dataset(const Job *job, const char *split, const int64_t size[3], Dataset *dataset,
                  Error *error);
+/* The same of this very split, whatever --split says. */
+bool job_dataset_split(const Job *job, const char *split, const int64_t size[3], Dataset *dataset,
+                       Error *error);
 /* --vocab, lower-case; no larger than the model's table of words. NULL on failure. */
 WordPiece *job_open_vocabulary(const Job *job, Error *error);
 /* One text as [CLS] pieces [SEP], cut and padded to `length`. */

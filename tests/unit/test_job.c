@@ -405,7 +405,7 @@ static void evaluates(void **state) {
   assert_int_equal(file.count, 2);
   tensor_file_close(&file);
   fails("eval probing --cache @cache --vocab @vocab.txt --out @ev", EXIT_USAGE, "not \"probing\"");
-  fails("eval", EXIT_USAGE, "zeroshot or retrieval");
+  fails("eval", EXIT_USAGE, "zeroshot, retrieval or probe");
   fails("eval zeroshot --cache @cache --vocab @vocab.txt --out @ev", EXIT_INPUT,
         "--weights: error: not given");
 
