@@ -20,8 +20,8 @@ bool ports_check(const Job *job, int entry, const TensorFile *file, const char *
 void ports_fill(Job *job, int entry, const TensorFile *file, int64_t first, int64_t samples);
 /* Fills one input with a scalar; nothing happens when the entry has none of that name. */
 void port_set(Job *job, int entry, const char *name, double value);
-/* Ids of all samples against the model's vocabulary and masks against 0 and 1, before anything
- * runs. */
+/* Before anything runs: ids of all samples against the model's vocabulary, masks against 0 and 1,
+ * positions and starts of packed texts against what they index. */
 bool ports_check_ids(const Job *job, int entry, const TensorFile *file, const char *path,
                      Error *error);
 /* The same for ids that were just written to an input. */
