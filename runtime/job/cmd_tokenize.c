@@ -1,10 +1,11 @@
 /* tricot tokenize: texts to WordPiece ids, one JSON list a line. */
-#include "runtime/base/file.h"
 #include "runtime/base/json.h"
+#include "runtime/data/corpus.h"
 #include "runtime/data/wordpiece.h"
 #include "runtime/job/command.h"
 #include <getopt.h>
 #include <limits.h>
+#include <stdio.h>
 #include <string.h>
 
 static const char help[] =
@@ -50,7 +51,8 @@ static void print_ids(Tokenize *t, const TokenIds *ids) {
   text_add(&t->out, "]\n");
 }
 
-static bool one_text(Tokenize *t, const char *text, size_t size, Error *error) {
+static bool one_text(void *user, const char *text, size_t size, Error *error) {
+  Tokenize *t = user;
   TokenIds first = {0}, ids = {0};
   bool good = wordpiece_encode(t->pieces, text, size, &first, error);
   if (good && t->special) {
@@ -71,43 +73,6 @@ static bool one_text(Tokenize *t, const char *text, size_t size, Error *error) {
   return good;
 }
 
-static bool json_line(Tokenize *t, const char *line, size_t size, Error *error) {
-  Arena *arena = arena_new();
-  Json value;
-  bool good = json_parse(arena, line, size, &value, error);
-  const Json *text = good ? json_get(&value, "text") : NULL;
-  if (good && (!text || text->kind != JSON_STRING))
-    good = error_set(error, "expected an object with a text at key \"text\"");
-  if (good)
-    good = one_text(t, text->string, strlen(text->string), error);
-  arena_free(arena);
-  return good;
-}
-
-/* Every line of a file; a blank line is an empty text in --file and nothing in --jsonl. */
-static bool every_line(Tokenize *t, const char *path, Error *error) {
-  Mapping mapping;
-  if (!file_map(path, &mapping, error))
-    return false;
-  const char *at = (const char *)mapping.bytes, *end = at + mapping.size;
-  bool good = true;
-  for (int line = 1; at < end && good; line++) {
-    const char *line_end = memchr(at, '\n', (size_t)(end - at));
-    size_t size = (size_t)((line_end ? line_end : end) - at);
-    size_t used = size && at[size - 1] == '\r' ? size - 1 : size;
-    Error inner;
-    if (!t->jsonl)
-      good = one_text(t, at, used, &inner);
-    else if (used)
-      good = json_line(t, at, used, &inner);
-    if (!good)
-      error_set(error, "%s:%d: error: %.900s", path, line, inner.text);
-    at += size + (line_end != NULL);
-  }
-  file_unmap(&mapping);
-  return good;
-}
-
 static bool tokenize(Tokenize *t, Error *error) {
   Error inner;
   t->pieces = wordpiece_open(t->vocabulary, t->options, error);
@@ -118,7 +83,7 @@ static bool tokenize(Tokenize *t, Error *error) {
   if (t->text)
     return one_text(t, t->text, strlen(t->text), &inner) ||
            error_set(error, "--text: error: %.900s", inner.text);
-  return every_line(t, t->file ? t->file : t->jsonl, error);
+  return corpus_lines(t->file ? t->file : t->jsonl, t->jsonl != NULL, one_text, t, error);
 }
 
 static int parse(Tokenize *t, int argc, char **argv) {
@@ -153,9 +118,8 @@ static int parse(Tokenize *t, int argc, char **argv) {
         return command_usage(argv[0], "--length \"%s\" is not a count", optarg);
       break;
     case 'a':
-      if (strcmp(optarg, "yes") != 0 && strcmp(optarg, "no") != 0)
+      if (!wordpiece_strip_option(optarg, &t->options.strip_accents))
         return command_usage(argv[0], "--strip-accents is yes or no, not \"%s\"", optarg);
-      t->options.strip_accents = *optarg == 'y' ? STRIP_YES : STRIP_NO;
       break;
     default: return command_usage(argv[0], "the options were not understood");
     }

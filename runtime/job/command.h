@@ -11,6 +11,7 @@
 
 int cmd_prepare(int argc, char **argv);
 int cmd_tokenize(int argc, char **argv);
+int cmd_vocab(int argc, char **argv);
 int cmd_score(int argc, char **argv);
 int cmd_synth(int argc, char **argv);
 
