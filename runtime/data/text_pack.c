@@ -101,6 +101,7 @@ void text_fill(TextShape shape, const TokenIds *texts, const TextPlace *places, 
 typedef struct Planner {
   int64_t batches, batch, lengths[GRID];
   int n_lengths;
+  bool packed;
   int64_t *needs; /* [batches][n_lengths]: rows; 0: too short */
   TextShape *candidates;
   int n_candidates;
@@ -134,9 +135,10 @@ static int64_t measure_batches(Planner *p, const int32_t *tokens, const int64_t 
     }
     Item *items = sorted_items(counts, p->batch);
     CHECK(!p->batch || items[0].tokens <= p->lengths[p->n_lengths - 1]);
-    for (int k = 0; k < p->n_lengths; k++)
-      p->needs[b * p->n_lengths + k] =
-          place_sorted(items, p->batch, p->lengths[k], rooms, rooms + p->batch, NULL);
+    for (int k = 0; k < p->n_lengths; k++) {
+      int64_t rows = place_sorted(items, p->batch, p->lengths[k], rooms, rooms + p->batch, NULL);
+      p->needs[b * p->n_lengths + k] = rows && !p->packed ? p->batch : rows;
+    }
     free(items);
   }
   free(counts);
@@ -243,17 +245,28 @@ static int64_t choose_shapes(Planner *p, int most) {
   return total;
 }
 
-int text_plan(const int32_t *tokens, const int64_t *order, int64_t batches, int64_t batch,
-              int64_t length, int most, TextShape *shapes, TextCost *cost) {
-  CHECK(batches > 0 && batch > 0 && length > 0 && most > 0);
-  Planner p = {.batches = batches, .batch = batch, .shapes = shapes};
+/* How many batches take each shape: the smallest that holds them. */
+static void count_uses(const Planner *p, int64_t *uses) {
+  for (int64_t b = 0; b < p->batches; b++) {
+    int i = 0;
+    while (!holds(p, p->shapes[i], b))
+      i++;
+    uses[i]++;
+  }
+}
+
+void text_plan(const int32_t *tokens, const int64_t *order, int64_t batches, int64_t batch,
+               int64_t length, bool packed, int most, TextPlan *plan) {
+  CHECK(batches > 0 && batch > 0 && length > 0 && most > 0 && most <= TEXT_SHAPES);
+  *plan = (TextPlan){.padded = batches * batch * length};
+  Planner p = {.batches = batches, .batch = batch, .packed = packed, .shapes = plan->shapes};
   make_lengths(&p, length);
   p.needs = mem_alloc(sizeof *p.needs * (size_t)(batches * p.n_lengths));
-  cost->tokens = measure_batches(&p, tokens, order);
+  plan->tokens = measure_batches(&p, tokens, order);
   make_candidates(&p);
-  cost->cells = choose_shapes(&p, most);
-  cost->padded = batches * batch * length;
+  plan->cells = choose_shapes(&p, most);
+  plan->count = p.n_shapes;
+  count_uses(&p, plan->uses);
   free(p.needs);
   free(p.candidates);
-  return p.n_shapes;
 }

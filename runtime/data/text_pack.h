@@ -38,19 +38,24 @@ void text_fill(TextShape shape, const TokenIds *texts, const TextPlace *places, 
                int64_t room, int32_t padding, int64_t *ids, int64_t *positions, int64_t *segments,
                int64_t *starts);
 
-/* Tokens of whole batches, and the cells they take. */
-typedef struct TextCost {
-  int64_t tokens, cells;
-  int64_t padded; /* cells of the same batches with every text padded to the longest row */
-} TextCost;
+enum { TEXT_SHAPES = 8 };
 
-/* At most `most` shapes, smallest first, with few cells over all batches; returns how many. Batch b
- * is the texts order[b * batch .. b * batch + batch - 1] (order NULL: as they come); every one of
- * the batches fits in one of the shapes. `length` is the longest row, no text may have more tokens.
- * For batches that are not known yet, add one of the longest texts there may be.
+typedef struct TextPlan {
+  int count;
+  TextShape shapes[TEXT_SHAPES]; /* the smallest first */
+  int64_t uses[TEXT_SHAPES];     /* batches that take each */
+  int64_t tokens, cells;         /* of all batches */
+  int64_t padded;                /* cells when every text is padded to the longest row */
+} TextPlan;
+
+/* At most `most` shapes with few cells over all batches. Batch b is the texts order[b * batch], ...
+ * (order NULL: as they come); each batch fits in one of the shapes. `length` is the longest row, no
+ * text may have more tokens. Not packed: every text has a row of its own, and shapes differ in
+ * their lengths (buckets). For batches that are not known yet, add one of the longest texts there
+ * may be.
  *
  * Shapes are lengths of a grid of 32 and any number of rows; one that holds everything is taken
  * first, then whichever saves the most, then single exchanges as long as one helps. */
-int text_plan(const int32_t *tokens, const int64_t *order, int64_t batches, int64_t batch,
-              int64_t length, int most, TextShape *shapes, TextCost *cost);
+void text_plan(const int32_t *tokens, const int64_t *order, int64_t batches, int64_t batch,
+               int64_t length, bool packed, int most, TextPlan *plan);
 #endif

@@ -89,12 +89,11 @@ static void planning(void **state) {
   }
   int64_t before = INT64_MAX;
   for (int most = 1; most <= 5; most++) {
-    TextShape shapes[5], again[5];
-    TextCost cost, cost2;
-    int n = text_plan(tokens, order, BATCHES, BATCH, LONGEST, most, shapes, &cost);
-    assert_in_range(n, 1, most);
-    assert_int_equal(text_plan(tokens, order, BATCHES, BATCH, LONGEST, most, again, &cost2), n);
-    assert_memory_equal(shapes, again, sizeof *shapes * (size_t)n);
+    TextPlan cost, again;
+    text_plan(tokens, order, BATCHES, BATCH, LONGEST, true, most, &cost);
+    assert_in_range(cost.count, 1, most);
+    text_plan(tokens, order, BATCHES, BATCH, LONGEST, true, most, &again);
+    assert_memory_equal(&cost, &again, sizeof cost);
     assert_int_equal(cost.tokens, tokens_in_all);
     assert_int_equal(cost.padded, BATCHES * BATCH * LONGEST);
     assert_true(cost.cells >= cost.tokens && cost.cells <= before);
@@ -106,12 +105,15 @@ static void planning(void **state) {
       TextPlace places[BATCH];
       for (int i = 0; i < BATCH; i++)
         counts[i] = tokens[order[b * BATCH + i]];
-      int which = text_choose(counts, BATCH, shapes, n, places);
-      assert_in_range(which, 0, n - 1);
-      check_places(counts, BATCH, shapes[which], places);
-      cells += shapes[which].rows * shapes[which].length;
+      int which = text_choose(counts, BATCH, cost.shapes, cost.count, places);
+      assert_in_range(which, 0, cost.count - 1);
+      again.uses[which]--;
+      check_places(counts, BATCH, cost.shapes[which], places);
+      cells += cost.shapes[which].rows * cost.shapes[which].length;
     }
     assert_int_equal(cells, cost.cells);
+    for (int i = 0; i < cost.count; i++)
+      assert_int_equal(again.uses[i], 0);
   }
   assert_true(before * 10 < tokens_in_all * 13); /* padded: 3 times as many */
 }
@@ -120,17 +122,27 @@ static void planning(void **state) {
 static void planning_by_hand(void **state) {
   (void)state;
   int32_t tokens[] = {16, 16, 8, 8, 64, 32, 32, 64, 8, 16, 8, 16};
-  TextShape shapes[3];
-  TextCost cost;
-  assert_int_equal(text_plan(tokens, NULL, 3, 4, 64, 2, shapes, &cost), 2);
-  assert_int_equal(shapes[0].rows * shapes[0].length, 48);
-  assert_int_equal(shapes[1].rows, 3);
-  assert_int_equal(shapes[1].length, 64);
-  assert_int_equal(cost.cells, 2 * 48 + 192);
-  assert_int_equal(cost.tokens, cost.cells);
-  assert_int_equal(text_plan(tokens, NULL, 3, 4, 64, 1, shapes, &cost), 1);
-  assert_int_equal(cost.cells, 3 * 192);
-  assert_int_equal(text_plan(tokens, NULL, 3, 4, 64, 3, shapes, &cost), 2); /* no more help */
+  TextPlan plan;
+  text_plan(tokens, NULL, 3, 4, 64, true, 2, &plan);
+  assert_int_equal(plan.count, 2);
+  assert_int_equal(plan.shapes[0].rows * plan.shapes[0].length, 48);
+  assert_int_equal(plan.shapes[1].rows, 3);
+  assert_int_equal(plan.shapes[1].length, 64);
+  assert_int_equal(plan.cells, 2 * 48 + 192);
+  assert_int_equal(plan.tokens, plan.cells);
+  assert_int_equal(plan.uses[0], 2);
+  assert_int_equal(plan.uses[1], 1);
+  text_plan(tokens, NULL, 3, 4, 64, true, 1, &plan);
+  assert_int_equal(plan.cells, 3 * 192);
+  text_plan(tokens, NULL, 3, 4, 64, true, 3, &plan);
+  assert_int_equal(plan.count, 2); /* no other helps */
+  text_plan(tokens, NULL, 3, 4, 64, false, 3, &plan);
+  assert_int_equal(plan.count, 2); /* buckets: 4 rows of 16 or 64 */
+  assert_int_equal(plan.shapes[0].rows, 4);
+  assert_int_equal(plan.shapes[0].length, 16);
+  assert_int_equal(plan.shapes[1].rows, 4);
+  assert_int_equal(plan.shapes[1].length, 64);
+  assert_int_equal(plan.cells, 2 * 64 + 256);
 }
 
 int main(void) {
