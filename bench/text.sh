@@ -2,8 +2,8 @@
 # BERT base over reports in batches: padded to 512 tokens, bucketed, packed (docs/text.md).
 #
 # usage: bench/text.sh VOCABULARY REPORTS [BATCH] [SHAPES]     default 8 4; prints Markdown
-# `tricot tokenize --plan` chooses the shapes for the reports in the order of the file; every shape is
-# timed once with `tricot bench` (the fastest of REPEAT runs, default 3), and weighted by its batches.
+# `tricot tokenize --plan` chooses the shapes for the reports in the order of the file; every shape
+# is timed with `tricot bench` (the fastest of REPEAT runs, default 3) and weighted by its batches.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 vocabulary=$1 reports=$2 batch=${3:-8} shapes=${4:-4}

@@ -8,9 +8,11 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include "driver/compile.h"
 #include "driver/verbs.h"
 #include "runtime/base/random.h"
 #include "runtime/data/text_pack.h"
+#include "runtime/job/encode.h"
 #include "runtime/safetensors.h"
 #include "tests/unit/shared.h"
 #include <math.h>
@@ -204,6 +206,64 @@ static void as_c(void **state) {
   forms("c", &b, 0, (TextShape[]){{3, 64}}, 1, "train_step", 40);
 }
 
+/* ---- encode_texts ---- */
+
+static const char *const sentences[] = {
+    "a b",   "",  "b c d e f g h a b c d e f g",         "c", "a a a a",
+    "d e f", "g", "h h h h h h h h h h h h h h h h h h", "b"};
+enum { SENTENCES = sizeof sentences / sizeof *sentences, LATENT = 16 };
+
+static void encode_in(const char *batch, const char *rows, const char *length,
+                      float latents[SENTENCES][LATENT]) {
+  Compiled compiled;
+  Error error = {""};
+  char path[200];
+  snprintf(path, sizeof path, "%s/vocab.txt", scratch);
+  FILE *stream = fopen(path, "wb");
+  fputs("[PAD]\n[UNK]\n[CLS]\n[SEP]\na\nb\nc\nd\ne\nf\ng\nh\n", stream);
+  fclose(stream);
+  const char *sets[] = {batch, rows, length, "text.vocab=12", "text.positions=20"};
+  EntryRequest entry = {.entry = "encode_text", .name = "encode_text"};
+  CompileRequest request = {
+      .model = {.path = TRICOT_SOURCE "/tests/models/clip_text.yaml", .sets = sets, .n_sets = 5},
+      .target = "interp",
+      .entries = &entry,
+      .n_entries = 1,
+      .threads = 1};
+  if (!compiled_open(&compiled, &request, &error))
+    fail_msg("%s", error.text);
+  program_initialize(compiled.program, 3);
+  Job job = {.program = compiled.program, .plan = &compiled.plan};
+  Encoder encoder;
+  WordPiece *pieces = wordpiece_open(path, (WordPieceOptions){.lower = true}, &error);
+  assert_non_null(pieces);
+  assert_true(encoder_open(&encoder, &job, "encode_text", "text_latents", &error));
+  assert_int_equal(encoder.width, LATENT);
+  if (!encode_texts(&encoder, pieces, sentences, SENTENCES, latents[0], &error))
+    fail_msg("%s", error.text);
+  wordpiece_free(pieces);
+  compiled_close(&compiled);
+}
+
+/* The same latents one by one, in batches, and in shared rows that are longer than any text may be;
+ * the longest sentence fills the table of positions. */
+static void encoded(void **state) {
+  (void)state;
+  float one[SENTENCES][LATENT], other[SENTENCES][LATENT];
+  encode_in("batch=1", "text.rows=0", "text.length=20", one);
+  for (int i = 1; i < SENTENCES; i++)
+    assert_true(norm(one[0], one[i], LATENT) > 1e-3);
+  static const char *const forms[][3] = {{"batch=4", "text.rows=0", "text.length=20"},
+                                         {"batch=4", "text.rows=2", "text.length=20"},
+                                         {"batch=3", "text.rows=1", "text.length=64"},
+                                         {"batch=16", "text.rows=1", "text.length=100"}};
+  for (size_t f = 0; f < sizeof forms / sizeof *forms; f++) {
+    encode_in(forms[f][0], forms[f][1], forms[f][2], other);
+    for (int i = 0; i < SENTENCES; i++)
+      assert_true(norm(one[i], other[i], LATENT) < 1e-5);
+  }
+}
+
 /* Where a text is said to start, and the place a token has, are checked before anything runs. */
 static void refused(void **state) {
   (void)state;
@@ -231,6 +291,7 @@ static void refused(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test(interpreted), cmocka_unit_test(compiled),
-                                     cmocka_unit_test(as_c), cmocka_unit_test(refused)};
+                                     cmocka_unit_test(as_c), cmocka_unit_test(encoded),
+                                     cmocka_unit_test(refused)};
   return cmocka_run_group_tests(tests, make_scratch, remove_scratch);
 }
