@@ -6,6 +6,7 @@
 #include "runtime/data/wordpiece.h"
 #include "runtime/base/file.h"
 #include "runtime/base/map.h"
+#include "runtime/data/wordpiece_json.h"
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
@@ -84,6 +85,27 @@ static void read_lines(WordPiece *pieces, const char *text, size_t size) {
   pieces->count = tokens.count;
 }
 
+static bool read_json(WordPiece *pieces, const char *text, size_t size, Error *error) {
+  if (!wordpiece_json(pieces->arena, text, size, &pieces->options, &pieces->tokens, &pieces->count,
+                      error))
+    return false;
+  pieces->lengths = ARENA_ARRAY(pieces->arena, int, pieces->count + 1);
+  for (int i = 0; i < pieces->count; i++)
+    pieces->lengths[i] = (int)strlen(pieces->tokens[i]);
+  return true;
+}
+
+static bool read_pieces(WordPiece *pieces, const char *path, const char *text, size_t size,
+                        Error *error) {
+  size_t length = strlen(path);
+  Error inner;
+  if (length < 5 || strcmp(path + length - 5, ".json") != 0)
+    read_lines(pieces, text, size);
+  else if (!read_json(pieces, text, size, &inner))
+    return error_set(error, "%s: error: %.900s", path, inner.text);
+  return true;
+}
+
 WordPiece *wordpiece_open(const char *path, WordPieceOptions options, Error *error) {
   Arena *arena = arena_new();
   char *text;
@@ -97,13 +119,13 @@ WordPiece *wordpiece_open(const char *path, WordPieceOptions options, Error *err
   pieces->options = options;
   bool good = !memchr(text, 0, size) ||
               error_set(error, "%s: error: holds NUL bytes: not a vocabulary", path);
+  good = good && read_pieces(pieces, path, text, size, error);
   if (good) {
-    read_lines(pieces, text, size);
     index_pieces(pieces);
     pieces->unknown = wordpiece_id(pieces, "[UNK]");
-    good = pieces->unknown >= 0 ||
-           error_set(error, "%s: error: the vocabulary (%d lines) has no line [UNK]", path,
-                     pieces->count);
+    good =
+        pieces->unknown >= 0 ||
+        error_set(error, "%s: error: the vocabulary (%d pieces) has no [UNK]", path, pieces->count);
   }
   if (good)
     return pieces;

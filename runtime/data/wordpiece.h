@@ -39,7 +39,8 @@ typedef struct TokenSpans {
 
 typedef struct WordPiece WordPiece;
 
-/* Reads a vocabulary of one piece a line; the line number from 0 is the id. [UNK] must be there. */
+/* Reads a vocabulary of one piece a line; the line number from 0 is the id. A file called .json is
+ * Hugging Face's tokenizer.json, which brings its own options. [UNK] must be there. */
 WordPiece *wordpiece_open(const char *path, WordPieceOptions options, Error *error);
 void wordpiece_free(WordPiece *pieces);
 int wordpiece_count(const WordPiece *pieces);

@@ -18,7 +18,7 @@ static const char help[] =
     "\n"
     "Prints the WordPiece ids of each text as a JSON list on a line of its own.\n"
     "\n"
-    "  --vocab FILE            the vocabulary, one piece a line\n"
+    "  --vocab FILE            the vocabulary, one piece a line, or a tokenizer.json\n"
     "  --text TEXT             one text\n"
     "  --file FILE             one text a line\n"
     "  --jsonl FILE            one JSON object a line, its key \"text\"\n"

@@ -196,6 +196,58 @@ static void reference_texts(void **state) {
   wordpiece_free(pieces);
 }
 
+/* The same vocabulary as tokenizer.json: the same ids; its options win. */
+static void json_vocabulary(void **state) {
+  (void)state;
+  shared_needed();
+  Error error = {""};
+  WordPiece *lines = wordpiece_open(shared_path("data/tokenizer/bert-base-uncased_vocab.txt"),
+                                    (WordPieceOptions){.lower = true}, &error);
+  WordPiece *json = wordpiece_open(shared_path("data/tokenizer/all-MiniLM-L6-v2_tokenizer.json"),
+                                   (WordPieceOptions){.lower = false}, &error);
+  if (!lines || !json)
+    fail_msg("%s", error.text);
+  assert_int_equal(wordpiece_count(json), wordpiece_count(lines));
+  for (int i = 0; i < wordpiece_count(lines); i++)
+    assert_string_equal(wordpiece_token(json, i), wordpiece_token(lines, i));
+  expect_ids(json, "H\u00E9llo", (int32_t[]){7592}, 1);
+  wordpiece_free(lines);
+  wordpiece_free(json);
+}
+
+static void json_refused(void **state) {
+  (void)state;
+#define NORMAL "\"normalizer\":{\"type\":\"BertNormalizer\",\"lowercase\":false},"
+  static const char *const cases[][2] = {
+      {"{" NORMAL "\"model\":{\"type\":\"WordPiece\",\"vocab\":{\"[UNK]\":1,\"A\":0}}}", NULL},
+      {"{" NORMAL "\"model\":{\"type\":\"BPE\",\"vocab\":{\"[UNK]\":0}}}", "\"type\""},
+      {"{\"model\":{\"type\":\"WordPiece\",\"vocab\":{\"[UNK]\":0}}}", "normalizer"},
+      {"{" NORMAL "\"model\":{\"type\":\"WordPiece\",\"vocab\":{\"[UNK]\":1,\"A\":1}}}", "\"A\""},
+      {"{" NORMAL "\"model\":{\"type\":\"WordPiece\",\"vocab\":{\"[UNK]\":2,\"A\":0}}}", "0 to 1"},
+      {"{" NORMAL "\"model\":{\"type\":\"WordPiece\",\"vocab\":{\"A\":0}}}", "no [UNK]"},
+      {"{" NORMAL "\"model\":{\"type\":\"WordPiece\"}}", "no \"vocab\""},
+      {"{", "offset"},
+      {"[]", "no \"model\""},
+  };
+  char path[220];
+  snprintf(path, sizeof path, "%s.json", vocabulary);
+  for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+    Error error = {""};
+    FILE *stream = fopen(path, "wb");
+    fputs(cases[i][0], stream);
+    fclose(stream);
+    WordPiece *pieces = wordpiece_open(path, (WordPieceOptions){.lower = true}, &error);
+    if (cases[i][1]) {
+      assert_null(pieces);
+      if (!strstr(error.text, cases[i][1]))
+        fail_msg("%s: %s", cases[i][0], error.text);
+      continue;
+    }
+    expect_ids(pieces, "A a", (int32_t[]){0, 1}, 2);
+    wordpiece_free(pieces);
+  }
+}
+
 /* ---- vectors of other implementations: every key of every entry is looked at ---- */
 
 enum { VECTORS = 10 };
@@ -433,6 +485,8 @@ int main(void) {
       cmocka_unit_test(small_vocabulary), cmocka_unit_test(packing),
       cmocka_unit_test(letters),          cmocka_unit_test(reference_texts),
       cmocka_unit_test(upstream_vectors), cmocka_unit_test(spans),
+      cmocka_unit_test(upstream_vectors), cmocka_unit_test(spans),
+      cmocka_unit_test(json_vocabulary),  cmocka_unit_test(json_refused),
       cmocka_unit_test(marks_are_ordered),
   };
   return cmocka_run_group_tests(tests, make_vocabulary, remove_vocabulary);
