@@ -137,8 +137,7 @@ static bool ends_with(const char *text, const char *end) {
   return length >= wanted && strcmp(text + length - wanted, end) == 0;
 }
 
-/* How many values a whole number of this input may have, 0: no limit known. What they are goes in
- * front of "0 to N". */
+/* What the values are goes in front of "0 to N". */
 static int64_t limit_of(const Job *job, const char *name, const char **what) {
   *what = "";
   if (ends_with(name, "mask"))
@@ -156,6 +155,11 @@ static int64_t limit_of(const Job *job, const char *name, const char **what) {
   }
   *what = "an id of the vocabulary, 0 to ";
   return ends_with(name, "ids") ? job_vocabulary(job) : 0;
+}
+
+int64_t port_limit(const Job *job, const char *name) {
+  const char *what;
+  return limit_of(job, name, &what);
 }
 
 bool port_check_ids(const Job *job, const char *name, const Type *type, const void *data,

@@ -27,6 +27,8 @@ bool ports_check_ids(const Job *job, int entry, const TensorFile *file, const ch
 /* The same for ids that were just written to an input. */
 bool port_check_ids(const Job *job, const char *name, const Type *type, const void *data,
                     const char *where, Error *error);
+/* How many values whole numbers of the input of this name may have, from 0; 0: no limit known. */
+int64_t port_limit(const Job *job, const char *name);
 /* The vocabulary the model was compiled for, 0 when it does not say. */
 int64_t job_vocabulary(const Job *job);
 #endif
