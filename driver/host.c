@@ -199,7 +199,7 @@ static bool complete(void *context, Options *options, const char *model, Error *
   return run_file_complete(options, &host->model, error);
 }
 
-/* The batch of given inputs: the leading dimension they share. */
+/* The batch of given inputs: the leading dimension of volumes, or of the starts of packed texts. */
 static int64_t batch_of(const char *inputs, Error *error, bool *good) {
   TensorFile file;
   int64_t batch = 0;
@@ -207,7 +207,9 @@ static int64_t batch_of(const char *inputs, Error *error, bool *good) {
   if (!*good)
     return 0;
   for (int i = 0; i < file.count; i++)
-    if (strcmp(file.tensors[i].name, "volume") == 0 && file.tensors[i].type.rank > 0)
+    if ((strcmp(file.tensors[i].name, "volume") == 0 ||
+         strcmp(file.tensors[i].name, "text_starts") == 0) &&
+        file.tensors[i].type.rank > 0)
       batch = file.tensors[i].type.dim[0];
   tensor_file_close(&file);
   return batch;

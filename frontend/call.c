@@ -131,7 +131,7 @@ static bool fill_defaults(Making *making, const Module *module, const Expr *call
   return true;
 }
 
-/* Entries take tensors of exactly the types the model declares. */
+/* Entries take tensors of exactly the types the model declares, and none where it declares none. */
 static bool check_inputs(Making *making, const Module *module, const Expr *call) {
   Frame *frame = making->frame;
   const Model *home = module->home;
@@ -145,15 +145,17 @@ static bool check_inputs(Making *making, const Module *module, const Expr *call)
     CHECK(declared != NULL);
     Frame inside = {.home = module->home};
     making->frame = &inside;
-    bool good = evaluate_type(making, declared, &wanted);
+    bool absent, good = evaluate_input(making, declared, &wanted, &absent);
     making->frame = frame;
     if (!good)
       return false;
+    if (absent && value->kind == DATUM_NONE)
+      continue;
     const Type *given = value->kind == DATUM_TENSOR ? &tensor_value(making, value->tensor)->type
                                                     : NULL;
     if (given && type_equal(given, &wanted))
       continue;
-    const char *text = arena_strdup(making->arena, type_text(&wanted));
+    const char *text = absent ? "left out" : arena_strdup(making->arena, type_text(&wanted));
     making->frame = frame->caller;
     making_error(making, call->loc, "input '%s' of '%s' is %s, not %s", module->args[i].name,
                  module->name, text, given ? type_text(given) : datum_kind_name(value->kind));

@@ -85,6 +85,20 @@ bool evaluate_type(Making *making, const Expr *expr, Type *type) {
   return check_shape(making, expr->loc, type);
 }
 
+bool evaluate_input(Making *making, const Expr *expr, Type *type, bool *absent) {
+  while (expr->kind == EXPR_CONDITIONAL) {
+    Datum choice;
+    if (!evaluate(making, expr->items[0], &choice))
+      return false;
+    if (choice.kind != DATUM_BOOL)
+      return making_error(making, expr->items[0]->loc, "a condition is true or false, not %s",
+                          datum_kind_name(choice.kind));
+    expr = expr->items[choice.integer ? 1 : 2];
+  }
+  *absent = expr->kind == EXPR_NONE;
+  return *absent || evaluate_type(making, expr, type);
+}
+
 static bool evaluate_mapping(Making *making, const Yaml *node, Datum *value) {
   *value = (Datum){.kind = DATUM_RECORD, .count = node->count,
                    .items = ARENA_ARRAY(making->arena, Datum, node->count + 1),

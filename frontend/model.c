@@ -140,7 +140,7 @@ const char *model_arg_value(const Model *model, int i) {
 
 /* ---- building ---- */
 
-/* The call that starts an entry: its arguments are inputs of the graph. */
+/* The call that starts an entry: its arguments are inputs of the graph, or none. */
 static bool start_entry(Making *making, const Module *entry, Expr *call, Datum *values) {
   const Model *model = entry->home;
   for (int i = 0; i < entry->n_args; i++) {
@@ -148,12 +148,14 @@ static bool start_entry(Making *making, const Module *entry, Expr *call, Datum *
     for (int k = 0; k < model->inputs.count; k++) {
       const ModelInput *input = &model->inputs.at[k];
       Type type;
+      bool absent;
       if (strcmp(input->name, name) != 0)
         continue;
-      if (!evaluate_type(making, input->type, &type))
+      if (!evaluate_input(making, input->type, &type, &absent))
         return false;
-      values[i + 1] = tensor_datum(
-          making, graph_add_input(making->graph, name, ROLE_INPUT, type, input->type->loc));
+      if (!absent)
+        values[i + 1] = tensor_datum(
+            making, graph_add_input(making->graph, name, ROLE_INPUT, type, input->type->loc));
       call->items[i + 1] = input->type;
     }
   }

@@ -115,7 +115,7 @@ Module *parse_module(Diag *diag, Yaml *header, const Yaml *body, Model *home, bo
 
 typedef struct ModelInput {
   const char *name;
-  Expr *type; /* dtype[dimension, …] */
+  Expr *type; /* dtype[dimension, …], none, or a choice of the two by a condition */
 } ModelInput;
 
 typedef struct Named {
@@ -230,6 +230,8 @@ bool evaluate_int(Making *making, const Expr *expr, const char *what, int64_t *v
 bool evaluate_yaml(Making *making, Yaml *node, Datum *value);
 /* The type `dtype[dimension, …]` says. */
 bool evaluate_type(Making *making, const Expr *expr, Type *type);
+/* The type of a declared input; *absent where these arguments leave it out (`none`). */
+bool evaluate_input(Making *making, const Expr *expr, Type *type, bool *absent);
 const char *evaluate_path(Making *making, const Path *path); /* NULL after an error */
 /* Gives names to a value, or to the elements of a list when there are several. */
 bool bind_targets(Making *making, Loc loc, int count, const char *const *names,

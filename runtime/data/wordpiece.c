@@ -6,7 +6,7 @@
 #include "runtime/data/wordpiece.h"
 #include "runtime/base/file.h"
 #include "runtime/base/map.h"
-#include <limits.h>
+#include "runtime/data/wordpiece_json.h"
 #include <stdlib.h>
 #include <string.h>
 #include <utf8proc.h>
@@ -26,6 +26,14 @@ struct WordPiece {
 };
 
 static const char *const special_tokens[] = {"[UNK]", "[SEP]", "[PAD]", "[CLS]", "[MASK]"};
+
+bool wordpiece_strip_option(const char *text, StripAccents *strip) {
+  bool yes = strcmp(text, "yes") == 0;
+  if (!yes && strcmp(text, "no") != 0)
+    return false;
+  *strip = yes ? STRIP_YES : STRIP_NO;
+  return true;
+}
 
 /* ---- vocabulary ---- */
 
@@ -76,6 +84,27 @@ static void read_lines(WordPiece *pieces, const char *text, size_t size) {
   pieces->count = tokens.count;
 }
 
+static bool read_json(WordPiece *pieces, const char *text, size_t size, Error *error) {
+  if (!wordpiece_json(pieces->arena, text, size, &pieces->options, &pieces->tokens, &pieces->count,
+                      error))
+    return false;
+  pieces->lengths = ARENA_ARRAY(pieces->arena, int, pieces->count + 1);
+  for (int i = 0; i < pieces->count; i++)
+    pieces->lengths[i] = (int)strlen(pieces->tokens[i]);
+  return true;
+}
+
+static bool read_pieces(WordPiece *pieces, const char *path, const char *text, size_t size,
+                        Error *error) {
+  size_t length = strlen(path);
+  Error inner;
+  if (length < 5 || strcmp(path + length - 5, ".json") != 0)
+    read_lines(pieces, text, size);
+  else if (!read_json(pieces, text, size, &inner))
+    return error_set(error, "%s: error: %.900s", path, inner.text);
+  return true;
+}
+
 WordPiece *wordpiece_open(const char *path, WordPieceOptions options, Error *error) {
   Arena *arena = arena_new();
   char *text;
@@ -89,13 +118,13 @@ WordPiece *wordpiece_open(const char *path, WordPieceOptions options, Error *err
   pieces->options = options;
   bool good = !memchr(text, 0, size) ||
               error_set(error, "%s: error: holds NUL bytes: not a vocabulary", path);
+  good = good && read_pieces(pieces, path, text, size, error);
   if (good) {
-    read_lines(pieces, text, size);
     index_pieces(pieces);
     pieces->unknown = wordpiece_id(pieces, "[UNK]");
-    good = pieces->unknown >= 0 ||
-           error_set(error, "%s: error: the vocabulary (%d lines) has no line [UNK]", path,
-                     pieces->count);
+    good =
+        pieces->unknown >= 0 ||
+        error_set(error, "%s: error: the vocabulary (%d pieces) has no [UNK]", path, pieces->count);
   }
   if (good)
     return pieces;
@@ -178,24 +207,43 @@ static bool is_final_sigma(const int32_t *word, int size, int at) {
 
 typedef struct Splitter {
   WordPieceOptions options;
-  void (*word)(void *user, const char *bytes, size_t size);
+  /* places[i]: where in the text the word's character i came from */
+  void (*word)(void *user, const char *bytes, size_t size, const int32_t *places);
   void *user;
-  Text lowered; /* UTF-8 of the word at hand, reused */
+  Text lowered;    /* UTF-8 of the word at hand, reused */
+  int32_t *places; /* of its characters */
+  int n_places, room;
+  int32_t base; /* characters of the text before the part at hand */
 } Splitter;
+
+static void add_place(Splitter *s, int32_t place) {
+  if (s->n_places == s->room) {
+    s->room = s->room ? s->room * 2 : 64;
+    s->places = mem_resize(s->places, sizeof *s->places * (size_t)s->room);
+  }
+  s->places[s->n_places++] = place;
+}
+
+static void splitter_free(Splitter *s) {
+  text_free(&s->lowered);
+  free(s->places);
+}
 
 static void add_character(Text *text, int32_t c) {
   utf8proc_uint8_t bytes[4];
   text_add_bytes(text, (const char *)bytes, (size_t)utf8proc_encode_char(c, bytes));
 }
 
-static void lower_word(Splitter *s, const int32_t *word, int size) {
+static void lower_word(Splitter *s, const int32_t *word, const int32_t *from, int size) {
   for (int i = 0; i < size; i++) {
     int32_t c = word[i];
+    add_place(s, from[i]);
     if (!s->options.lower) {
       add_character(&s->lowered, c);
     } else if (c == 0x130) { /* the one character whose lower case is two */
       add_character(&s->lowered, 'i');
       add_character(&s->lowered, 0x307);
+      add_place(s, from[i]);
     } else if (c == 0x3A3 && is_final_sigma(word, size, i)) {
       add_character(&s->lowered, 0x3C2);
     } else {
@@ -208,7 +256,7 @@ static void lower_word(Splitter *s, const int32_t *word, int size) {
 typedef struct Mark {
   int class;
   size_t index;
-  int32_t character;
+  int32_t character, place;
 } Mark;
 
 typedef struct Marks {
@@ -223,88 +271,104 @@ static int by_class(const void *a, const void *b) {
   return x->index < y->index ? -1 : x->index > y->index;
 }
 
-static void add_mark(Marks *marks, int32_t c) {
+static void add_mark(Marks *marks, int32_t c, int32_t place) {
   if (marks->count == marks->room) {
     marks->room = marks->room ? marks->room * 2 : 16;
     marks->at = mem_resize(marks->at, sizeof *marks->at * marks->room);
   }
   int class = utf8proc_get_property(c)->combining_class;
-  marks->at[marks->count] = (Mark){class, marks->count, c};
+  marks->at[marks->count] = (Mark){class, marks->count, c, place};
   marks->count++;
 }
 
-static void put_marks(Marks *marks, Text *text) {
+static void put_marks(Marks *marks, Splitter *s) {
   if (marks->count > 1)
     qsort(marks->at, marks->count, sizeof *marks->at, by_class);
-  for (size_t i = 0; i < marks->count; i++)
-    add_character(text, marks->at[i].character);
+  for (size_t i = 0; i < marks->count; i++) {
+    add_character(&s->lowered, marks->at[i].character);
+    add_place(s, marks->at[i].place);
+  }
   marks->count = 0;
+}
+
+static void strip_character(Splitter *s, Marks *marks, int32_t c, int32_t place) {
+  enum { LONGEST = 32 }; /* of one character's decomposition; Unicode's longest is 18 */
+  int32_t parts[LONGEST];
+  int boundary = 0;
+  utf8proc_ssize_t n =
+      utf8proc_decompose_char(c, parts, LONGEST, UTF8PROC_DECOMPOSE | UTF8PROC_STABLE, &boundary);
+  CHECK(n >= 0 && n <= LONGEST); /* the text was built from valid code points */
+  for (utf8proc_ssize_t i = 0; i < n; i++) {
+    const utf8proc_property_t *property = utf8proc_get_property(parts[i]);
+    if (!property->combining_class)
+      put_marks(marks, s);
+    if (property->category == UTF8PROC_CATEGORY_MN)
+      continue;
+    if (property->combining_class) {
+      add_mark(marks, parts[i], place);
+    } else {
+      add_character(&s->lowered, parts[i]);
+      add_place(s, place);
+    }
+  }
 }
 
 /* Canonical decomposition without the nonspacing marks. utf8proc_map would order a run of marks by
  * exchanging neighbours: minutes for a word of a hundred thousand. */
-static void strip_accents(Text *text) {
-  enum { LONGEST = 32 }; /* of one character's decomposition; Unicode's longest is 18 */
-  Text from = *text;
+static void strip_accents(Splitter *s) {
+  Text from = s->lowered;
+  int32_t *places = s->places;
   Marks marks = {0};
-  *text = (Text){0};
-  for (size_t at = 0; at < from.size;) {
-    int32_t c, parts[LONGEST];
-    int boundary = 0;
+  s->lowered = (Text){0};
+  s->places = NULL;
+  s->n_places = s->room = 0;
+  for (size_t at = 0, i = 0; at < from.size; i++) {
+    int32_t c;
     at += (size_t)utf8proc_iterate((const utf8proc_uint8_t *)from.at + at,
                                    (utf8proc_ssize_t)(from.size - at), &c);
-    utf8proc_ssize_t n =
-        utf8proc_decompose_char(c, parts, LONGEST, UTF8PROC_DECOMPOSE | UTF8PROC_STABLE, &boundary);
-    CHECK(n >= 0 && n <= LONGEST); /* the text was built from valid code points */
-    for (utf8proc_ssize_t i = 0; i < n; i++) {
-      const utf8proc_property_t *property = utf8proc_get_property(parts[i]);
-      if (!property->combining_class)
-        put_marks(&marks, text);
-      if (property->category == UTF8PROC_CATEGORY_MN)
-        continue;
-      if (property->combining_class)
-        add_mark(&marks, parts[i]);
-      else
-        add_character(text, parts[i]);
-    }
+    strip_character(s, &marks, c, places[i]);
   }
-  put_marks(&marks, text);
+  put_marks(&marks, s);
   free(marks.at);
+  free(places);
   text_free(&from);
 }
 
 /* Hands out one white-space separated word, cut at punctuation. */
-static void emit_word(Splitter *s, const int32_t *word, int size) {
+static void emit_word(Splitter *s, const int32_t *word, const int32_t *from, int size) {
   bool ascii = true;
   for (int i = 0; i < size; i++)
     ascii &= word[i] < 128;
   s->lowered.size = 0;
-  lower_word(s, word, size);
+  s->n_places = 0;
+  lower_word(s, word, from, size);
   bool strip = s->options.strip_accents == STRIP_YES ||
                (s->options.strip_accents == STRIP_AS_LOWER && s->options.lower);
   if (strip && !ascii)
-    strip_accents(&s->lowered);
+    strip_accents(s);
   const char *bytes = s->lowered.at;
   size_t start = 0, at = 0, end = s->lowered.size;
-  while (at < end) {
+  int first = 0; /* character at `start` */
+  for (int i = 0; at < end; i++) {
     int32_t c;
     size_t step = (size_t)utf8proc_iterate((const utf8proc_uint8_t *)bytes + at,
                                            (utf8proc_ssize_t)(end - at), &c);
     if (is_punctuation(c)) {
       if (at > start)
-        s->word(s->user, bytes + start, at - start);
-      s->word(s->user, bytes + at, step);
+        s->word(s->user, bytes + start, at - start, s->places + first);
+      s->word(s->user, bytes + at, step, s->places + i);
       start = at + step;
+      first = i + 1;
     }
     at += step;
   }
   if (end > start)
-    s->word(s->user, bytes + start, end - start);
+    s->word(s->user, bytes + start, end - start, s->places + first);
 }
 
 /* Decodes, cleans and separates. `offset` is the text's place in the whole, for messages. */
 static bool split_words(Splitter *s, const char *text, size_t size, size_t offset, Error *error) {
-  int32_t *word = mem_alloc(sizeof(int32_t) * (size + 1));
+  int32_t *word = mem_alloc(sizeof(int32_t) * 2 * (size + 1)), *from = word + size + 1;
   int count = 0;
   for (size_t at = 0; at < size;) {
     int32_t c;
@@ -315,20 +379,23 @@ static bool split_words(Splitter *s, const char *text, size_t size, size_t offse
       return error_set(error, "byte %zu of the text is not UTF-8", offset + at);
     }
     at += (size_t)step;
+    int32_t place = s->base++;
     bool ideograph = is_ideograph(c), space = is_space(c);
     if (!space && (c == 0 || c == 0xFFFD || is_control(c)))
       continue;
     if ((space || ideograph) && count) {
-      emit_word(s, word, count);
+      emit_word(s, word, from, count);
       count = 0;
     }
+    from[count] = place;
+    word[count] = c;
     if (ideograph)
-      emit_word(s, &c, 1);
+      emit_word(s, word, from, 1);
     else if (!space)
-      word[count++] = c;
+      count++;
   }
   if (count)
-    emit_word(s, word, count);
+    emit_word(s, word, from, count);
   free(word);
   return true;
 }
@@ -348,20 +415,46 @@ void token_ids_free(TokenIds *ids) {
   *ids = (TokenIds){0};
 }
 
+static void span_add(TokenSpans *spans, int32_t start, int32_t end) {
+  if (!spans)
+    return;
+  if (spans->count == spans->room) {
+    spans->room = spans->room ? spans->room * 2 : 64;
+    spans->at = mem_resize(spans->at, sizeof *spans->at * (size_t)spans->room);
+  }
+  spans->at[spans->count++] = (TokenSpan){start, end};
+}
+
+void token_spans_free(TokenSpans *spans) {
+  free(spans->at);
+  *spans = (TokenSpans){0};
+}
+
 typedef struct Encoder {
   const WordPiece *pieces;
   TokenIds *ids;
+  TokenSpans *spans; /* or NULL; then places may be NULL */
 } Encoder;
+
+static int count_characters(const char *bytes, size_t size) {
+  int count = 0;
+  for (size_t i = 0; i < size; i++)
+    count += (bytes[i] & 0xC0) != 0x80;
+  return count;
+}
+
+static void span_of(const Encoder *encoder, const int32_t *places, int first, int count) {
+  if (encoder->spans)
+    span_add(encoder->spans, places[first], places[first + count - 1] + 1);
+}
 
 /* Longest match first. The bytes before the rest of the word are spent, so "##" is written there.
  */
-static void encode_word(void *user, const char *bytes, size_t size) {
+static void encode_word(void *user, const char *bytes, size_t size, const int32_t *places) {
   const Encoder *encoder = user;
   const WordPiece *pieces = encoder->pieces;
   char buffer[2 + 4 * MAX_WORD_CHARACTERS];
-  int characters = 0, before = encoder->ids->count;
-  for (size_t i = 0; i < size; i++)
-    characters += (bytes[i] & 0xC0) != 0x80;
+  int characters = count_characters(bytes, size), before = encoder->ids->count, passed = 0;
   bool covered = characters <= MAX_WORD_CHARACTERS;
   if (covered)
     memcpy(buffer + 2, bytes, size);
@@ -381,14 +474,26 @@ static void encode_word(void *user, const char *bytes, size_t size) {
         break;
     }
     covered = id >= 0;
-    if (covered)
+    if (covered) {
+      int length = count_characters(bytes + start, end - start);
       token_ids_add(encoder->ids, id);
+      span_of(encoder, places, passed, length);
+      passed += length;
+    }
     start = end;
   }
   if (!covered) {
+    if (encoder->spans)
+      encoder->spans->count -= encoder->ids->count - before;
     encoder->ids->count = before;
     token_ids_add(encoder->ids, pieces->unknown);
+    span_of(encoder, places, 0, characters);
   }
+}
+
+void wordpiece_cover(const WordPiece *pieces, const char *word, size_t size, TokenIds *ids) {
+  Encoder encoder = {pieces, ids, NULL};
+  encode_word(&encoder, word, size, NULL);
 }
 
 /* The id of a special token spelled out at the start of the text, or -1. */
@@ -405,7 +510,12 @@ static int special_at(const WordPiece *pieces, const char *text, size_t size, si
 
 bool wordpiece_encode(const WordPiece *pieces, const char *text, size_t size, TokenIds *ids,
                       Error *error) {
-  Encoder encoder = {pieces, ids};
+  return wordpiece_encode_spans(pieces, text, size, ids, NULL, error);
+}
+
+bool wordpiece_encode_spans(const WordPiece *pieces, const char *text, size_t size, TokenIds *ids,
+                            TokenSpans *spans, Error *error) {
+  Encoder encoder = {pieces, ids, spans};
   Splitter splitter = {.options = pieces->options, .word = encode_word, .user = &encoder};
   size_t start = 0;
   bool good = true;
@@ -418,14 +528,17 @@ bool wordpiece_encode(const WordPiece *pieces, const char *text, size_t size, To
     }
     good = split_words(&splitter, text + start, at - start, start, error);
     token_ids_add(ids, id);
+    span_add(spans, splitter.base, splitter.base + (int32_t)length);
+    splitter.base += (int32_t)length;
     start = at += length;
   }
   good = good && split_words(&splitter, text + start, size - start, start, error);
-  text_free(&splitter.lowered);
+  splitter_free(&splitter);
   return good;
 }
 
-static void keep_word(void *user, const char *bytes, size_t size) {
+static void keep_word(void *user, const char *bytes, size_t size, const int32_t *places) {
+  (void)places;
   text_add_bytes(user, bytes, size);
   text_add_bytes(user, "\n", 1);
 }
@@ -434,74 +547,6 @@ bool wordpiece_words(WordPieceOptions options, const char *text, size_t size, Te
                      Error *error) {
   Splitter splitter = {.options = options, .word = keep_word, .user = words};
   bool good = split_words(&splitter, text, size, 0, error);
-  text_free(&splitter.lowered);
-  return good;
-}
-
-/* ---- sequences ---- */
-
-static bool need_special(const WordPiece *pieces, const char *token, int *id, Error *error) {
-  *id = wordpiece_id(pieces, token);
-  return *id >= 0 || error_set(error, "the vocabulary has no %s", token);
-}
-
-/* How many tokens of each text fit. */
-static bool fit(int length, bool pair, int *first, int *second, Error *error) {
-  int special = pair ? 3 : 2;
-  if (length < special)
-    return error_set(error, "a length of %d has no room for the %d special tokens", length,
-                     special);
-  while (*first + *second > length - special) {
-    if (*first > *second)
-      --*first;
-    else
-      --*second;
-  }
-  return true;
-}
-
-/* *boundary gets the place after the first [SEP]. */
-static bool join(const WordPiece *pieces, const TokenIds *first, const TokenIds *second, int length,
-                 TokenIds *ids, int *boundary, Error *error) {
-  int cls, sep, n_first = first->count, n_second = second ? second->count : 0;
-  if (!need_special(pieces, "[CLS]", &cls, error) || !need_special(pieces, "[SEP]", &sep, error) ||
-      !fit(length ? length : INT_MAX, second != NULL, &n_first, &n_second, error))
-    return false;
-  token_ids_add(ids, cls);
-  for (int i = 0; i < n_first; i++)
-    token_ids_add(ids, first->at[i]);
-  token_ids_add(ids, sep);
-  *boundary = ids->count;
-  for (int i = 0; i < n_second; i++)
-    token_ids_add(ids, second->at[i]);
-  if (second)
-    token_ids_add(ids, sep);
-  return true;
-}
-
-bool wordpiece_join(const WordPiece *pieces, const TokenIds *first, const TokenIds *second,
-                    int length, TokenIds *ids, Error *error) {
-  int boundary;
-  return join(pieces, first, second, length, ids, &boundary, error);
-}
-
-bool wordpiece_pack(const WordPiece *pieces, const TokenIds *first, const TokenIds *second,
-                    int length, int64_t *ids, int64_t *mask, int64_t *types, int *used,
-                    Error *error) {
-  TokenIds joined = {0};
-  int pad, boundary;
-  CHECK(length > 0);
-  bool good = need_special(pieces, "[PAD]", &pad, error) &&
-              join(pieces, first, second, length, &joined, &boundary, error);
-  for (int i = 0; good && i < length; i++) {
-    bool token = i < joined.count;
-    ids[i] = token ? joined.at[i] : pad;
-    if (mask)
-      mask[i] = token;
-    if (types)
-      types[i] = token && i >= boundary;
-  }
-  *used = joined.count;
-  token_ids_free(&joined);
+  splitter_free(&splitter);
   return good;
 }

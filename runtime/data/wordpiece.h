@@ -19,14 +19,28 @@ typedef struct WordPieceOptions {
   StripAccents strip_accents;
 } WordPieceOptions;
 
+/* "yes" or "no"; false for anything else. */
+bool wordpiece_strip_option(const char *text, StripAccents *strip);
+
 typedef struct TokenIds { /* heap; free with token_ids_free */
   int32_t *at;
   int count, room;
 } TokenIds;
 
+/* Where tokens stand in the text they came from, in characters (Unicode code points), as other
+ * tokenizers count offsets: start <= i < end. Heap; free with token_spans_free. */
+typedef struct TokenSpan {
+  int32_t start, end;
+} TokenSpan;
+typedef struct TokenSpans {
+  TokenSpan *at;
+  int count, room;
+} TokenSpans;
+
 typedef struct WordPiece WordPiece;
 
-/* Reads a vocabulary of one piece a line; the line number from 0 is the id. [UNK] must be there. */
+/* Reads a vocabulary of one piece a line; the line number from 0 is the id. A file called .json is
+ * Hugging Face's tokenizer.json, which brings its own options. [UNK] must be there. */
 WordPiece *wordpiece_open(const char *path, WordPieceOptions options, Error *error);
 void wordpiece_free(WordPiece *pieces);
 int wordpiece_count(const WordPiece *pieces);
@@ -36,6 +50,12 @@ int wordpiece_id(const WordPiece *pieces, const char *token); /* -1 when absent 
 /* Appends the ids of a UTF-8 text, without [CLS] and [SEP]. False when it is not UTF-8. */
 bool wordpiece_encode(const WordPiece *pieces, const char *text, size_t size, TokenIds *ids,
                       Error *error);
+/* The same with a span for every id; an unknown word's is the word. */
+bool wordpiece_encode_spans(const WordPiece *pieces, const char *text, size_t size, TokenIds *ids,
+                            TokenSpans *spans, Error *error);
+/* The pieces of one word that is normalised already (no spaces; punctuation is like letters). */
+void wordpiece_cover(const WordPiece *pieces, const char *word, size_t size, TokenIds *ids);
+void token_spans_free(TokenSpans *spans);
 void token_ids_add(TokenIds *ids, int32_t id);
 void token_ids_free(TokenIds *ids);
 

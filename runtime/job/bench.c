@@ -30,17 +30,18 @@ static double median(double *values, int count) {
   return count % 2 ? values[count / 2] : (values[count / 2 - 1] + values[count / 2]) / 2;
 }
 
-/* Numbers a model could meet: noise for floats, low ids, masks of ones. */
+/* Numbers a model could meet: noise for floats, indices in their range, masks and segments of ones.
+ */
 static void make_up_inputs(Bench *b) {
   for (int i = 0; i < b->plan->n_inputs; i++) {
     const PlanPort *port = &b->plan->inputs[i];
     void *data = program_input(b->job->program, b->entry, port->name, NULL);
-    int64_t count = type_elements(&port->type), vocabulary = job_vocabulary(b->job);
-    bool mask = strstr(port->name, "mask") != NULL;
+    int64_t count = type_elements(&port->type), limit = port_limit(b->job, port->name);
+    bool ones = strstr(port->name, "mask") || strstr(port->name, "segment");
     for (int64_t k = 0; k < count; k++) {
       double value = random_uniform(1, (uint64_t)i, (uint64_t)k);
       if (!dtype_is_float(port->type.dtype))
-        value = mask ? 1 : (double)(int64_t)(value * (double)(vocabulary ? vocabulary : 2));
+        value = ones ? 1 : (double)(int64_t)(value * (double)(limit ? limit : 2));
       dtype_store(port->type.dtype, data, k,
                   dtype_is_float(port->type.dtype) ? 2 * value - 1 : value);
     }

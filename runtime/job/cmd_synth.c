@@ -3,13 +3,13 @@
 #include "runtime/base/file.h"
 #include "runtime/data/ctrate.h"
 #include "runtime/data/phantom.h"
+#include "runtime/data/vocabulary.h"
 #include "runtime/job/command.h"
-#include <ctype.h>
 #include <getopt.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { MAX_VOLUMES = 100000, MAX_SIDE = 1024 };
+enum { MAX_VOLUMES = 100000, MAX_SIDE = 1024, VOCABULARY = 1024 };
 
 static const char help[] =
     "Usage: tricot synth --output DIR [options]\n"
@@ -112,35 +112,20 @@ static bool write_split(Synth *s, int split, Error *error) {
 
 /* ---- the vocabulary ---- */
 
-static int by_text(const void *a, const void *b) {
-  return strcmp(*(char *const *)a, *(char *const *)b);
-}
-
-/* Special tokens, characters so that no word is unknown, then the words, each once. */
+/* Trained on the reports; prompts and labels are in it as well, so that no word is unknown. */
 static bool write_vocabulary(Synth *s, Error *error) {
-  Text *text = &s->reports;
-  text_add(text, "is not present");
+  Text *text = &s->reports, lines = {0};
+  VocabularyOptions options = {.size = VOCABULARY, .min_frequency = 1};
+  int count;
+  text_add(text, " is not present. abcdefghijklmnopqrstuvwxyz 0123456789 - , . ( )");
   for (int c = 0; c < CTRATE_LABELS; c++)
     text_add(text, " %s", ctrate_label_names[c]);
-  VEC(char *) words = {0};
-  for (char *at = text->at; *at; at++)
-    *at = (char)tolower((unsigned char)*at);
-  for (char *at = text->at; *at;) {
-    size_t length = strspn(at, "abcdefghijklmnopqrstuvwxyz");
-    if (length > 1)
-      vec_push(s->arena, &words, arena_strndup(s->arena, at, length));
-    at += length ? length : 1;
-  }
-  qsort(words.at, (size_t)words.count, sizeof *words.at, by_text);
-  Text out = {0};
-  text_add(&out, "[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\n.\n,\n-\n");
-  for (const char *c = "abcdefghijklmnopqrstuvwxyz0123456789"; *c; c++)
-    text_add(&out, "%c\n##%c\n", *c, *c);
-  for (int i = 0; i < words.count; i++)
-    if (i == 0 || strcmp(words.at[i], words.at[i - 1]) != 0)
-      text_add(&out, "%s\n", words.at[i]);
-  bool good = write_text(s, "vocab.txt", &out, error);
-  text_free(&out);
+  Vocabulary *vocabulary = vocabulary_new((WordPieceOptions){.lower = true});
+  bool good = vocabulary_add(vocabulary, text->at, text->size, error) &&
+              vocabulary_train(vocabulary, &options, &lines, &count, error) &&
+              write_text(s, "vocab.txt", &lines, error);
+  vocabulary_free(vocabulary);
+  text_free(&lines);
   return good;
 }
 

@@ -1,37 +1,50 @@
 /* tricot tokenize: texts to WordPiece ids, one JSON list a line. */
-#include "runtime/base/file.h"
 #include "runtime/base/json.h"
+#include "runtime/data/corpus.h"
+#include "runtime/data/text_pack.h"
 #include "runtime/data/wordpiece.h"
 #include "runtime/job/command.h"
 #include <getopt.h>
 #include <limits.h>
+#include <stdio.h>
 #include <string.h>
 
+enum { MAX_BATCH = 4096, MAX_LENGTH = 1 << 20 };
+
 static const char help[] =
-    "Usage: tricot tokenize --vocab FILE (--text TEXT | --file FILE | --jsonl FILE) [options]\n"
+    "Usage: tricot tokenize --vocab FILE (--text TEXT | --file FILE | --jsonl FILE | --corpus "
+    "FILE)\n"
+    "                       [options]\n"
     "\n"
     "Prints the WordPiece ids of each text as a JSON list on a line of its own.\n"
     "\n"
-    "  --vocab FILE            the vocabulary, one piece a line\n"
+    "  --vocab FILE            the vocabulary, one piece a line, or a tokenizer.json\n"
     "  --text TEXT             one text\n"
     "  --file FILE             one text a line\n"
     "  --jsonl FILE            one JSON object a line, its key \"text\"\n"
+    "  --corpus FILE           reports of a CSV table, or either of the above by the file's name\n"
     "  --special               add [CLS] and [SEP]\n"
     "  --pair TEXT             a second text, joined to every first one\n"
     "  --length N              cut to N tokens, special ones included\n"
     "  --no-lower              keep capital letters (cased models)\n"
     "  --strip-accents yes|no  default: yes where letters are lowered\n"
     "  --tokens                print the pieces instead of their ids\n"
+    "  --plan BATCH            print, as JSON, shapes of batches that waste few tokens: packed\n"
+    "                          (text.rows, text.length) and bucketed (text.length)\n"
+    "  --shapes N              how many shapes --plan may use (default 4)\n"
     "  --output FILE           write there instead of stdout\n"
     "\n"
     "Examples:\n"
     "  tricot tokenize --vocab vocab.txt --text \"No pleural effusion.\"\n"
-    "  tricot tokenize --vocab vocab.txt --jsonl reports.jsonl --special --length 512\n";
+    "  tricot tokenize --vocab vocab.txt --jsonl reports.jsonl --special --length 512\n"
+    "  tricot tokenize --vocab vocab.txt --corpus train_reports.csv --length 512 --plan 8\n";
 
 typedef struct Tokenize {
-  const char *vocabulary, *text, *file, *jsonl, *pair, *output;
+  const char *vocabulary, *text, *file, *jsonl, *corpus, *pair, *output;
   bool special, tokens;
-  int64_t length; /* 0: no limit */
+  int64_t length;       /* 0: no limit */
+  int64_t plan, shapes; /* texts of a batch, 0: no plan; shapes at most */
+  TokenIds counts;      /* tokens of every text, for the plan */
   WordPieceOptions options;
   WordPiece *pieces;
   TokenIds second; /* of --pair */
@@ -50,10 +63,11 @@ static void print_ids(Tokenize *t, const TokenIds *ids) {
   text_add(&t->out, "]\n");
 }
 
-static bool one_text(Tokenize *t, const char *text, size_t size, Error *error) {
+static bool one_text(void *user, const char *text, size_t size, Error *error) {
+  Tokenize *t = user;
   TokenIds first = {0}, ids = {0};
   bool good = wordpiece_encode(t->pieces, text, size, &first, error);
-  if (good && t->special) {
+  if (good && (t->special || t->plan)) {
     good =
         wordpiece_join(t->pieces, &first, t->pair ? &t->second : NULL, (int)t->length, &ids, error);
   } else if (good) {
@@ -64,48 +78,46 @@ static bool one_text(Tokenize *t, const char *text, size_t size, Error *error) {
     if (t->length && ids.count > t->length)
       ids.count = (int)t->length;
   }
-  if (good)
+  if (good && t->plan)
+    token_ids_add(&t->counts, ids.count);
+  else if (good)
     print_ids(t, &ids);
   token_ids_free(&first);
   token_ids_free(&ids);
   return good;
 }
 
-static bool json_line(Tokenize *t, const char *line, size_t size, Error *error) {
-  Arena *arena = arena_new();
-  Json value;
-  bool good = json_parse(arena, line, size, &value, error);
-  const Json *text = good ? json_get(&value, "text") : NULL;
-  if (good && (!text || text->kind != JSON_STRING))
-    good = error_set(error, "expected an object with a text at key \"text\"");
-  if (good)
-    good = one_text(t, text->string, strlen(text->string), error);
-  arena_free(arena);
-  return good;
+static void print_plan(Tokenize *t, const char *name, bool packed) {
+  TextPlan plan;
+  text_plan(t->counts.at, NULL, t->counts.count / t->plan, t->plan, t->length, packed,
+            (int)t->shapes, &plan);
+  if (packed)
+    text_add(&t->out, "{\"batches\": %lld, \"tokens\": %lld, \"padded_cells\": %lld",
+             (long long)(t->counts.count / t->plan), (long long)plan.tokens,
+             (long long)plan.padded);
+  text_add(&t->out, ",\n \"%s\": {\"cells\": %lld, \"shapes\": [", name, (long long)plan.cells);
+  for (int i = 0; i < plan.count; i++)
+    text_add(&t->out, "%s{\"rows\": %lld, \"length\": %lld, \"batches\": %lld}", i ? ", " : "",
+             (long long)plan.shapes[i].rows, (long long)plan.shapes[i].length,
+             (long long)plan.uses[i]);
+  text_add(&t->out, "]}");
 }
 
-/* Every line of a file; a blank line is an empty text in --file and nothing in --jsonl. */
-static bool every_line(Tokenize *t, const char *path, Error *error) {
-  Mapping mapping;
-  if (!file_map(path, &mapping, error))
-    return false;
-  const char *at = (const char *)mapping.bytes, *end = at + mapping.size;
-  bool good = true;
-  for (int line = 1; at < end && good; line++) {
-    const char *line_end = memchr(at, '\n', (size_t)(end - at));
-    size_t size = (size_t)((line_end ? line_end : end) - at);
-    size_t used = size && at[size - 1] == '\r' ? size - 1 : size;
-    Error inner;
-    if (!t->jsonl)
-      good = one_text(t, at, used, &inner);
-    else if (used)
-      good = json_line(t, at, used, &inner);
-    if (!good)
-      error_set(error, "%s:%d: error: %.900s", path, line, inner.text);
-    at += size + (line_end != NULL);
-  }
-  file_unmap(&mapping);
-  return good;
+/* Batches in the order of the texts; what is left over is left out. */
+static bool plan_batches(Tokenize *t, Error *error) {
+  if (t->counts.count < t->plan)
+    return error_set(error, "--plan: error: %d texts are fewer than a batch of %lld",
+                     t->counts.count, (long long)t->plan);
+  print_plan(t, "packed", true);
+  print_plan(t, "bucketed", false);
+  text_add(&t->out, "}\n");
+  return true;
+}
+
+static bool every_text(Tokenize *t, Error *error) {
+  if (t->corpus)
+    return corpus_read(t->corpus, NULL, 0, one_text, t, error);
+  return corpus_lines(t->file ? t->file : t->jsonl, t->jsonl != NULL, one_text, t, error);
 }
 
 static bool tokenize(Tokenize *t, Error *error) {
@@ -118,23 +130,19 @@ static bool tokenize(Tokenize *t, Error *error) {
   if (t->text)
     return one_text(t, t->text, strlen(t->text), &inner) ||
            error_set(error, "--text: error: %.900s", inner.text);
-  return every_line(t, t->file ? t->file : t->jsonl, error);
+  return every_text(t, error) && (!t->plan || plan_batches(t, error));
 }
 
 static int parse(Tokenize *t, int argc, char **argv) {
-  static const struct option options[] = {{"vocab", required_argument, NULL, 'v'},
-                                          {"text", required_argument, NULL, 't'},
-                                          {"file", required_argument, NULL, 'f'},
-                                          {"jsonl", required_argument, NULL, 'j'},
-                                          {"pair", required_argument, NULL, 'p'},
-                                          {"special", no_argument, NULL, 's'},
-                                          {"length", required_argument, NULL, 'l'},
-                                          {"no-lower", no_argument, NULL, 'n'},
-                                          {"strip-accents", required_argument, NULL, 'a'},
-                                          {"tokens", no_argument, NULL, 'k'},
-                                          {"output", required_argument, NULL, 'o'},
-                                          {"help", no_argument, NULL, 'h'},
-                                          {0}};
+  static const struct option options[] = {
+      {"vocab", required_argument, NULL, 'v'},  {"text", required_argument, NULL, 't'},
+      {"file", required_argument, NULL, 'f'},   {"jsonl", required_argument, NULL, 'j'},
+      {"corpus", required_argument, NULL, 'c'}, {"plan", required_argument, NULL, 'b'},
+      {"shapes", required_argument, NULL, 'z'}, {"pair", required_argument, NULL, 'p'},
+      {"special", no_argument, NULL, 's'},      {"length", required_argument, NULL, 'l'},
+      {"no-lower", no_argument, NULL, 'n'},     {"strip-accents", required_argument, NULL, 'a'},
+      {"tokens", no_argument, NULL, 'k'},       {"output", required_argument, NULL, 'o'},
+      {"help", no_argument, NULL, 'h'},         {0}};
   optind = 0;
   for (int option; (option = getopt_long(argc, argv, "", options, NULL)) != -1;)
     switch (option) {
@@ -142,6 +150,7 @@ static int parse(Tokenize *t, int argc, char **argv) {
     case 't': t->text = optarg; break;
     case 'f': t->file = optarg; break;
     case 'j': t->jsonl = optarg; break;
+    case 'c': t->corpus = optarg; break;
     case 'p': t->pair = optarg; break;
     case 's': t->special = true; break;
     case 'n': t->options.lower = false; break;
@@ -152,10 +161,18 @@ static int parse(Tokenize *t, int argc, char **argv) {
       if (!parse_whole(optarg, 1, INT_MAX, &t->length))
         return command_usage(argv[0], "--length \"%s\" is not a count", optarg);
       break;
+    case 'b':
+      if (!parse_whole(optarg, 1, MAX_BATCH, &t->plan))
+        return command_usage(argv[0], "--plan \"%s\" is no batch from 1 to %d", optarg, MAX_BATCH);
+      break;
+    case 'z':
+      if (!parse_whole(optarg, 1, TEXT_SHAPES, &t->shapes))
+        return command_usage(argv[0], "--shapes \"%s\" is no count from 1 to %d", optarg,
+                             TEXT_SHAPES);
+      break;
     case 'a':
-      if (strcmp(optarg, "yes") != 0 && strcmp(optarg, "no") != 0)
+      if (!wordpiece_strip_option(optarg, &t->options.strip_accents))
         return command_usage(argv[0], "--strip-accents is yes or no, not \"%s\"", optarg);
-      t->options.strip_accents = *optarg == 'y' ? STRIP_YES : STRIP_NO;
       break;
     default: return command_usage(argv[0], "the options were not understood");
     }
@@ -163,13 +180,16 @@ static int parse(Tokenize *t, int argc, char **argv) {
     return command_usage(argv[0], "unexpected argument \"%s\"", argv[optind]);
   if (!t->vocabulary)
     return command_usage(argv[0], "--vocab is missing");
-  if (!!t->text + !!t->file + !!t->jsonl != 1)
-    return command_usage(argv[0], "exactly one of --text, --file and --jsonl is needed");
+  if (!!t->text + !!t->file + !!t->jsonl + !!t->corpus != 1)
+    return command_usage(argv[0], "exactly one of --text, --file, --jsonl and --corpus is needed");
+  if (t->plan && (t->text || !t->length || t->length > MAX_LENGTH))
+    return command_usage(argv[0], "--plan needs texts of a file and a --length of at most %d",
+                         MAX_LENGTH);
   return EXIT_DONE;
 }
 
 int cmd_tokenize(int argc, char **argv) {
-  Tokenize t = {.options = {.lower = true}};
+  Tokenize t = {.options = {.lower = true}, .shapes = 4};
   Error error;
   int status = parse(&t, argc, argv);
   if (status != EXIT_DONE)
@@ -177,6 +197,7 @@ int cmd_tokenize(int argc, char **argv) {
   bool good = tokenize(&t, &error) && command_output(t.output, &t.out, &error);
   wordpiece_free(t.pieces);
   token_ids_free(&t.second);
+  token_ids_free(&t.counts);
   text_free(&t.out);
   return good ? EXIT_DONE : command_failed(&error);
 }

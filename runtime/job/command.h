@@ -10,6 +10,7 @@
 #include <stdint.h>
 
 int cmd_tokenize(int argc, char **argv);
+int cmd_vocab(int argc, char **argv);
 int cmd_score(int argc, char **argv);
 int cmd_synth(int argc, char **argv);
 

@@ -1,8 +1,13 @@
 /* Latents of texts and volumes. See encode.h. */
 #include "runtime/job/encode.h"
 #include "runtime/job/progress.h"
+#include "runtime/base/arena.h"
+#include "runtime/job/text_form.h"
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
+
+enum { MAX_FORMS = 8 }; /* of one entry point */
 
 bool encoder_open(Encoder *e, Job *job, const char *entry, const char *output, Error *error) {
   Type type;
@@ -28,30 +33,64 @@ bool encoder_run(const Encoder *e, int64_t rows, float *out, Error *error) {
   return true;
 }
 
+/* The form that spends the fewest cells on each of the next texts; the longest has room for all. */
+static const TextForm *cheapest(const TextForm *forms, int n, const TokenIds *texts,
+                                int64_t count) {
+  const TextForm *best = NULL;
+  double least = INFINITY;
+  for (int i = 0; i < n; i++) {
+    int64_t taken = text_form_takes(&forms[i], texts, count);
+    double cells = (double)(forms[i].shape.rows * forms[i].shape.length) / (double)taken;
+    if (taken && cells < least) {
+      least = cells;
+      best = &forms[i];
+    }
+  }
+  CHECK(best != NULL);
+  return best;
+}
+
+/* Each as [CLS] pieces [SEP], no longer than `length`. */
+static bool tokenize_texts(const WordPiece *pieces, const char *const *texts, int64_t count,
+                           int64_t length, TokenIds *tokens, Error *error) {
+  Error inner;
+  bool good = true;
+  for (int64_t i = 0; good && i < count; i++) {
+    TokenIds words = {0};
+    good = (wordpiece_encode(pieces, texts[i], strlen(texts[i]), &words, &inner) &&
+            wordpiece_join(pieces, &words, NULL, (int)length, &tokens[i], &inner)) ||
+           error_set(error, "text \"%.100s\": %.800s", texts[i], inner.text);
+    token_ids_free(&words);
+  }
+  return good;
+}
+
 bool encode_texts(const Encoder *e, const WordPiece *pieces, const char *const *texts,
                   int64_t count, float *latents, Error *error) {
-  TextPort port;
-  Error inner;
-  if (!text_port(e->job, e->entry, &port, error))
+  TextForm forms[MAX_FORMS];
+  const char *name = e->job->plan->entries[e->entry].name;
+  int n_forms = text_forms_open(e->job, name, forms, MAX_FORMS, error);
+  int64_t longest = 0;
+  int padding = wordpiece_id(pieces, "[PAD]");
+  if (!n_forms)
     return false;
-  int64_t *ids = mem_alloc(sizeof *ids * (size_t)port.length);
-  int64_t *mask = mem_alloc(sizeof *mask * (size_t)port.length);
-  bool good = true;
-  for (int64_t first = 0; good && first < count; first += e->batch) {
-    for (int64_t row = 0; good && row < port.batch; row++) { /* the last one fills the batch up */
-      int64_t which = first + row < count ? first + row : count - 1;
-      good = pack_text(pieces, texts[which], port.length, ids, mask, &inner) ||
-             error_set(error, "text \"%.100s\": %.800s", texts[which], inner.text);
-      for (int64_t i = 0; good && i < port.length; i++) {
-        dtype_store(port.ids_type, port.ids, row * port.length + i, (double)ids[i]);
-        dtype_store(port.mask_type, port.mask, row * port.length + i, (double)mask[i]);
-      }
-    }
-    int64_t fresh = count - first < e->batch ? count - first : e->batch;
-    good = good && encoder_run(e, fresh, latents + first * e->width, error);
+  if (padding < 0)
+    return error_set(error, "the vocabulary has no [PAD]");
+  for (int i = 0; i < n_forms; i++)
+    if (forms[i].longest > longest)
+      longest = forms[i].longest;
+  TokenIds *tokens = mem_alloc(sizeof *tokens * (size_t)(count + 1));
+  bool good = tokenize_texts(pieces, texts, count, longest, tokens, error);
+  for (int64_t first = 0, fresh; good && first < count; first += fresh) {
+    const TextForm *form = cheapest(forms, n_forms, tokens + first, count - first);
+    Encoder encoder = *e;
+    encoder.entry = form->entry;
+    fresh = text_form_fill(form, tokens + first, count - first, padding);
+    good = encoder_run(&encoder, fresh, latents + first * e->width, error);
   }
-  free(ids);
-  free(mask);
+  for (int64_t i = 0; i < count; i++)
+    token_ids_free(&tokens[i]);
+  free(tokens);
   return good;
 }
 

@@ -18,7 +18,8 @@ typedef struct Encoder {
 bool encoder_open(Encoder *encoder, Job *job, const char *entry, const char *output, Error *error);
 /* Runs on what is in the inputs; the first `rows` latents go to out[rows][width]. */
 bool encoder_run(const Encoder *encoder, int64_t rows, float *out, Error *error);
-/* Latents of texts, latents[count][width]. */
+/* Latents of texts, latents[count][width]. Where the program has the entry point in several forms
+ * (text_form.h), the cheapest for the texts at hand. */
 bool encode_texts(const Encoder *encoder, const WordPiece *pieces, const char *const *texts,
                   int64_t count, float *latents, Error *error);
 /* Latents of every volume of a data set, latents[dataset->count][width], each encoded once; volumes

@@ -137,9 +137,35 @@ static bool ends_with(const char *text, const char *end) {
   return length >= wanted && strcmp(text + length - wanted, end) == 0;
 }
 
+/* What the values are goes in front of "0 to N". */
+static int64_t limit_of(const Job *job, const char *name, const char **what) {
+  *what = "";
+  if (ends_with(name, "mask"))
+    return 2;
+  if (ends_with(name, "segment_ids")) /* compared only */
+    return 0;
+  if (ends_with(name, "position_ids")) {
+    *what = "a place in the table of positions, 0 to ";
+    return (int64_t)job_number(job, "text.positions", job_number(job, "positions", 0));
+  }
+  if (ends_with(name, "text_starts")) {
+    *what = "a place in the rows of tokens, 0 to ";
+    return (int64_t)(job_number(job, "text.rows", job_number(job, "rows", 0)) *
+                     job_number(job, "text.length", job_number(job, "length", 0)));
+  }
+  *what = "an id of the vocabulary, 0 to ";
+  return ends_with(name, "ids") ? job_vocabulary(job) : 0;
+}
+
+int64_t port_limit(const Job *job, const char *name) {
+  const char *what;
+  return limit_of(job, name, &what);
+}
+
 bool port_check_ids(const Job *job, const char *name, const Type *type, const void *data,
                     const char *where, Error *error) {
-  int64_t limit = ends_with(name, "ids") ? job_vocabulary(job) : ends_with(name, "mask") ? 2 : 0;
+  const char *what;
+  int64_t limit = limit_of(job, name, &what);
   if (limit <= 0 || dtype_is_float(type->dtype))
     return true;
   int64_t count = type_elements(type);
@@ -150,7 +176,7 @@ bool port_check_ids(const Job *job, const char *name, const Type *type, const vo
     char place[128];
     place_text(type, i, place, sizeof place);
     return error_set(error, "%s: error: %s%s is %.0f, it must be %s%lld", where, name, place, value,
-                     limit == 2 ? "0 or " : "an id of the vocabulary, 0 to ", (long long)limit - 1);
+                     *what ? what : "0 or ", (long long)limit - 1);
   }
   return true;
 }

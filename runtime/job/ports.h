@@ -20,13 +20,15 @@ bool ports_check(const Job *job, int entry, const TensorFile *file, const char *
 void ports_fill(Job *job, int entry, const TensorFile *file, int64_t first, int64_t samples);
 /* Fills one input with a scalar; nothing happens when the entry has none of that name. */
 void port_set(Job *job, int entry, const char *name, double value);
-/* Ids of all samples against the model's vocabulary and masks against 0 and 1, before anything
- * runs. */
+/* Before anything runs: ids of all samples against the model's vocabulary, masks against 0 and 1,
+ * positions and starts of packed texts against what they index. */
 bool ports_check_ids(const Job *job, int entry, const TensorFile *file, const char *path,
                      Error *error);
 /* The same for ids that were just written to an input. */
 bool port_check_ids(const Job *job, const char *name, const Type *type, const void *data,
                     const char *where, Error *error);
+/* How many values whole numbers of the input of this name may have, from 0; 0: no limit known. */
+int64_t port_limit(const Job *job, const char *name);
 /* The vocabulary the model was compiled for, 0 when it does not say. */
 int64_t job_vocabulary(const Job *job);
 #endif

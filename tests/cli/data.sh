@@ -17,6 +17,30 @@ check "score more ranks" "$tricot" score --predictions "$goldens/metrics.safeten
 check "the same metrics and more" compare_json "$goldens/metrics.expected.json" "$scratch/scores"
 check "R@100 is there" grep -q '"R@100"' "$scratch/scores"
 
+corpus=$data/reports/ctclip_text_classifier_train.csv
+for out in one two; do
+  check "vocab" "$tricot" vocab --corpus "$corpus" --size 1000 -o "$scratch/$out.txt"
+done
+check "the same bytes" cmp "$scratch/one.txt" "$scratch/two.txt"
+check "as many pieces as asked for" test "$(wc -l <"$scratch/one.txt")" -eq 1000
+check "tokenize a corpus" "$tricot" tokenize --vocab "$scratch/one.txt" --corpus "$corpus" \
+  --tokens --output "$scratch/tokens"
+check "one list a report" test "$(wc -l <"$scratch/tokens")" -eq 800
+check "no unknown word" test "$(grep -c UNK "$scratch/tokens")" -eq 0
+check "shapes" "$tricot" tokenize --vocab "$scratch/one.txt" --corpus "$corpus" --length 512 \
+  --plan 8 --shapes 2 --output "$scratch/plan"
+check "batches" grep -q '"batches": 100' "$scratch/plan"
+expect 1 "too few pieces" "$tricot" vocab --corpus "$corpus" --size 20 -o "$scratch/few.txt"
+says "20 pieces are too few"
+absent "$scratch/few.txt"
+expect 1 "another column" "$tricot" vocab --corpus "$corpus" --column report -o "$scratch/few.txt"
+says 'no column "report"'
+expect 1 "no such corpus" "$tricot" vocab --corpus "$scratch/nothing.csv" -o "$scratch/few.txt"
+says "nothing.csv: error"
+expect 2 "no corpus" "$tricot" vocab --size 100
+expect 2 "a plan without a length" "$tricot" tokenize --vocab "$scratch/one.txt" \
+  --corpus "$corpus" --plan 8
+
 vocabulary=$data/tokenizer/bert-base-uncased_vocab.txt
 need "$vocabulary"
 for texts in tricky reports; do

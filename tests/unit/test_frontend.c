@@ -256,6 +256,26 @@ static void entries_take_only_what_they_use(void **state) {
   arena_free(f.arena);
 }
 
+/* Texts with rows of their own have a mask, texts that share rows have segments. */
+static void inputs_left_out(void **state) {
+  (void)state;
+  Fixture f = fixture();
+  const char *sets[N_CLIP_SETS + 1];
+  memcpy(sets, clip_sets, sizeof clip_sets);
+  for (int rows = 0; rows < 2; rows++) {
+    sets[N_CLIP_SETS] = rows ? "text.rows=2" : "text.rows=0";
+    Model *model =
+        load(&f, TRICOT_SOURCE "/models/clip-dcformer.yaml", NULL, sets, N_CLIP_SETS + 1);
+    Graph *graph = build(&f, model, "forward", true);
+    assert_int_equal(graph_find_input(graph, "attention_mask") != NULL, !rows);
+    static const char *const packed[] = {"position_ids", "segment_ids", "text_starts"};
+    for (int i = 0; i < 3; i++)
+      assert_int_equal(graph_find_input(graph, packed[i]) != NULL, rows);
+    assert_non_null(graph_find_input(graph, "input_ids"));
+  }
+  arena_free(f.arena);
+}
+
 static void learned_temperature(void **state) {
   (void)state;
   Fixture f = fixture();
@@ -551,6 +571,7 @@ int main(void) {
       cmocka_unit_test(dcformer_counts),  cmocka_unit_test(arguments_are_readable),
       cmocka_unit_test(golden_names),     cmocka_unit_test(golden_eval),
       cmocka_unit_test(golden_train),     cmocka_unit_test(entries_take_only_what_they_use),
+      cmocka_unit_test(inputs_left_out),
       cmocka_unit_test(learned_temperature), cmocka_unit_test(error_files),
       cmocka_unit_test(imports),          cmocka_unit_test(expressions),
       cmocka_unit_test(every_kind_of_step),

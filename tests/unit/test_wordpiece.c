@@ -196,55 +196,192 @@ static void reference_texts(void **state) {
   wordpiece_free(pieces);
 }
 
-/* A vector that lists words only, without a vocabulary. */
-static void compare_words(const Json *entry) {
-  const Json *strip = json_get(entry, "strip_accents"), *tokens = json_get(entry, "tokens");
-  const char *text = json_get(entry, "text")->string;
-  WordPieceOptions options = {.lower = json_get(entry, "lower")->boolean};
+/* The same vocabulary as tokenizer.json: the same ids; its options win. */
+static void json_vocabulary(void **state) {
+  (void)state;
+  shared_needed();
+  Error error = {""};
+  WordPiece *lines = wordpiece_open(shared_path("data/tokenizer/bert-base-uncased_vocab.txt"),
+                                    (WordPieceOptions){.lower = true}, &error);
+  WordPiece *json = wordpiece_open(shared_path("data/tokenizer/all-MiniLM-L6-v2_tokenizer.json"),
+                                   (WordPieceOptions){.lower = false}, &error);
+  if (!lines || !json)
+    fail_msg("%s", error.text);
+  assert_int_equal(wordpiece_count(json), wordpiece_count(lines));
+  for (int i = 0; i < wordpiece_count(lines); i++)
+    assert_string_equal(wordpiece_token(json, i), wordpiece_token(lines, i));
+  expect_ids(json, "H\u00E9llo", (int32_t[]){7592}, 1);
+  wordpiece_free(lines);
+  wordpiece_free(json);
+}
+
+static void json_refused(void **state) {
+  (void)state;
+#define NORMAL "\"normalizer\":{\"type\":\"BertNormalizer\",\"lowercase\":false},"
+  static const char *const cases[][2] = {
+      {"{" NORMAL "\"model\":{\"type\":\"WordPiece\",\"vocab\":{\"[UNK]\":1,\"A\":0}}}", NULL},
+      {"{" NORMAL "\"model\":{\"type\":\"BPE\",\"vocab\":{\"[UNK]\":0}}}", "\"type\""},
+      {"{\"model\":{\"type\":\"WordPiece\",\"vocab\":{\"[UNK]\":0}}}", "normalizer"},
+      {"{" NORMAL "\"model\":{\"type\":\"WordPiece\",\"vocab\":{\"[UNK]\":1,\"A\":1}}}", "\"A\""},
+      {"{" NORMAL "\"model\":{\"type\":\"WordPiece\",\"vocab\":{\"[UNK]\":2,\"A\":0}}}", "0 to 1"},
+      {"{" NORMAL "\"model\":{\"type\":\"WordPiece\",\"vocab\":{\"A\":0}}}", "no [UNK]"},
+      {"{" NORMAL "\"model\":{\"type\":\"WordPiece\"}}", "no \"vocab\""},
+      {"{", "offset"},
+      {"[]", "no \"model\""},
+  };
+  char path[220];
+  snprintf(path, sizeof path, "%s.json", vocabulary);
+  for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+    Error error = {""};
+    FILE *stream = fopen(path, "wb");
+    fputs(cases[i][0], stream);
+    fclose(stream);
+    WordPiece *pieces = wordpiece_open(path, (WordPieceOptions){.lower = true}, &error);
+    if (cases[i][1]) {
+      assert_null(pieces);
+      if (!strstr(error.text, cases[i][1]))
+        fail_msg("%s: %s", cases[i][0], error.text);
+      continue;
+    }
+    expect_ids(pieces, "A a", (int32_t[]){0, 1}, 2);
+    wordpiece_free(pieces);
+  }
+}
+
+/* ---- vectors of other implementations: every key of every entry is looked at ---- */
+
+enum { VECTORS = 10 };
+
+typedef struct Vector {
+  const Json *entry, *tokens;
+  const char *text;
+  WordPieceOptions options;
+  WordPiece *pieces; /* NULL: words only */
+} Vector;
+
+static bool flag(const Vector *v, const char *key) {
+  const Json *value = json_get(v->entry, key);
+  return value && value->boolean;
+}
+
+/* A key nobody compares would be an expectation passed over. */
+static void known_keys(const Json *entry) {
+  static const char *const keys[] = {"origin",  "vocab",    "text",       "lower",
+                                     "tokens",  "ids",      "pair",       "wordpiece_only",
+                                     "offsets", "type_ids", "basic_only", "strip_accents"};
+  for (int i = 0; i < entry->count; i++) {
+    bool known = false;
+    for (size_t k = 0; k < sizeof keys / sizeof *keys; k++)
+      known |= strcmp(keys[k], entry->keys[i]) == 0;
+    if (!known)
+      fail_msg("a vector with key \"%s\", which nothing compares", entry->keys[i]);
+  }
+}
+
+static void open_vector(Vector *v, const Json *entry) {
+  const Json *strip = json_get(entry, "strip_accents"), *listed = json_get(entry, "vocab");
+  Error error = {""};
+  known_keys(entry);
+  *v = (Vector){
+      .entry = entry, .tokens = json_get(entry, "tokens"), .text = json_get(entry, "text")->string};
+  v->options.lower = listed && listed->kind == JSON_STRING ? true : flag(v, "lower");
   if (strip)
-    options.strip_accents = strip->boolean ? STRIP_YES : STRIP_NO;
+    v->options.strip_accents = strip->boolean ? STRIP_YES : STRIP_NO;
+  if (listed && listed->kind == JSON_LIST) {
+    Text lines = {0};
+    for (int i = 0; i < listed->count; i++)
+      text_add(&lines, "%s\n", listed->items[i].string);
+    v->pieces = open_pieces(lines.at, v->options.lower);
+    text_free(&lines);
+  } else if (listed) {
+    assert_string_equal(listed->string, "bert-base-uncased");
+    v->pieces = wordpiece_open(shared_path("data/tokenizer/bert-base-uncased_vocab.txt"),
+                               v->options, &error);
+    assert_non_null(v->pieces);
+  }
+}
+
+/* Words only, without a vocabulary. */
+static void compare_words(const Vector *v) {
   Text words = {0}, wanted = {0};
   Error error = {""};
-  assert_true(wordpiece_words(options, text, strlen(text), &words, &error));
+  assert_true(wordpiece_words(v->options, v->text, strlen(v->text), &words, &error));
   text_add(&words, "end");
-  for (int i = 0; i < tokens->count; i++)
-    text_add(&wanted, "%s\n", tokens->items[i].string);
+  for (int i = 0; i < v->tokens->count; i++)
+    text_add(&wanted, "%s\n", v->tokens->items[i].string);
   text_add(&wanted, "end");
   assert_string_equal(words.at, wanted.at);
   text_free(&words);
   text_free(&wanted);
 }
 
-static void compare_pieces(const Json *entry) {
-  const Json *listed = json_get(entry, "vocab"), *lower = json_get(entry, "lower");
-  const char *text = json_get(entry, "text")->string;
-  Error error = {""};
-  WordPiece *pieces;
-  if (listed->kind == JSON_LIST) {
-    Text lines = {0};
-    for (int i = 0; i < listed->count; i++)
-      text_add(&lines, "%s\n", listed->items[i].string);
-    pieces = open_pieces(lines.at, lower && lower->boolean);
-    text_free(&lines);
-  } else {
-    pieces = wordpiece_open(shared_path("data/tokenizer/bert-base-uncased_vocab.txt"),
-                            (WordPieceOptions){.lower = true}, &error);
+/* Words that are given, between spaces. */
+static void compare_covers(const Vector *v) {
+  TokenIds found = {0};
+  for (const char *at = v->text; *at;) {
+    size_t size = strcspn(at, " ");
+    wordpiece_cover(v->pieces, at, size, &found);
+    at += size + strspn(at + size, " ");
   }
-  TokenIds found = {0}, pair = {0}, joined = {0};
-  assert_true(wordpiece_encode(pieces, text, strlen(text), &found, &error));
-  const Json *second = json_get(entry, "pair"), *tokens = json_get(entry, "tokens");
-  if (second)
-    assert_true(wordpiece_encode(pieces, second->string, strlen(second->string), &pair, &error));
-  if (strcmp(tokens->items[0].string, "[CLS]") == 0) {
-    assert_true(wordpiece_join(pieces, &found, second ? &pair : NULL, 0, &joined, &error));
-    compare(pieces, &joined, entry);
-  } else {
-    compare(pieces, &found, entry);
-  }
+  compare(v->pieces, &found, v->entry);
   token_ids_free(&found);
-  token_ids_free(&pair);
+}
+
+static void compare_offsets(const Vector *v, const TokenSpans *spans, int n_first) {
+  const Json *offsets = json_get(v->entry, "offsets");
+  int special = strcmp(v->tokens->items[0].string, "[CLS]") == 0, at = 0;
+  assert_int_equal(offsets->count, v->tokens->count);
+  for (int i = 0; i < offsets->count; i++) {
+    bool added = special && (i == 0 || i == n_first + 1 || i == offsets->count - 1);
+    TokenSpan span = added ? (TokenSpan){0, 0} : spans->at[at++];
+    assert_int_equal(span.start, offsets->items[i].items[0].integer);
+    assert_int_equal(span.end, offsets->items[i].items[1].integer);
+  }
+  assert_int_equal(at, spans->count);
+}
+
+/* [CLS] and [SEP] added, as a list and packed with room for more. */
+static void compare_joined(const Vector *v, const TokenIds *first, const TokenIds *second) {
+  const Json *types = json_get(v->entry, "type_ids");
+  TokenIds joined = {0};
+  Error error = {""};
+  int64_t ids[64], mask[64], kinds[64];
+  int used;
+  assert_true(wordpiece_join(v->pieces, first, second, 0, &joined, &error));
+  compare(v->pieces, &joined, v->entry);
+  assert_true(wordpiece_pack(v->pieces, first, second, 64, ids, mask, kinds, &used, &error));
+  assert_int_equal(used, joined.count);
+  for (int i = 0; i < 64; i++) {
+    assert_int_equal(mask[i], i < used);
+    assert_int_equal(ids[i], i < used ? joined.at[i] : 0);
+    if (types)
+      assert_int_equal(kinds[i], i < used ? types->items[i].integer : 0);
+  }
   token_ids_free(&joined);
-  wordpiece_free(pieces);
+}
+
+static void compare_pieces(const Vector *v) {
+  const Json *pair = json_get(v->entry, "pair");
+  TokenIds first = {0}, second = {0};
+  TokenSpans spans = {0};
+  Error error = {""};
+  assert_true(wordpiece_encode_spans(v->pieces, v->text, strlen(v->text), &first, &spans, &error));
+  assert_int_equal(spans.count, first.count);
+  if (pair)
+    assert_true(wordpiece_encode_spans(v->pieces, pair->string, strlen(pair->string), &second,
+                                       &spans, &error));
+  if (strcmp(v->tokens->items[0].string, "[CLS]") == 0) {
+    compare_joined(v, &first, pair ? &second : NULL);
+  } else {
+    assert_null(pair);
+    assert_null(json_get(v->entry, "type_ids"));
+    compare(v->pieces, &first, v->entry);
+  }
+  if (json_get(v->entry, "offsets"))
+    compare_offsets(v, &spans, first.count);
+  token_ids_free(&first);
+  token_ids_free(&second);
+  token_spans_free(&spans);
 }
 
 static void upstream_vectors(void **state) {
@@ -252,14 +389,26 @@ static void upstream_vectors(void **state) {
   shared_needed();
   Lines lines = open_lines("data/tokenizer/upstream_vectors.jsonl");
   Json entry;
-  int count = 0;
-  for (; next_line(&lines, &entry); count++) {
-    if (json_get(&entry, "basic_only"))
-      compare_words(&entry);
-    else
-      compare_pieces(&entry);
+  int words = 0, covers = 0, pieces = 0;
+  while (next_line(&lines, &entry)) {
+    Vector v;
+    open_vector(&v, &entry);
+    if (flag(&v, "basic_only")) {
+      compare_words(&v);
+      words++;
+    } else if (flag(&v, "wordpiece_only")) {
+      compare_covers(&v);
+      covers++;
+    } else {
+      compare_pieces(&v);
+      pieces++;
+    }
+    wordpiece_free(v.pieces);
   }
-  assert_int_equal(count, 10);
+  assert_int_equal(words, 5);
+  assert_int_equal(covers, 1);
+  assert_int_equal(pieces, 4);
+  assert_int_equal(words + covers + pieces, VECTORS);
   arena_free(lines.arena);
 }
 
@@ -307,11 +456,37 @@ static void marks_are_ordered(void **state) {
   text_free(&words);
 }
 
+/* Spans: characters, not bytes; marks that go, characters that come, unknown words. */
+static void spans(void **state) {
+  (void)state;
+  WordPiece *pieces = open_pieces("[UNK]\n[MASK]\ni\na\ne\n##b\n.\n\u535A\n", true);
+  static const char text[] = "\u0130 \u00E9b, [MASK]ae\u0301 \u535A\u00ADa\u200Bb e\u0301.";
+  static const TokenSpan wanted[] = {{0, 1},   {2, 3},   {3, 4},   {4, 5},   {6, 12}, {12, 14},
+                                     {16, 17}, {18, 19}, {20, 21}, {22, 23}, {24, 25}};
+  static const int32_t ids[] = {2, 4, 5, 0, 1, 0, 7, 3, 5, 4, 6};
+  TokenIds found = {0};
+  TokenSpans places = {0};
+  Error error = {""};
+  assert_true(wordpiece_encode_spans(pieces, text, strlen(text), &found, &places, &error));
+  assert_int_equal(found.count, 11);
+  assert_int_equal(places.count, 11);
+  assert_memory_equal(found.at, ids, sizeof ids);
+  for (int i = 0; i < 11; i++) {
+    assert_int_equal(places.at[i].start, wanted[i].start);
+    assert_int_equal(places.at[i].end, wanted[i].end);
+  }
+  token_ids_free(&found);
+  token_spans_free(&places);
+  wordpiece_free(pieces);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(small_vocabulary), cmocka_unit_test(packing),
       cmocka_unit_test(letters),          cmocka_unit_test(reference_texts),
-      cmocka_unit_test(upstream_vectors),
+      cmocka_unit_test(upstream_vectors), cmocka_unit_test(spans),
+      cmocka_unit_test(upstream_vectors), cmocka_unit_test(spans),
+      cmocka_unit_test(json_vocabulary),  cmocka_unit_test(json_refused),
       cmocka_unit_test(marks_are_ordered),
   };
   return cmocka_run_group_tests(tests, make_vocabulary, remove_vocabulary);

@@ -1,0 +1,143 @@
+/* Texts into the inputs of entry points. See text_form.h. */
+#include "runtime/job/text_form.h"
+#include <stdlib.h>
+#include <string.h>
+
+static TextInput input_of(const Job *job, int entry, const char *name) {
+  TextInput input;
+  input.data = program_input(job->program, entry, name, &input.type);
+  return input;
+}
+
+static bool same_matrix(const TextInput *input, const TextInput *ids) {
+  return input->type.rank == 2 && input->type.dim[0] == ids->type.dim[0] &&
+         input->type.dim[1] == ids->type.dim[1];
+}
+
+bool text_form_open(Job *job, int entry, TextForm *f, Error *error) {
+  const char *name = job->plan->entries[entry].name;
+  *f = (TextForm){.entry = entry,
+                  .ids = input_of(job, entry, "input_ids"),
+                  .mask = input_of(job, entry, "attention_mask"),
+                  .positions = input_of(job, entry, "position_ids"),
+                  .segments = input_of(job, entry, "segment_ids"),
+                  .starts = input_of(job, entry, "text_starts")};
+  f->packed = f->positions.data && f->segments.data && f->starts.data;
+  if (!f->ids.data || !(f->packed || f->mask.data))
+    return error_set(error,
+                     "entry point %s of model %s takes neither \"input_ids\" with an "
+                     "\"attention_mask\" nor packed texts",
+                     name, job->plan->model);
+  bool good = f->ids.type.rank == 2 && f->ids.type.dim[1] >= 2 &&
+              (f->packed ? same_matrix(&f->positions, &f->ids) &&
+                               same_matrix(&f->segments, &f->ids) && f->starts.type.rank == 1
+                         : same_matrix(&f->mask, &f->ids));
+  if (!good)
+    return error_set(error,
+                     "entry point %s takes input_ids and what goes with them in shapes that "
+                     "do not fit each other",
+                     name);
+  f->shape = (TextShape){f->ids.type.dim[0], f->ids.type.dim[1]};
+  f->longest = (int64_t)job_number(job, "text.positions", job_number(job, "positions", INT32_MAX));
+  if (f->shape.length < f->longest)
+    f->longest = f->shape.length;
+  f->batch = f->packed ? f->starts.type.dim[0] : f->shape.rows;
+  return true;
+}
+
+int text_forms_open(Job *job, const char *name, TextForm *forms, int room, Error *error) {
+  int first = program_entry(job->program, name), count = 0;
+  size_t length = strlen(name);
+  if (first < 0) {
+    error_set(error, "model %s has no entry point \"%s\" here", job->plan->model, name);
+    return 0;
+  }
+  if (!text_form_open(job, first, &forms[count++], error))
+    return 0;
+  for (int e = 0; e < job->plan->n_entries && count < room; e++) {
+    const char *other = job->plan->entries[e].name;
+    if (strncmp(other, name, length) == 0 && other[length] == '.' &&
+        !text_form_open(job, e, &forms[count++], error))
+      return 0;
+  }
+  return count;
+}
+
+static bool all_short(const TokenIds *texts, int64_t count, int64_t longest) {
+  for (int64_t i = 0; i < count; i++)
+    if (texts[i].count > longest)
+      return false;
+  return true;
+}
+
+/* Places of as many texts as fit; a text more can only need more rows. */
+static int64_t place_texts(const TextForm *form, const TokenIds *texts, int64_t count,
+                           TextPlace *places) {
+  int64_t taken = count < form->batch ? count : form->batch, rows = 0;
+  int32_t *tokens = mem_alloc(sizeof *tokens * (size_t)(taken + 1));
+  for (int64_t i = 0; i < taken; i++)
+    tokens[i] = texts[i].count;
+  while (taken && !all_short(texts, taken, form->longest))
+    taken--;
+  for (; taken; taken--) {
+    rows = text_place(tokens, taken, form->shape.length, places);
+    if (rows && rows <= form->shape.rows)
+      break;
+  }
+  free(tokens);
+  return taken;
+}
+
+/* Padded: each text in a row of its own. */
+static int64_t rows_of_texts(const TextForm *form, const TokenIds *texts, int64_t count) {
+  int64_t taken = 0;
+  while (taken < count && taken < form->batch && texts[taken].count <= form->longest)
+    taken++;
+  return taken;
+}
+
+int64_t text_form_takes(const TextForm *form, const TokenIds *texts, int64_t count) {
+  return form->packed ? place_texts(form, texts, count, NULL) : rows_of_texts(form, texts, count);
+}
+
+static void store(const TextInput *input, const int64_t *values) {
+  for (int64_t i = 0; i < type_elements(&input->type); i++)
+    dtype_store(input->type.dtype, input->data, i, (double)values[i]);
+}
+
+static int64_t fill_packed(const TextForm *f, const TokenIds *texts, int64_t count,
+                           int32_t padding) {
+  int64_t cells = f->shape.rows * f->shape.length;
+  int64_t *values = mem_alloc(sizeof *values * (size_t)(3 * cells + f->batch));
+  TextPlace *places = mem_alloc(sizeof *places * (size_t)f->batch);
+  int64_t taken = place_texts(f, texts, count, places);
+  text_fill(f->shape, texts, places, taken, f->batch, padding, values, values + cells,
+            values + 2 * cells, values + 3 * cells);
+  store(&f->ids, values);
+  store(&f->positions, values + cells);
+  store(&f->segments, values + 2 * cells);
+  store(&f->starts, values + 3 * cells);
+  free(places);
+  free(values);
+  return taken;
+}
+
+static int64_t fill_padded(const TextForm *f, const TokenIds *texts, int64_t count,
+                           int32_t padding) {
+  int64_t taken = rows_of_texts(f, texts, count), at = 0;
+  for (int64_t row = 0; taken && row < f->batch; row++) {
+    const TokenIds *text = &texts[row < taken ? row : taken - 1];
+    for (int64_t k = 0; k < f->shape.length; k++, at++) {
+      bool token = k < text->count;
+      dtype_store(f->ids.type.dtype, f->ids.data, at, token ? text->at[k] : padding);
+      dtype_store(f->mask.type.dtype, f->mask.data, at, token);
+    }
+  }
+  return taken;
+}
+
+int64_t text_form_fill(const TextForm *form, const TokenIds *texts, int64_t count,
+                       int32_t padding) {
+  return form->packed ? fill_packed(form, texts, count, padding)
+                      : fill_padded(form, texts, count, padding);
+}

@@ -1,0 +1,38 @@
+/* The forms in which an entry point takes texts, and how texts get into them.
+ *
+ *   padded   input_ids and attention_mask [B,L]: every text a row of its own
+ *   packed   input_ids, position_ids and segment_ids [R,L], text_starts [B]: texts share rows
+ *            (runtime/data/text_pack.h)
+ *
+ * A program may hold the same entry point several times, specialised for several shapes: "NAME" and
+ * "NAME.<anything>". Results do not depend on which of them a text goes through.
+ */
+#ifndef TRICOT_RUNTIME_JOB_TEXT_FORM_H
+#define TRICOT_RUNTIME_JOB_TEXT_FORM_H
+#include "runtime/data/text_pack.h"
+#include "runtime/job/job.h"
+
+typedef struct TextInput {
+  void *data; /* NULL: the form has none */
+  Type type;
+} TextInput;
+
+typedef struct TextForm {
+  int entry;
+  bool packed;
+  int64_t batch;   /* texts at a time */
+  int64_t longest; /* tokens of a text: of a row, and of the table of positions */
+  TextShape shape;
+  TextInput ids, mask, positions, segments, starts;
+} TextForm;
+
+/* The text inputs of one entry point, checked. */
+bool text_form_open(Job *job, int entry, TextForm *form, Error *error);
+/* All forms of entry point `name`, at most `room` (NAME itself first); 0 and an error: none. */
+int text_forms_open(Job *job, const char *name, TextForm *forms, int room, Error *error);
+/* Fills the inputs with the first texts of a list, up to `batch` of them, [CLS] and [SEP] included;
+ * returns how many, 0 when the first does not fit. What is left of the batch repeats the last. */
+int64_t text_form_fill(const TextForm *form, const TokenIds *texts, int64_t count, int32_t padding);
+/* How many text_form_fill would take. */
+int64_t text_form_takes(const TextForm *form, const TokenIds *texts, int64_t count);
+#endif
