@@ -4,7 +4,7 @@ Needs Python 3 with PyTorch (Debian: python3-torch, run with /usr/bin/python3).
 
     learning.py texts FOLDER SPLIT           the split's reports, one a line, as training reads them
     learning.py train FOLDER --batch N --steps N --seed N [--threads N]
-    learning.py compare FOLDER               losses and AUROC beside tricot's; status 1: too far apart
+    learning.py compare FOLDER               losses and AUROC beside tricot's; status 1: too far
 
 FOLDER is what learning.sh fills: data/ (a CT-RATE tree), volumes/SPLIT/NAME.safetensors, SPLIT.ids
 and prompts.ids (a JSON list of tokens a line), start.safetensors (weights before the first step),
@@ -28,7 +28,7 @@ import peers
 LOSS_LIMIT, LOSSES, AUROC_LIMIT = 1e-2, 100, 0.03
 
 
-# ---- the text encoder and CLIP; parameter names are those of models/bert.yaml, models/clip.yaml ----
+# ---- the text encoder and CLIP; parameter names are those of models/bert.yaml and clip.yaml ----
 
 class Named(nn.Module):
     """Holds modules under the given names."""
@@ -105,9 +105,10 @@ class Clip(Named):
         latent, image_width = weights["to_visual_latent.weight"].shape
         super().__init__(
             visual_transformer=Named(encoder=peers.DCFormer()),
-            text_transformer=Bert(vocab, shape("embeddings.position_embeddings.weight")[0],
-                                  shape("embeddings.token_type_embeddings.weight")[0], width, layers,
-                                  heads, shape("encoder.layer.0.intermediate.dense.weight")[0]),
+            text_transformer=Bert(
+                vocab, shape("embeddings.position_embeddings.weight")[0],
+                shape("embeddings.token_type_embeddings.weight")[0], width, layers, heads,
+                shape("encoder.layer.0.intermediate.dense.weight")[0]),
             to_visual_latent=nn.Linear(image_width, latent, bias=False),
             to_text_latent=nn.Linear(width, latent, bias=False))
         self.logit_scale = nn.Parameter(torch.zeros([]))
@@ -181,9 +182,9 @@ def token_ids(path, length):
 
 def volumes(folder, split, names):
     """[N,1,H,W,D]: the order the network wants."""
-    stacked = [peers.load(f"{folder}/volumes/{split}/{name}.safetensors")["volume"].astype("float32")
-               for name in names]
-    return torch.tensor(np.stack(stacked)).permute(0, 1, 3, 4, 2).contiguous()
+    files = [peers.load(f"{folder}/volumes/{split}/{name}.safetensors") for name in names]
+    stacked = np.stack([file["volume"].astype("float32") for file in files])
+    return torch.tensor(stacked).permute(0, 1, 3, 4, 2).contiguous()
 
 
 # ---- training and evaluation ----
@@ -253,13 +254,14 @@ def compare(arguments):
         print(f"{len(ours)} losses of tricot, {len(theirs)} of PyTorch")
         return 1
     apart = [abs(a - b) for a, b in zip(ours, theirs)]
-    print("| steps | mean loss, tricot | mean loss, PyTorch | largest difference |\n|---|---|---|---|")
+    print("| steps | mean loss, tricot | mean loss, PyTorch | largest difference |")
+    print("|---|---|---|---|")
     for first in range(0, len(ours), LOSSES):
         part = slice(first, min(first + LOSSES, len(ours)))
         print(f"| {first + 1} to {part.stop} | {np.mean(ours[part]):.4f} | "
               f"{np.mean(theirs[part]):.4f} | {max(apart[part]):.1e} |")
     with open(f"{folder}/tricot/zeroshot.json") as file:
-        classes = json.load(file)["classes"]
+        classes = json.load(file)["per_pathology"]
     with open(f"{folder}/torch.json") as file:
         other = json.load(file)
     mine = {name: row["auroc"] for name, row in classes.items()}
@@ -269,10 +271,10 @@ def compare(arguments):
         print(f"| {name} | {mine[name]:.3f} | {other[name]:.3f} |")
     macro = [np.mean([rows[name] for name in both]) for rows in (mine, other)]
     print(f"| macro | {macro[0]:.3f} | {macro[1]:.3f} |\n")
-    good = max(apart[:LOSSES]) <= LOSS_LIMIT and abs(macro[0] - macro[1]) <= AUROC_LIMIT
-    print(f"The first {LOSSES} losses differ by at most {max(apart[:LOSSES]):.1e} (limit {LOSS_LIMIT}),"
-          f" the macro AUROC by {abs(macro[0] - macro[1]):.3f} (limit {AUROC_LIMIT})"
-          f"{'' if good else ': TOO FAR APART'}.")
+    early, gap = max(apart[:LOSSES]), abs(macro[0] - macro[1])
+    good = early <= LOSS_LIMIT and gap <= AUROC_LIMIT
+    print(f"The first {LOSSES} losses differ by at most {early:.1e} (limit {LOSS_LIMIT}), the\n"
+          f"macro AUROC by {gap:.3f} (limit {AUROC_LIMIT}){'' if good else ': TOO FAR APART'}.")
     return 0 if good else 1
 
 

@@ -1,11 +1,10 @@
 #!/bin/bash
-# Does tricot learn as PyTorch does? The demo's model on one fixed set of made-up volumes, trained in
-# both from the same weights, on the same batches in the same order, then scored zero-shot.
+# Does tricot learn as PyTorch does? The demo's model on one fixed set of made-up volumes, trained
+# in both from the same weights, on the same batches in the same order, then scored zero-shot.
 #
-# usage: bench/learning.sh [STEPS]      default 600; prints tables in Markdown, status 1: too far apart
-# PYTHON names the Python that has PyTorch (default /usr/bin/python3), THREADS the threads (2), OUT the
-# folder for everything (out/learning). What is there already is used again, so an interrupted run
-# continues.
+# usage: bench/learning.sh [STEPS]   default 600; prints tables in Markdown, status 1: too far apart
+# PYTHON names the Python that has PyTorch (default /usr/bin/python3), THREADS the threads (2), OUT
+# the folder for everything (out/learning). Data and results of tricot in it are used again.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 steps=${1:-600} threads=${THREADS:-2} python=${PYTHON:-/usr/bin/python3} out=${OUT:-out/learning}
