@@ -135,7 +135,7 @@ static const char *pick_sentence(Dice *dice, const char *const own[SENTENCES],
   int count = 0;
   while (count < SENTENCES && own[count])
     count++;
-  bool general = roll(dice) < 0.5;
+  bool general = roll(dice) < 0.6;
   int which = roll_below(dice, general ? ANY : count);
   return general ? any[which] : own[which];
 }
@@ -215,16 +215,16 @@ static void shuffle(Dice *dice, int order[], int count) {
   }
 }
 
-/* The present findings as a list, or each as a sentence. */
+/* The present findings as a list, in detail or by their names alone, or each as a sentence. */
 static void add_impression(const Phantom *p, const int order[], Dice *dice, Text *out) {
-  bool list = roll(dice) < 0.5;
+  bool list = roll(dice) < 0.5, detail = roll(dice) < 0.4;
   int present = 0;
   for (int i = 0; i < PHANTOM_FINDINGS; i++) {
     Finding f = (Finding)order[i];
     if (!p->has[f])
       continue;
     Text item = {0};
-    fill_in(p, f, list ? words[f].impression : "{Name} is present.", &item);
+    fill_in(p, f, !list ? "{Name} is present." : detail ? words[f].impression : "{name}", &item);
     if (list && !present)
       item.at[0] = (char)toupper((unsigned char)item.at[0]);
     text_add(out, "%s%s", present++ ? (list ? ", " : " ") : "", item.at);

@@ -87,12 +87,12 @@ static void make_lung(const Phantom *p, Scene *s, int which) {
   lung->curve = pick(p, 41, 0.006, 0.009);
   lung->air = pick(p, 42, -865, -815);
   if (p->has[EMPHYSEMA]) {
-    lung->air -= 55 + 45 * phantom_severity(p, EMPHYSEMA);
-    lung->dome -= 14 + 12 * phantom_severity(p, EMPHYSEMA);
-    lung->curve *= 0.4;
+    lung->air -= 55 + 25 * phantom_severity(p, EMPHYSEMA);
+    lung->dome -= 8 + 6 * phantom_severity(p, EMPHYSEMA);
+    lung->curve *= 0.6;
   }
   if (affects(p, ATELECTASIS, lung)) {
-    lung->dome += 24 + 18 * phantom_severity(p, ATELECTASIS);
+    lung->dome += 20 + 10 * phantom_severity(p, ATELECTASIS);
     lung->collapse = 26 + 30 * phantom_severity(p, ATELECTASIS);
   }
   lung->fluid = 9;
