@@ -13,11 +13,11 @@ usage: ./setup.sh build            install what is missing, configure and build
        ./setup.sh demo [options]   build, then train, evaluate and predict on CT volumes
 
 options of demo:
-  --data DIR     a data set in CT-RATE's layout; without it: the folder ../shared/data/ctrate-mini
-                 where it is there, else small synthetic volumes
-  --vocab FILE   a BERT vocabulary; without it one beside the data, else a tiny made-up one
+  --data DIR     a data set in CT-RATE's layout (default: makes up volumes with ten findings)
+  --vocab FILE   a BERT vocabulary; without it one beside the data, else a small made-up one
   --out DIR      where results go (default: out/demo)
-  --steps N      training steps (default 40)
+  --steps N      training steps (default: enough to learn from made-up volumes, about ten minutes
+                 on 2 cores; 40 with --data)
 
 For research use only. Not for diagnosis.
 END
@@ -114,7 +114,7 @@ test_all() {
 # ---- the demonstration ----
 
 demo() {
-  local data= vocab= out=out/demo steps=40
+  local data= vocab= out=out/demo steps=
   while [ $# -gt 0 ]; do
     [ $# -ge 2 ] || die "$1 needs a value"
     case $1 in

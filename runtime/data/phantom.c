@@ -1,198 +1,109 @@
-/* Made-up chest CTs. See phantom.h.
- *
- * A voxel's value is that of the last shape that holds its centre; shapes are in millimetres from
- * the middle of the volume: x to the patient's left, y to the back, z to the head.
- */
+/* Which patient, which findings, which voxels. See phantom.h; shapes are in phantom_scene.c. */
 #include "runtime/data/phantom.h"
-#include "runtime/base/arena.h"
-#include "runtime/base/file.h"
 #include "runtime/base/random.h"
+#include "runtime/data/phantom_scene.h"
 #include <math.h>
-#include <stdlib.h>
 #include <string.h>
-#include <zlib.h>
-
-/* The order in which findings are drawn. */
-enum { HEART, EMPHYSEMA, CONSOLIDATION, EFFUSION, NODULE, CALCIFICATION, MATERIAL };
 
 const PhantomFinding phantom_findings[PHANTOM_FINDINGS] = {
-    [HEART] = {"Cardiomegaly", "The heart is enlarged.", "The heart is of normal size."},
-    [EMPHYSEMA] = {"Emphysema", "Emphysema of both lungs.", NULL},
-    [CONSOLIDATION] = {"Consolidation", "An area of consolidation in one lung.",
-                       "No consolidation is seen."},
-    [EFFUSION] = {"Pleural effusion", "Pleural effusion on both sides.", "No pleural effusion."},
-    [NODULE] = {"Lung nodule", "A round nodule in the lung.", "No nodule is seen in the lungs."},
-    [CALCIFICATION] = {"Arterial wall calcification", "Calcification of the wall of the aorta.",
-                       NULL},
-    [MATERIAL] = {"Medical material", "A catheter is seen.", NULL}};
+    [MEDICAL_MATERIAL] = {"Medical material", 0.3},
+    [ARTERIAL_CALCIFICATION] = {"Arterial wall calcification", 0.4},
+    [CARDIOMEGALY] = {"Cardiomegaly", 0.35},
+    [HIATAL_HERNIA] = {"Hiatal hernia", 0.3},
+    [EMPHYSEMA] = {"Emphysema", 0.35},
+    [ATELECTASIS] = {"Atelectasis", 0.35},
+    [LUNG_NODULE] = {"Lung nodule", 0.45},
+    [LUNG_OPACITY] = {"Lung opacity", 0.4},
+    [PLEURAL_EFFUSION] = {"Pleural effusion", 0.4},
+    [CONSOLIDATION] = {"Consolidation", 0.35}};
 
-static const double field[3] = {320, 346, 346}; /* mm: D, H, W */
-static const double how_often = 0.35, noise = 15;
+/* A later scan differs from the first in about a fifth of the findings. */
+static const double CHANGES = 0.2;
 
-Phantom phantom_make(uint64_t seed, uint64_t index, const int64_t size[3]) {
-  Phantom p = {.seed = seed * 1000003 + index};
-  for (int i = 0; i < 3; i++) {
-    p.size[i] = size[i];
-    p.spacing[i] = field[i] / (double)size[i];
-  }
-  p.scale = 0.92 + 0.16 * random_uniform(p.seed, 0, 0);
+/* Streams of a patient's random numbers; a scan or reconstruction adds its own. */
+enum { TRAITS, PRESENCE = 100, PLACES = 200, GRIDS = 300, REPORTS = 400, GRAIN = 500 };
+
+PhantomOptions phantom_defaults(void) {
+  PhantomOptions options = {.size = {64, 96, 96}};
+  for (int f = 0; f < PHANTOM_FINDINGS; f++)
+    options.prevalence[f] = phantom_findings[f].prevalence;
+  return options;
+}
+
+static uint64_t key_of(uint64_t key, uint64_t stream, uint64_t index) {
+  uint32_t bits[4];
+  random_bits(key, stream, index, bits);
+  return (uint64_t)bits[0] << 32 | bits[1];
+}
+
+/* Slices and voxel size: the field of view and the slice thickness are those of the scan's own
+ * protocol, so that no two volumes have the same grid. */
+static void choose_grid(Phantom *p, const PhantomOptions *o, uint64_t key, uint64_t index) {
+  double view = 350 + 50 * random_uniform(key, GRIDS, 8 * index);
+  double length = 305 + 35 * random_uniform(key, GRIDS, 8 * index + 1);
+  double slices = (double)o->size[0] * (5.0 + 2 * random_uniform(key, GRIDS, 8 * index + 2)) / 6;
+  p->size[0] = (int64_t)fmax(1, slices + 0.5);
+  p->size[1] = o->size[1];
+  p->size[2] = o->size[2];
+  p->spacing[0] = length / (double)p->size[0];
+  p->spacing[1] = p->spacing[2] = view / fmax((double)p->size[1], (double)p->size[2]);
+  p->noise = 10 + 25 * random_uniform(key, GRIDS, 8 * index + 3);
+}
+
+Phantom phantom_make(const PhantomOptions *o, uint64_t patient, int scan, int reconstruction) {
+  uint64_t key = key_of(o->seed, TRAITS, patient);
+  uint64_t index = (uint64_t)scan * 1000 + (uint64_t)reconstruction;
+  Phantom p = {.anatomy = key,
+               .report = key_of(key, REPORTS, (uint64_t)scan),
+               .grain = key_of(key, GRAIN, index),
+               .female = random_uniform(key, TRAITS, 1) < 0.5,
+               .age = 25 + (int)(60 * random_uniform(key, TRAITS, 2))};
+  choose_grid(&p, o, key, index);
   for (uint64_t f = 0; f < PHANTOM_FINDINGS; f++) {
-    p.has[f] = random_uniform(p.seed, 1, f) < how_often;
-    for (uint64_t k = 0; k < 4; k++)
-      p.place[f][k] = random_uniform(p.seed, 2 + f, k);
+    p.has[f] = random_uniform(key, PRESENCE, f) < o->prevalence[f];
+    if (scan > 0 && random_uniform(key, PRESENCE + (uint64_t)scan, f) < CHANGES)
+      p.has[f] = random_uniform(key, PRESENCE + (uint64_t)scan, f + 50) < o->prevalence[f];
+    for (uint64_t k = 0; k < PHANTOM_PLACES; k++)
+      p.place[f][k] = random_uniform(key, PLACES + f, k);
   }
   return p;
 }
 
-static double square(double x) { return x * x; }
-
-/* Less than 1 inside the ellipsoid around (cx, cy, cz) with half axes (a, b, c). */
-static double ellipsoid(const double at[3], double cx, double cy, double cz, double a, double b,
-                        double c) {
-  return square((at[0] - cx) / a) + square((at[1] - cy) / b) + square((at[2] - cz) / c);
+Side phantom_side(const Phantom *p, Finding f) {
+  double at = p->place[f][0];
+  bool paired = f == PLEURAL_EFFUSION || f == LUNG_OPACITY;
+  return paired ? (Side)(at * 3) : at < 0.5 ? RIGHT : LEFT;
 }
 
-static bool in_ball(const double at[3], const double place[4], double radius) {
-  double side = place[0] < 0.5 ? -75 : 75;
-  return ellipsoid(at, side, 60 * place[1] - 30, 120 * place[2] - 60, radius, radius, radius) < 1;
-}
+double phantom_severity(const Phantom *p, Finding f) { return p->place[f][1]; }
 
-static double lung_value(const Phantom *p, const double at[3]) {
-  double value = p->has[EMPHYSEMA] ? -960 : -850;
-  if (p->has[CONSOLIDATION] &&
-      in_ball(at, p->place[CONSOLIDATION], 30 + 15 * p->place[CONSOLIDATION][3]))
-    value = -30;
-  if (p->has[EFFUSION] && at[1] > 45 - 25 * p->place[EFFUSION][3])
-    value = 15;
-  if (p->has[NODULE] && in_ball(at, p->place[NODULE], 12 + 8 * p->place[NODULE][3]))
-    value = 50;
-  return value;
-}
+int phantom_nodules(const Phantom *p) { return 1 + (int)(3 * p->place[LUNG_NODULE][2]); }
 
-static double aorta_value(const Phantom *p, const double at[3], double radius) {
-  bool wall = radius > 9 && fmod(at[2] + 500, 60) < 40 * p->place[CALCIFICATION][3] + 15;
-  return p->has[CALCIFICATION] && wall ? 800 : 60;
-}
-
-/* at: mm, in a body of scale 1 */
-static double value_at(const Phantom *p, const double at[3]) {
-  double body = sqrt(square(at[0] / 160) + square(at[1] / 110));
-  if (body >= 1)
-    return -1000;
-  double value = body > 0.9 ? -90 : 45; /* fat, muscle */
-  if (body > 0.8 && body < 0.86 && fmod(at[2] + 500 + 0.2 * at[1], 26) < 9)
-    value = 350; /* ribs */
-  double side = at[0] < 0 ? -75 : 75;
-  if (ellipsoid(at, side, 0, 0, 52, 76, 125) < 1)
-    value = lung_value(p, at);
-  double heart = p->has[HEART] ? 1.4 : 1;
-  if (ellipsoid(at, 18, -28, -45, 46 * heart, 40 * heart, 50 * heart) < 1)
-    value = 45;
-  double aorta = sqrt(square(at[0] - 22) + square(at[1] - 48));
-  if (aorta < 14)
-    value = aorta_value(p, at, aorta);
-  if (square(at[0]) + square(at[1] - 72) < square(19))
-    value = 380; /* spine */
-  if (p->has[MATERIAL] && square(at[0] + 28) + square(at[1] + 62) < square(5) && at[2] > -60)
-    value = 2500;
-  return value;
+/* Nearly normal numbers for four voxels from one block of random bits: the sum of four bytes has
+ * the mean 510 and the variance 4 (256^2 - 1) / 12. */
+static void noise_of_four(uint64_t key, uint64_t block, double out[4]) {
+  uint32_t bits[4];
+  random_bits(key, 0, block, bits);
+  for (int i = 0; i < 4; i++) {
+    uint32_t sum = (bits[i] & 255) + (bits[i] >> 8 & 255) + (bits[i] >> 16 & 255) + (bits[i] >> 24);
+    out[i] = ((double)sum - 510) / sqrt(65535.0 / 3);
+  }
 }
 
 void phantom_draw(const Phantom *p, int16_t *voxels) {
+  Scene scene;
+  scene_make(p, &scene);
   uint64_t index = 0;
+  double noise[4], at[3];
   for (int64_t d = 0; d < p->size[0]; d++)
     for (int64_t h = 0; h < p->size[1]; h++)
       for (int64_t w = 0; w < p->size[2]; w++, index++) {
-        const double at[3] = {((double)w + 0.5 - (double)p->size[2] / 2) * p->spacing[2] / p->scale,
-                              ((double)h + 0.5 - (double)p->size[1] / 2) * p->spacing[1] / p->scale,
-                              ((double)d + 0.5 - (double)p->size[0] / 2) * p->spacing[0] /
-                                  p->scale};
-        double value = value_at(p, at) + noise * random_normal(p->seed, 100, index);
+        at[0] = ((double)w + 0.5 - (double)p->size[2] / 2) * p->spacing[2];
+        at[1] = ((double)h + 0.5 - (double)p->size[1] / 2) * p->spacing[1];
+        at[2] = ((double)d + 0.5 - (double)p->size[0] / 2) * p->spacing[0];
+        if (index % 4 == 0)
+          noise_of_four(p->grain, index / 4, noise);
+        double value = scene_value(&scene, at) + p->noise * noise[index % 4];
         voxels[index] = (int16_t)lrint(fmin(fmax(value, -1024), 3071));
       }
-}
-
-/* ---- files ---- */
-
-static void put(unsigned char *at, const void *value, size_t size) { memcpy(at, value, size); }
-static void put_short(unsigned char *at, int value) { put(at, &(int16_t){(int16_t)value}, 2); }
-static void put_int(unsigned char *at, int value) { put(at, &(int32_t){value}, 4); }
-static void put_float(unsigned char *at, double value) { put(at, &(float){(float)value}, 4); }
-
-/* NIfTI-1, one file; the axes are the patient's left, back and head (LPS in the sform). */
-static void write_header(const Phantom *p, unsigned char header[352]) {
-  memset(header, 0, 352);
-  put_int(header, 348);
-  put_short(header + 40, 3);
-  put_float(header + 76, 1);
-  for (int i = 0; i < 3; i++) {
-    double step = p->spacing[2 - i], middle = step * (double)(p->size[2 - i] - 1) / 2;
-    put_short(header + 42 + 2 * i, (int)p->size[2 - i]);
-    put_float(header + 80 + 4 * i, step);
-    put_float(header + 280 + 16 * i + 4 * i, i < 2 ? -step : step);
-    put_float(header + 280 + 16 * i + 12, i < 2 ? middle : -middle);
-  }
-  for (int i = 4; i < 8; i++)
-    put_short(header + 40 + 2 * i, 1);
-  put_short(header + 70, 4); /* int16 */
-  put_short(header + 72, 16);
-  put_float(header + 108, 352); /* where the voxels begin */
-  put_float(header + 112, 1);
-  put_float(header + 116, -1024);
-  header[123] = 2;            /* millimetres */
-  put_short(header + 254, 1); /* the sform is the scanner's */
-  memcpy(header + 344, "n+1", 4);
-}
-
-/* gzip with no name and no time in it. */
-static bool compress_all(const unsigned char *bytes, size_t size, unsigned char *out,
-                         size_t *used) {
-  z_stream stream = {.next_in = (unsigned char *)bytes,
-                     .avail_in = (uInt)size,
-                     .next_out = out,
-                     .avail_out = (uInt)*used};
-  if (deflateInit2(&stream, 6, Z_DEFLATED, 15 + 16, 8, Z_DEFAULT_STRATEGY) != Z_OK)
-    return false;
-  bool good = deflate(&stream, Z_FINISH) == Z_STREAM_END;
-  *used = stream.total_out;
-  deflateEnd(&stream);
-  return good;
-}
-
-bool phantom_write(const Phantom *p, const char *path, Error *error) {
-  size_t voxels = (size_t)(p->size[0] * p->size[1] * p->size[2]), size = 352 + 2 * voxels;
-  size_t room = size + size / 100 + 4096;
-  unsigned char *bytes = mem_alloc(size), *packed = mem_alloc(room);
-  int16_t *values = mem_alloc(2 * voxels);
-  phantom_draw(p, values);
-  for (size_t i = 0; i < voxels; i++)
-    values[i] = (int16_t)(values[i] + 1024);
-  write_header(p, bytes);
-  memcpy(bytes + 352, values, 2 * voxels);
-  Writing writing;
-  bool good =
-      compress_all(bytes, size, packed, &room) || error_set(error, "%s: error: zlib failed", path);
-  if (good && (good = writing_open(&writing, path, error))) {
-    fwrite(packed, 1, room, writing.stream);
-    good = writing_commit(&writing, error);
-  }
-  free(values);
-  free(packed);
-  free(bytes);
-  return good;
-}
-
-void phantom_report(const Phantom *p, Text *findings, Text *impression) {
-  int present = 0;
-  text_add(findings, "Both lungs are fully imaged.");
-  for (int f = 0; f < PHANTOM_FINDINGS; f++) {
-    const PhantomFinding *finding = &phantom_findings[f];
-    const char *sentence = p->has[f] ? finding->present : finding->absent;
-    if (sentence)
-      text_add(findings, " %s", sentence);
-    if (p->has[f])
-      text_add(impression, "%s%s.", present++ ? " " : "", finding->label);
-  }
-  if (!present)
-    text_add(impression, "No finding.");
 }
