@@ -24,16 +24,15 @@ printf 'For research use only. Not for diagnosis. Everything goes to %s/\n' "$ou
 say "1. data"
 if [ -z "$data" ]; then
   data=$out/phantoms model=$source/models/runs/demo.yaml steps=${steps:-$full}
-  prepared=(--size 64x64x64 --spacing 5:5.6)
   patients=(--train 1600 --valid 160)
   [ "$steps" -ge 100 ] || patients=(--train 24 --valid 8)
   echo "no data set given: making up one"
   run "$tricot" synth --output "$data" "${patients[@]}" --size 56x88x88 --seed 1
   vocab=${vocab:-$data/vocab.txt}
   compiling=()
+  [ "$steps" -ge 100 ] || compiling=(--batch 8)
 else
   model=$source/models/clip-mini.yaml steps=${steps:-40} full=
-  prepared=(--size 64x128x128 --spacing 5:2.7)
   compiling=(--variant nano)
   if [ -z "$vocab" ] && [ -f "$data/vocab.txt" ]; then
     vocab=$data/vocab.txt
@@ -43,7 +42,7 @@ else
     vocab=$out/words/vocab.txt
   fi
 fi
-run "$tricot" prepare --dataset "$data" --cache "$out/cache" "${prepared[@]}" \
+run "$tricot" prepare "$model" --dataset "$data" --cache "$out/cache" \
   2>"$out/prepare.log" || { tail -3 "$out/prepare.log" && exit 1; }
 tail -1 "$out/prepare.log"
 
@@ -70,7 +69,7 @@ run "$out/ctclip" eval zeroshot --weights "$out/training/model.safetensors" --ca
 say "5. predict one volume"
 mapfile -t volumes < <(find -L "$data/dataset/valid" -name '*.nii.gz' | sort)
 run "$out/ctclip" predict --weights "$out/training/model.safetensors" --vocab "$vocab" \
-  "${prepared[@]:2}" --out "$out/prediction.txt" "${volumes[0]}"
+  --out "$out/prediction.txt" "${volumes[0]}"
 cat "$out/prediction.txt"
 
 say "results: $out/training/log.csv, $out/evaluation/zeroshot.csv, $out/prediction.txt"
