@@ -42,7 +42,7 @@ run "$tricot" prepare --dataset "$data" --cache "$out/cache" --size 64x128x128 -
 
 say "2. compile models/clip-mini.yaml: DCFormer (nano), small text encoder, 64x128x128 voxels"
 batch=4
-[ "$(find "$out/cache/train" -name '*.safetensors' | wc -l)" -ge 4 ] || batch=2
+[ "$(find "$out/cache/train" -name '*.tvol' | wc -l)" -ge 4 ] || batch=2
 run "$tricot" compile "$source/models/clip-mini.yaml" --variant nano --set "batch=$batch" \
   -o "$out/ctclip"
 ls -l "$out/ctclip"

@@ -1,8 +1,10 @@
 /* tricot prepare: one CT volume, or a whole CT-RATE tree, to model inputs. */
 #include "runtime/data/dataset.h"
 #include "runtime/job/command.h"
+#include "runtime/job/progress.h"
 #include "runtime/safetensors.h"
 #include <getopt.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -17,15 +19,21 @@ static const char help[] =
     "window to [-1,1], centre crop and pad. The result is the tensor `volume` f32 [1,D,H,W].\n"
     "\n"
     "One volume:\n"
-    "  --volume FILE       .nii, .nii.gz, or either file of a .hdr/.img pair\n"
+    "  --volume FILE       .nii, .nii.gz, or either file of a .hdr/.img pair; or a .tvol file of\n"
+    "                      a cache, whose voxels are written as they are\n"
     "  --metadata CSV      row with RescaleSlope, RescaleIntercept, XYSpacing, ZSpacing;\n"
     "                      without it: slope 1, intercept 0, the header's spacing\n"
     "  --output FILE       the safetensors file to write\n"
     "A CT-RATE tree:\n"
     "  --dataset DIR       holds dataset/SPLIT/PATIENT/SCAN/VOLUME.nii.gz and the tables\n"
-    "  --cache DIR         a file per volume and manifest.json; finished volumes are kept\n"
+    "  --cache DIR         a file per volume, manifest.json and summary.csv; what is there and\n"
+    "                      current is kept, so an interrupted run goes on when it is repeated\n"
     "  --split NAME        only this split, may be repeated (default: every one)\n"
-    "  --jobs N            volumes at a time (default: the processors, at most 8)\n"
+    "  --store int16|f16   how the cache stores voxels, compressed without loss (default int16:\n"
+    "                      off by 1/65534 at most)\n"
+    "  --verify            read kept files whole, make damaged ones again\n"
+    "  --jobs N            volumes at a time (default: the processors, at most 8 and what fits in\n"
+    "                      half the memory); each takes the volume and 4 bytes a result's voxel\n"
     "  --skip-incomplete   leave out volumes that lack rows or cannot be read\n"
     "Options:\n"
     "  --size DxHxW        size of the result (default 256x512x512)\n"
@@ -42,11 +50,33 @@ typedef struct Prepare {
   const char *splits[MAX_SPLITS];
   int n_splits;
   int64_t jobs;
-  bool skip_incomplete;
+  bool skip_incomplete, verify;
+  VolumeStore store; /* 0: not given */
   PrepareOptions options;
 } Prepare;
 
+static bool write_one(const Prepare *p, const Tensor *tensor, const char *settings, Error *error) {
+  return tensor_file_write(p->output, tensor, 1, (const char *[]){"settings"}, &settings, 1, error);
+}
+
+/* A file of a cache, as it is. */
+static bool unpack_one(const Prepare *p, Error *error) {
+  VolumeFile file;
+  if (!volume_file_open(&file, p->volume, error))
+    return false;
+  Tensor tensor = {"volume", {DT_f32, 4, {1, file.size[0], file.size[1], file.size[2]}}, NULL};
+  tensor.data = malloc(type_bytes(&tensor.type));
+  bool good = tensor.data || error_set(error, "%s: error: no memory for the result", p->volume);
+  good = good && volume_file_read(&file, 0, file.size[0], tensor.data, error) &&
+         write_one(p, &tensor, file.origin.settings, error);
+  free(tensor.data);
+  volume_file_close(&file);
+  return good;
+}
+
 static bool prepare_one(const Prepare *p, Error *error) {
+  if (volume_file_is(p->volume))
+    return unpack_one(p, error);
   Volume volume;
   PrepareFacts facts;
   Error inner;
@@ -65,46 +95,57 @@ static bool prepare_one(const Prepare *p, Error *error) {
   volume_free(&volume);
   char settings[512];
   prepare_options_text(&p->options, settings, sizeof settings);
-  good = good && tensor_file_write(p->output, &tensor, 1, (const char *[]){"settings"},
-                                   (const char *[]){settings}, 1, error);
+  good = good && write_one(p, &tensor, settings, error);
   free(tensor.data);
   return good;
 }
 
 static void show_progress(void *user, int done, int total, const CacheItem *item,
-                          const CacheResult *result, double seconds_left) {
-  (void)user;
-  const char *slash = strrchr(item->source, '/');
-  fprintf(stderr, "[%d/%d] %s %s", done, total, slash ? slash + 1 : item->source,
-          !result->good  ? "failed"
-          : result->kept ? "kept"
-                         : "prepared");
-  if (done < total && seconds_left >= 0) {
-    long seconds = (long)(seconds_left + 0.5);
-    fprintf(stderr, ", %02ld:%02ld:%02ld left", seconds / 3600, seconds / 60 % 60, seconds % 60);
+                          const CacheResult *result) {
+  Progress *progress = user;
+  if (!item) {
+    progress_start(progress, "prepare", done, total);
+    return;
   }
-  fputc('\n', stderr);
+  if (result->outcome != CACHE_MADE) {
+    progress_clear(progress);
+    fprintf(progress->out, "%s\n", result->error.text);
+  }
+  const char *slash = strrchr(item->source, '/');
+  progress_update(progress, done, slash ? slash + 1 : item->source);
+}
+
+/* Half the memory must hold the volumes being prepared, sources of 512 MiB among them. */
+static int default_jobs(const PrepareOptions *o) {
+  double half = (double)sysconf(_SC_PHYS_PAGES) * (double)sysconf(_SC_PAGESIZE) / 2;
+  double each = 4.0 * (double)o->size[0] * (double)o->size[1] * (double)o->size[2] + 0x1p29;
+  double jobs = fmin(fmin(half / each, (double)sysconf(_SC_NPROCESSORS_ONLN)), 8);
+  return jobs < 1 ? 1 : (int)jobs;
 }
 
 static bool prepare_tree(const Prepare *p, Error *error) {
-  long processors = sysconf(_SC_NPROCESSORS_ONLN);
-  DatasetPreparation preparation = {.root = p->dataset,
-                                    .cache = p->cache,
-                                    .splits = p->n_splits ? p->splits : NULL,
-                                    .n_splits = p->n_splits,
-                                    .options = p->options,
-                                    .jobs = p->jobs          ? (int)p->jobs
-                                            : processors > 8 ? 8
-                                                             : (int)processors,
-                                    .skip_incomplete = p->skip_incomplete,
-                                    .progress = show_progress};
+  Progress progress = {.out = stderr};
+  DatasetPreparation preparation = {
+      .root = p->dataset,
+      .cache = p->cache,
+      .splits = p->n_splits ? p->splits : NULL,
+      .n_splits = p->n_splits,
+      .settings = {p->options, p->store ? p->store : STORE_I16, p->verify},
+      .jobs = p->jobs ? (int)p->jobs : default_jobs(&p->options),
+      .skip_incomplete = p->skip_incomplete,
+      .progress = show_progress,
+      .user = &progress};
   bool good = dataset_prepare(&preparation, error);
+  progress_finish(&progress);
   if (preparation.missing.size)
     fputs(preparation.missing.at, stderr);
   if (good)
+    fputs(preparation.summary.at, stdout);
+  if (good || preparation.made || preparation.kept)
     fprintf(stderr, "%s: %d volumes prepared, %d kept, %d left out\n", p->cache, preparation.made,
-            preparation.kept, preparation.failed);
+            preparation.kept, preparation.failed + preparation.untried);
   text_free(&preparation.missing);
+  text_free(&preparation.summary);
   return good;
 }
 
@@ -113,8 +154,10 @@ static int check_use(const Prepare *p, const char *verb) {
     return command_usage(verb, "either --volume or --dataset is needed");
   if (p->volume && !p->output)
     return command_usage(verb, "--volume needs --output");
-  if (p->volume && (p->cache || p->n_splits || p->jobs || p->skip_incomplete))
-    return command_usage(verb, "--cache, --split, --jobs and --skip-incomplete go with --dataset");
+  if (p->volume &&
+      (p->cache || p->n_splits || p->jobs || p->skip_incomplete || p->verify || p->store))
+    return command_usage(verb, "--cache, --split, --store, --verify, --jobs and --skip-incomplete "
+                               "go with --dataset");
   if (p->dataset && !p->cache)
     return command_usage(verb, "--dataset needs --cache");
   if (p->dataset && (p->output || p->metadata))
@@ -133,6 +176,7 @@ static int parse(Prepare *p, int argc, char **argv) {
       {"jobs", required_argument, NULL, 'j'},   {"skip-incomplete", no_argument, NULL, 'k'},
       {"size", required_argument, NULL, 'z'},   {"spacing", required_argument, NULL, 'g'},
       {"clip", required_argument, NULL, 'l'},   {"window", required_argument, NULL, 'w'},
+      {"store", required_argument, NULL, 'r'},  {"verify", no_argument, NULL, 'y'},
       {"help", no_argument, NULL, 'h'},         {0}};
   optind = 0;
   for (int option, index = 0; (option = getopt_long(argc, argv, "", options, &index)) != -1;) {
@@ -144,8 +188,10 @@ static int parse(Prepare *p, int argc, char **argv) {
     case 'd': p->dataset = optarg; break;
     case 'c': p->cache = optarg; break;
     case 'k': p->skip_incomplete = true; break;
+    case 'y': p->verify = true; break;
     case 'h': fputs(help, stdout); return -1;
     case 'j': good = parse_whole(optarg, 1, MAX_JOBS, &p->jobs); break;
+    case 'r': good = volume_store_from_name(optarg, &p->store); break;
     case 'z': good = parse_size(optarg, p->options.size); break;
     case 'g': good = parse_range(optarg, p->options.spacing); break;
     case 'l': good = parse_range(optarg, p->options.clip); break;

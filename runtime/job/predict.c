@@ -25,8 +25,8 @@ static bool ends_with(const char *text, const char *end) {
 }
 
 static bool read_volume(const Job *job, const char *path, const VolumePort *port, Error *error) {
-  if (ends_with(path, ".safetensors"))
-    return cache_load(path, port->size, port->data, error);
+  if (ends_with(path, ".safetensors") || ends_with(path, VOLUME_FILE_ENDING))
+    return cache_load(path, port->size, NULL, port->data, error);
   const char *metadata = options_text(&job->options, "metadata");
   PrepareOptions options;
   Volume volume;

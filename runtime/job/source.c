@@ -73,16 +73,16 @@ bool job_dataset(const Job *job, const char *split, const int64_t size[3], Datas
              : dataset_open(cache, chosen, dataset, error)))
     return false;
   char have[80], want[80];
-  size_text(dataset->options.size, have, sizeof have);
+  size_text(dataset->size, have, sizeof have);
   size_text(size, want, sizeof want);
   bool good = true;
   if (strcmp(have, want) != 0)
     good = error_set(error, "%s: error: holds volumes of %s, this program takes %s", cache, have,
                      want);
   else if (options_text(o, "spacing") &&
-           memcmp(dataset->options.spacing, options.spacing, sizeof options.spacing) != 0)
+           memcmp(dataset->spacing, options.spacing, sizeof options.spacing) != 0)
     good = error_set(error, "%s: error: holds voxels of %g:%g mm, not %s", cache,
-                     dataset->options.spacing[0], dataset->options.spacing[1],
+                     dataset->spacing[0], dataset->spacing[1],
                      options_text(o, "spacing"));
   else if (dataset->count == 0)
     good = error_set(error, "%s: error: no volumes in split \"%s\"", cache, chosen);

@@ -193,7 +193,7 @@ static void fills_a_cache(void **state) {
   if (!dataset_open(cache, "train", &dataset, &error))
     fail_msg("%s", error.text);
   assert_int_equal(dataset.count, 3);
-  assert_true(dataset.options.size[2] == 4 && dataset.options.window[1] == 200);
+  assert_true(dataset.size[2] == 4 && dataset.spacing[0] == 1.5);
   assert_string_equal(dataset.samples[0].volume, "train_2_a_1.nii.gz");
   assert_string_equal(dataset.samples[0].report, "A big old\nmass.Its flat.");
   assert_int_equal(dataset.samples[0].labels[0], 1);
@@ -213,9 +213,9 @@ static void fills_a_cache(void **state) {
                               .cache = cache,
                               .splits = (const char *[]){"train"},
                               .n_splits = 1,
-                              .options = prepare_defaults(),
+                              .settings = {prepare_defaults(), STORE_I16, false},
                               .jobs = 1};
-  memcpy(again.options.size, (int64_t[]){4, 4, 4}, sizeof again.options.size);
+  memcpy(again.settings.options.size, (int64_t[]){4, 4, 4}, sizeof again.settings.options.size);
   assert_true(dataset_prepare(&again, &error));
   assert_int_equal(again.made, 1);
   assert_int_equal(again.kept, 2);
@@ -230,14 +230,14 @@ static void fills_a_cache(void **state) {
                                .cache = cache,
                                .splits = (const char *[]){"train"},
                                .n_splits = 1,
-                               .options = prepare_defaults(),
+                               .settings = {prepare_defaults(), STORE_I16, false},
                                .jobs = 1};
   assert_false(dataset_prepare(&again, &error));
   assert_non_null(strstr(error.text, "other settings"));
   text_free(&again.missing);
   assert_int_equal(prepare(tree, cache, "5x4x4", NULL), EXIT_DONE);
   assert_true(dataset_open(cache, "valid", &dataset, &error));
-  assert_true(dataset.options.size[0] == 5);
+  assert_true(dataset.size[0] == 5);
   dataset_close(&dataset);
 
   /* a broken volume fails the run, or is left out on request */
@@ -265,11 +265,11 @@ static void opens_a_tree(void **state) {
   if (!dataset_open_tree(in_folder("tree"), "train", cache, &options, false, &dataset, &error))
     fail_msg("%s", error.text);
   assert_int_equal(dataset.count, 3);
-  assert_int_not_equal(access(in_folder("lazy/train/train_10_a_2.safetensors"), F_OK), 0);
+  assert_int_not_equal(access(in_folder("lazy/train/train_10_a_2.tvol"), F_OK), 0);
   expect_constant(&dataset, 2, 1);
   expect_constant(&dataset, 2, 1);
-  assert_int_equal(access(in_folder("lazy/train/train_10_a_2.safetensors"), F_OK), 0);
-  assert_int_not_equal(access(in_folder("lazy/train/train_2_a_1.safetensors"), F_OK), 0);
+  assert_int_equal(access(in_folder("lazy/train/train_10_a_2.tvol"), F_OK), 0);
+  assert_int_not_equal(access(in_folder("lazy/train/train_2_a_1.tvol"), F_OK), 0);
   dataset_close(&dataset);
   scratch_remove(cache);
   scratch_remove(in_folder("tree"));

@@ -123,10 +123,11 @@ static void write_cache(void) {
   Text json = {0};
   Error error;
   assert_true(make_folders(in_folder("cache"), &error));
-  text_add(&json,
-           "{\"format\": \"tricot-cache\", \"version\": 1, \"options\": {\"size\": [2, 2, 2], "
-           "\"clip\": [-1000, 1000], \"window\": [-1000, 200], \"spacing\": [1.5, 0.75], "
-           "\"padding\": -1.0}, \"labels\": [");
+  text_add(
+      &json,
+      "{\"format\": \"tricot-cache\", \"version\": 2, \"complete\": true, \"store\": \"int16\", "
+      "\"size\": [2, 2, 2], \"spacing\": [1.5, 0.75], \"preprocessing\": \"as is\", "
+      "\"labels\": [");
   for (int i = 0; i < CTRATE_LABELS; i++) {
     text_add(&json, "%s", i ? ", " : "");
     json_add_string(&json, ctrate_label_names[i]);
@@ -145,7 +146,7 @@ static void write_cache(void) {
     text_add(&json,
              "%s{\"volume\": \"%s_%d.nii.gz\", \"patient\": \"p\", \"split\": \"%s\", "
              "\"file\": \"v%d.safetensors\", \"report\": \"%s\", \"source_bytes\": 1, "
-             "\"source_time\": 1, \"labels\": ",
+             "\"source_time\": 1, \"orientation\": \"LPS\", \"labels\": ",
              i ? ",\n" : "", split, i, split, i, report);
     for (int c = 0; i != 8 && c < CTRATE_LABELS; c++)
       text_add(&json, "%s%d", c ? ", " : "[", (i + c) % 3 == 0);
@@ -460,6 +461,7 @@ static void train_refuses(void **state) {
   /* a volume that cannot be read: the steps before it are saved */
   TensorFile file;
   assert_int_equal(rename(in_folder("cache/v2.safetensors"), in_folder("cache/away")), 0);
+  fclose(fopen(in_folder("cache/v2.safetensors"), "wb"));
   fails(TRAIN "--out @torn --steps 8", EXIT_INPUT, "v2.safetensors");
   static char text[4096];
   char name[64];
