@@ -2,8 +2,9 @@
  *
  * Gzip members follow one another and are concatenated (zero padding after the last is fine); the
  * CRC and length of every member are checked when its end is passed, so a reader that wants the
- * whole file checked calls stream_finish(). Input is mapped, output goes straight into the caller's
- * buffer: nothing is held twice.
+ * whole file checked calls stream_finish(). Input goes through a small buffer and not a mapping, so
+ * that a file which shrinks while it is read is an error and not the end of the process; output
+ * goes straight into the caller's buffer.
  */
 #ifndef TRICOT_RUNTIME_DATA_STREAM_H
 #define TRICOT_RUNTIME_DATA_STREAM_H
@@ -11,10 +12,12 @@
 #include <zlib.h>
 
 typedef struct Stream {
-  const char *path; /* borrowed */
-  Mapping mapping;
-  size_t used;      /* of the mapping */
-  bool gzip, ended; /* ended: no bytes are left */
+  const char *path;    /* borrowed */
+  int descriptor;      /* -1: not open */
+  uint64_t size, used; /* of the file; used: given out or decompressed */
+  unsigned char *buffer;
+  size_t first, end; /* input that was read and not used: buffer[first..end) */
+  bool gzip, ended;  /* ended: no bytes are left */
   z_stream inflater;
 } Stream;
 
