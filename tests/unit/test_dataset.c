@@ -99,13 +99,16 @@ static void write_tree(void) {
              "VolumeName,Findings_EN,Impressions_EN\n"
              "train_2_a_1.nii.gz,\"A \"\"big\"\" (old)\nmass.\",It's flat.\n"
              "train_10_a_1.nii.gz,Nothing.,\n"
-             "train_10_a_2.nii.gz,Not given.,Not given.\n");
+             "train_8_a_1.nii.gz,Far.,Away.\n"
+             "train_10_a_2.nii.gz,Not given.,Not given.\n"
+             "train_9_a_1.nii.gz,Far.,Away.\n");
   write_text("tree/radiology_text_reports/validation_reports.csv",
              "VolumeName,Findings_EN,Impressions_EN\nvalid_1_a_1.nii.gz,F,I\n");
   write_labels("tree/multi_abnormality_labels/train_predicted_labels.csv",
                "train_2_a_1.nii.gz,1" ROW_OF_ZEROS "\n"
                "train_10_a_1.nii.gz,0" ROW_OF_ZEROS "\n"
-               "train_10_a_2.nii.gz,0.0" ROW_OF_ZEROS "\n");
+               "train_10_a_2.nii.gz,0.0" ROW_OF_ZEROS "\n"
+               "train_9_a_1.nii.gz,1" ROW_OF_ZEROS "\n");
 }
 
 static void lists_a_tree(void **state) {
@@ -124,8 +127,12 @@ static void lists_a_tree(void **state) {
   assert_string_equal(split.samples[2].report, "Not given.Not given.");
   assert_true(split.samples[0].facts.intercept == -500 && split.samples[0].facts.spacing[2] == 1.5);
   assert_true(split.samples[0].has_labels && split.samples[0].labels[0] == 1);
-  assert_int_equal(split.rows_without_volume, 1);
+  assert_int_equal(split.metadata_without_volume, 1);
   assert_non_null(strstr(split.missing, "1 metadata rows have no volume (train_77_a_1.nii.gz)"));
+  assert_non_null(strstr(split.missing, "2 report rows have no volume (train_8_a_1.nii.gz, "));
+  assert_non_null(strstr(split.missing, "1 label rows have no volume (train_9_a_1.nii.gz)"));
+  assert_int_equal(split.reports_without_volume, 2);
+  assert_int_equal(split.labels_without_volume, 1);
   ctrate_close(&split);
   assert_true(ctrate_open(in_folder("tree"), "valid", false, &split, &error));
   assert_int_equal(split.count, 1);
@@ -148,7 +155,7 @@ static void tells_all_that_is_missing(void **state) {
              "train_4_a_1.nii.gz,1,0,\"[0.75, 0.75]\",1.5\n");
   assert_false(ctrate_open(in_folder("tree"), "train", false, &split, &error));
   assert_non_null(strstr(error.text,
-                         "3 of 5 volumes are incomplete: 2 volumes have no metadata row "
+                         "3 of 5 volumes cannot be used: 2 volumes have no metadata row "
                          "(train_3_a_1.nii.gz, train_10_a_2.nii.gz); 2 volumes have no "
                          "report row (train_3_a_1.nii.gz, train_4_a_1.nii.gz)"));
   assert_true(ctrate_open(in_folder("tree"), "train", true, &split, &error));
@@ -162,6 +169,45 @@ static void tells_all_that_is_missing(void **state) {
              "train_2_a_1.nii.gz,1,-500,[x],1.5\n");
   assert_false(ctrate_open(in_folder("tree"), "train", true, &split, &error));
   assert_non_null(strstr(error.text, "train_metadata.csv:2: error: XYSpacing: \"[x]\""));
+  scratch_remove(in_folder("tree"));
+}
+
+/* Files that are no files, names that are there twice, rows that are there twice, in one go. */
+static void tells_what_cannot_be_used(void **state) {
+  (void)state;
+  CtrateSplit split;
+  Error error = {""};
+  write_tree();
+  write_volume("tree/dataset/train/train_20/train_20_a/train_20_a_1.nii.gz", 0);
+  write_volume("tree/dataset/train/train_20/train_20_b/train_20_a_1.nii", 0);
+  assert_true(make_folders(in_folder("tree/dataset/train/train_21/train_21_a_1.nii.gz"), NULL));
+  assert_int_equal(symlink("nowhere", in_folder("tree/dataset/train/train_22.nii.gz")), 0);
+  assert_int_equal(symlink("nowhere", in_folder("tree/dataset/train/train_23")), 0);
+  write_text("tree/metadata/train_metadata.csv",
+             "VolumeName,RescaleSlope,RescaleIntercept,XYSpacing,ZSpacing\n"
+             "train_2_a_1.nii.gz,1,-500,\"[0.75, 0.75]\",1.5\n"
+             "train_10_a_1.nii.gz,1,0,\"[0.75, 0.75]\",1.5\n"
+             "train_10_a_2.nii.gz,1,0,\"[0.75, 0.75]\",1.5\n"
+             "train_10_a_2.nii.gz,1,0,\"[0.75, 0.75]\",1.5\n");
+  assert_false(ctrate_open(in_folder("tree"), "train", false, &split, &error));
+  static const char *const parts[] = {
+      "6 of 8 volumes cannot be used: 3 volumes cannot be read (train_21_a_1.nii.gz, "
+      "train_22.nii.gz, train_23)",
+      "2 volumes share a name with another (", "train_20_b/train_20_a_1.nii",
+      "1 volumes have several rows in a table (train_10_a_2.nii.gz)"};
+  for (size_t i = 0; i < sizeof parts / sizeof *parts; i++)
+    if (!strstr(error.text, parts[i]))
+      fail_msg("\"%s\" does not say \"%s\"", error.text, parts[i]);
+  assert_true(ctrate_open(in_folder("tree"), "train", true, &split, &error));
+  assert_int_equal(split.count, 2);
+  assert_int_equal(split.unreadable, 3);
+  assert_int_equal(split.ambiguous, 3);
+  ctrate_close(&split);
+  assert_int_equal(remove(in_folder("tree/metadata/train_metadata.csv")), 0);
+  assert_int_equal(remove(in_folder("tree/radiology_text_reports/train_reports.csv")), 0);
+  assert_false(ctrate_open(in_folder("tree"), "train", true, &split, &error));
+  assert_non_null(strstr(error.text, "there is no metadata/train_metadata.csv, no "
+                                     "radiology_text_reports/train_reports.csv"));
   scratch_remove(in_folder("tree"));
 }
 
@@ -396,6 +442,7 @@ static void tokenize_command(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(lists_a_tree),     cmocka_unit_test(tells_all_that_is_missing),
+      cmocka_unit_test(tells_what_cannot_be_used),
       cmocka_unit_test(fills_a_cache),    cmocka_unit_test(opens_a_tree),
       cmocka_unit_test(real_tree),        cmocka_unit_test(prepare_command),
       cmocka_unit_test(tokenize_command),
