@@ -64,7 +64,8 @@ static bool encode_volumes(Eval *e, Error *error) {
                         .voxels = port.voxels,
                         .pick = pick_in_order,
                         .context = e,
-                        .end = turns};
+                        .end = turns,
+                        .threads = job_loaders(e->job)};
   if (!batches_open(&batches, &source, error))
     return false;
   bool good = encode_all(e, batches, &port, turns, error);

@@ -96,6 +96,11 @@ bool job_dataset(const Job *job, const char *split, const int64_t size[3], Datas
   return true;
 }
 
+int job_loaders(const Job *job) {
+  int64_t count = options_count(&job->options, "loaders", 0);
+  return count < MAX_LOADERS ? (int)count : MAX_LOADERS;
+}
+
 WordPiece *job_open_vocabulary(const Job *job, Error *error) {
   const char *path = options_text(&job->options, "vocab");
   WordPiece *pieces = wordpiece_open(

@@ -17,7 +17,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-typedef struct Order { /* of the samples; used by the reading thread alone */
+typedef struct Order { /* of the samples; used by one reading thread at a time */
   int64_t count, batch;
   uint64_t seed;
   int64_t epoch; /* whose permutation is in `at`, -1: none */
@@ -180,7 +180,8 @@ static bool open_data(Train *t, Error *error) {
                         .pick = pick_batch,
                         .context = &t->order,
                         .first = t->facts.step,
-                        .end = t->facts.steps};
+                        .end = t->facts.steps,
+                        .threads = job_loaders(job)};
   return make_folders(t->out, error) &&
          train_log_open(&t->log, arena_printf(job->arena, "%s/log.csv", t->out), t->facts.step,
                         error) &&
@@ -251,6 +252,10 @@ static bool train(Train *t, Error *error) {
   while (good && t->facts.step < t->facts.steps && !stop_wanted)
     good = step(t, error);
   progress_finish(&t->progress);
+  double first, stalled = batches_stalled(t->batches, &first);
+  double share = 100 * stalled / (seconds_now() - t->progress.started);
+  fprintf(stderr, "train: waited for volumes %.1f %% of the time, %.2f s for the first ones\n",
+          share, first);
   /* also when a volume could not be read: the steps before it are not lost */
   if (!t->spoiled && t->saved != t->facts.step && !save(t, good ? error : NULL))
     good = false;
