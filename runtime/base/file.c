@@ -115,10 +115,11 @@ static bool sync_folder_of(const char *path) {
 }
 
 bool writing_commit(Writing *writing, Error *error) {
-  errno = 0;
-  bool good = fflush(writing->stream) == 0 && !ferror(writing->stream) &&
-              fsync(fileno(writing->stream)) == 0;
-  int code = errno;
+  bool failed = ferror(writing->stream) != 0;
+  int code = errno; /* of the write that failed, where nothing came in between */
+  bool good = !failed && fflush(writing->stream) == 0 && fsync(fileno(writing->stream)) == 0;
+  if (!failed)
+    code = errno;
   if (fclose(writing->stream) != 0 && good) {
     good = false;
     code = errno;
@@ -129,8 +130,7 @@ bool writing_commit(Writing *writing, Error *error) {
     code = errno;
   }
   if (!good) {
-    error_set(error, "%s: error: cannot be written: %s", writing->path,
-              strerror(code ? code : ENOSPC)); /* an earlier write failed, it no longer says why */
+    error_set(error, "%s: error: cannot be written: %s", writing->path, strerror(code));
     remove(writing->temporary);
   }
   writing_discard(writing);

@@ -213,6 +213,19 @@ bool dataset_volume(const Dataset *dataset, int index, float *out, Error *error)
          cache_load(sample->item.file, dataset->size, dataset->settings, out, error);
 }
 
+bool dataset_check(const Dataset *dataset, int index, Error *error) {
+  VolumeFile file;
+  CHECK(index >= 0 && index < dataset->count);
+  if (!volume_file_open(&file, dataset->samples[index].item.file, error))
+    return false;
+  bool good = volume_file_check(&file, error);
+  if (good && strcmp(file.origin.settings, dataset->settings) != 0)
+    good = error_set(error, "%s: error: was prepared with other settings (%.600s)", file.path,
+                     file.origin.settings);
+  volume_file_close(&file);
+  return good;
+}
+
 const char *dataset_orientation(const Dataset *dataset) {
   const char *common = "";
   for (int i = 0; i < dataset->count; i++) {

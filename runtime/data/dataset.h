@@ -40,6 +40,8 @@ void dataset_close(Dataset *dataset);
 /* Writes the volume of sample `index`, size[0]*[1]*[2] floats. Threads may ask for any samples at
  * the same time. */
 bool dataset_volume(const Dataset *dataset, int index, float *out, Error *error);
+/* Reads the file of sample `index` of a cache and compares all its checksums. */
+bool dataset_check(const Dataset *dataset, int index, Error *error);
 /* Where the x, y, z of all source volumes point to, "LPS"; "mixed" when they differ; "" when no
  * volume was prepared yet. */
 const char *dataset_orientation(const Dataset *dataset);

@@ -50,6 +50,14 @@ void findings_table(const SplitFindings *splits, int count, Text *out) {
   text_add(out, "\n");
 }
 
+void findings_text(const DatasetSample *samples, int count, Text *out) {
+  int splits;
+  Arena *arena = arena_new();
+  const SplitFindings *found = findings_count(arena, samples, count, &splits);
+  findings_table(found, splits, out);
+  arena_free(arena);
+}
+
 void findings_csv(const SplitFindings *splits, int count, Text *out) {
   text_add(out, "finding");
   for (int s = 0; s < count; s++)

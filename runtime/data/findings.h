@@ -19,5 +19,7 @@ SplitFindings *findings_count(Arena *arena, const DatasetSample *samples, int co
 double findings_ratio(const SplitFindings *split, int finding);
 /* A row for each finding, then labelled volumes, then volumes without labels. */
 void findings_table(const SplitFindings *splits, int count, Text *out);
+/* The table of such samples. */
+void findings_text(const DatasetSample *samples, int count, Text *out);
 void findings_csv(const SplitFindings *splits, int count, Text *out);
 #endif

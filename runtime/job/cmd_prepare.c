@@ -1,5 +1,6 @@
 /* tricot prepare: one CT volume, or a whole CT-RATE tree, to model inputs. */
 #include "runtime/data/dataset.h"
+#include "runtime/data/findings.h"
 #include "runtime/job/command.h"
 #include "runtime/job/progress.h"
 #include "runtime/safetensors.h"
@@ -14,6 +15,7 @@ enum { MAX_SPLITS = 16, MAX_JOBS = 256 };
 static const char help[] =
     "Usage: tricot prepare --volume FILE --output FILE [--metadata CSV] [options]\n"
     "       tricot prepare --dataset DIR --cache DIR [--split NAME]... [options]\n"
+    "       tricot prepare --cache DIR --verify\n"
     "\n"
     "Turns CT volumes (NIfTI) into model inputs: rescale, clip, resize to the wanted spacing,\n"
     "window to [-1,1], centre crop and pad. The result is the tensor `volume` f32 [1,D,H,W].\n"
@@ -31,7 +33,8 @@ static const char help[] =
     "  --split NAME        only this split, may be repeated (default: every one)\n"
     "  --store int16|f16   how the cache stores voxels, compressed without loss (default int16:\n"
     "                      off by 1/65534 at most)\n"
-    "  --verify            read kept files whole, make damaged ones again\n"
+    "  --verify            read kept files whole, make damaged ones again; without --dataset:\n"
+    "                      only say whether the cache is whole\n"
     "  --jobs N            volumes at a time (default: the processors, at most 8 and what fits in\n"
     "                      half the memory); each takes the volume and 4 bytes a result's voxel\n"
     "  --skip-incomplete   leave out volumes that lack rows or cannot be read\n"
@@ -43,7 +46,8 @@ static const char help[] =
     "\n"
     "Examples:\n"
     "  tricot prepare --volume scan.nii.gz --size 64x128x128 --output scan.safetensors\n"
-    "  tricot prepare --dataset CT-RATE --cache prepared --size 256x512x512 --jobs 8\n";
+    "  tricot prepare --dataset CT-RATE --cache prepared --size 256x512x512 --jobs 8\n"
+    "  tricot prepare --cache prepared --verify\n";
 
 typedef struct Prepare {
   const char *volume, *metadata, *output, *dataset, *cache;
@@ -149,9 +153,44 @@ static bool prepare_tree(const Prepare *p, Error *error) {
   return good;
 }
 
+/* Reads every file of a cache whole, and shows what is in it. */
+static bool verify_cache(const Prepare *p, Error *error) {
+  Dataset dataset;
+  Progress progress;
+  int bad = 0;
+  if (!dataset_open(p->cache, NULL, &dataset, error))
+    return false;
+  progress_start(&progress, "verify", 0, dataset.count);
+  for (int i = 0; i < dataset.count; i++) {
+    Error damage;
+    if (!dataset_check(&dataset, i, &damage)) {
+      progress_clear(&progress);
+      fprintf(progress.out, "%s\n", damage.text);
+      bad++;
+    }
+    progress_update(&progress, i + 1, "");
+  }
+  progress_finish(&progress);
+  if (!bad) {
+    Text table = {0};
+    findings_text(dataset.samples, dataset.count, &table);
+    fputs(table.at, stdout);
+    text_free(&table);
+    fprintf(stderr, "%s: %d volumes, all whole\n", p->cache, dataset.count);
+  }
+  int count = dataset.count;
+  dataset_close(&dataset);
+  return !bad || error_set(error,
+                           "%s: error: %d of %d volumes are damaged; prepare the data set "
+                           "again with --verify",
+                           p->cache, bad, count);
+}
+
 static int check_use(const Prepare *p, const char *verb) {
-  if (!p->volume == !p->dataset)
-    return command_usage(verb, "either --volume or --dataset is needed");
+  if (p->volume && p->dataset)
+    return command_usage(verb, "--volume and --dataset do not go together");
+  if (!p->volume && !p->dataset && !(p->cache && p->verify))
+    return command_usage(verb, "--volume, --dataset or --cache with --verify is needed");
   if (p->volume && !p->output)
     return command_usage(verb, "--volume needs --output");
   if (p->volume &&
@@ -160,7 +199,7 @@ static int check_use(const Prepare *p, const char *verb) {
                                "go with --dataset");
   if (p->dataset && !p->cache)
     return command_usage(verb, "--dataset needs --cache");
-  if (p->dataset && (p->output || p->metadata))
+  if (!p->volume && (p->output || p->metadata))
     return command_usage(verb, "--output and --metadata go with --volume");
   Error error;
   if (!prepare_options_check(&p->options, &error))
@@ -217,6 +256,8 @@ int cmd_prepare(int argc, char **argv) {
   int status = parse(&p, argc, argv);
   if (status != EXIT_DONE)
     return status < 0 ? EXIT_DONE : status;
-  bool good = p.volume ? prepare_one(&p, &error) : prepare_tree(&p, &error);
+  bool good = p.volume    ? prepare_one(&p, &error)
+              : p.dataset ? prepare_tree(&p, &error)
+                          : verify_cache(&p, &error);
   return good ? EXIT_DONE : command_failed(&error);
 }
