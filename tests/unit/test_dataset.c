@@ -12,6 +12,7 @@
 #include "runtime/safetensors.h"
 #include "tests/unit/shared.h"
 #include <math.h>
+#include <pthread.h>
 #include <string.h>
 
 static char folder[100];
@@ -92,9 +93,9 @@ static void write_tree(void) {
              "train_10_a_1.nii.gz,1,0,\"[0.75, 0.75]\",1.5\n"
              "train_10_a_2.nii.gz,1,0,\"[0.75, 0.75]\",1.5\n"
              "train_77_a_1.nii.gz,1,0,\"[0.75, 0.75]\",1.5\n");
-  write_text("tree/metadata/validation_metadata.csv",
-             "VolumeName,RescaleSlope,RescaleIntercept,XYSpacing,ZSpacing\n"
-             "valid_1_a_1.nii.gz,1,0,\"[0.75, 0.75]\",1.5\n");
+  write_text("tree/metadata/validation_metadata.csv", /* as spreadsheets write it */
+             "\xEF\xBB\xBFVolumeName,RescaleSlope,RescaleIntercept,XYSpacing,ZSpacing\r\n"
+             "valid_1_a_1.nii.gz,1,0,\"[0.75, 0.75]\",1.5\r\n");
   write_text("tree/radiology_text_reports/train_reports.csv",
              "VolumeName,Findings_EN,Impressions_EN\n"
              "train_2_a_1.nii.gz,\"A \"\"big\"\" (old)\nmass.\",It's flat.\n"
@@ -103,7 +104,7 @@ static void write_tree(void) {
              "train_10_a_2.nii.gz,Not given.,Not given.\n"
              "train_9_a_1.nii.gz,Far.,Away.\n");
   write_text("tree/radiology_text_reports/validation_reports.csv",
-             "VolumeName,Findings_EN,Impressions_EN\nvalid_1_a_1.nii.gz,F,I\n");
+             "VolumeName,Findings_EN,Impressions_EN\r\nvalid_1_a_1.nii.gz,\"F, \r\nG\",I\r\n");
   write_labels("tree/multi_abnormality_labels/train_predicted_labels.csv",
                "train_2_a_1.nii.gz,1" ROW_OF_ZEROS "\n"
                "train_10_a_1.nii.gz,0" ROW_OF_ZEROS "\n"
@@ -137,6 +138,7 @@ static void lists_a_tree(void **state) {
   assert_true(ctrate_open(in_folder("tree"), "valid", false, &split, &error));
   assert_int_equal(split.count, 1);
   assert_false(split.samples[0].has_labels);
+  assert_string_equal(split.samples[0].report, "F, \r\nGI");
   ctrate_close(&split);
   assert_false(ctrate_open(in_folder("tree"), "test", false, &split, &error));
 }
@@ -227,6 +229,23 @@ static void expect_constant(const Dataset *dataset, int index, double value) {
     assert_true(fabs(out[i] - value) < 1e-6);
 }
 
+/* One finding of three labelled volumes; a split without labels. */
+static void expect_summary(const char *name) {
+  Arena *arena = arena_new();
+  char *text;
+  size_t size;
+  assert_true(file_read(arena, in_folder(name), 1 << 20, &text, &size, NULL));
+  static const char *const lines[] = {"finding,train count,train ratio,valid count,valid ratio\n",
+                                      "\nMedical material,1,0.333333,0,0.000000\n",
+                                      "\nCardiomegaly,0,0.000000,0,0.000000\n",
+                                      "\nvolumes with labels,3,,0,\n",
+                                      "\nvolumes without labels,0,,1,\n"};
+  for (size_t i = 0; i < sizeof lines / sizeof *lines; i++)
+    if (!strstr(text, lines[i]))
+      fail_msg("no line %s in\n%s", lines[i], text);
+  arena_free(arena);
+}
+
 static void fills_a_cache(void **state) {
   (void)state;
   write_tree();
@@ -249,7 +268,10 @@ static void fills_a_cache(void **state) {
   dataset_close(&dataset);
   assert_true(dataset_open(cache, NULL, &dataset, &error));
   assert_int_equal(dataset.count, 4);
+  assert_string_equal(dataset.settings, "size 4x4x4 clip -1000:1000 window -1000:200 "
+                                        "spacing 1.5:0.75 padding -1");
   dataset_close(&dataset);
+  expect_summary("cache/summary.csv");
   assert_false(dataset_open(cache, "test", &dataset, &error));
   assert_non_null(strstr(error.text, "it has: train, valid"));
 
@@ -266,6 +288,7 @@ static void fills_a_cache(void **state) {
   assert_int_equal(again.made, 1);
   assert_int_equal(again.kept, 2);
   text_free(&again.missing);
+  text_free(&again.summary);
   assert_true(dataset_open(cache, NULL, &dataset, &error));
   assert_int_equal(dataset.count, 4);
   expect_constant(&dataset, 1, -1);
@@ -281,6 +304,7 @@ static void fills_a_cache(void **state) {
   assert_false(dataset_prepare(&again, &error));
   assert_non_null(strstr(error.text, "other settings"));
   text_free(&again.missing);
+  text_free(&again.summary);
   assert_int_equal(prepare(tree, cache, "5x4x4", NULL), EXIT_DONE);
   assert_true(dataset_open(cache, "valid", &dataset, &error));
   assert_true(dataset.size[0] == 5);
@@ -297,6 +321,11 @@ static void fills_a_cache(void **state) {
   assert_false(dataset_open(cache, "train", &dataset, &error));
   scratch_remove(cache);
   scratch_remove(tree);
+}
+
+static void *ask_for_first(void *user) {
+  float out[64];
+  return dataset_volume(user, 0, out, NULL) && fabsf(out[5]) < 1e-6f ? user : NULL;
 }
 
 static void opens_a_tree(void **state) {
@@ -316,7 +345,25 @@ static void opens_a_tree(void **state) {
   expect_constant(&dataset, 2, 1);
   assert_int_equal(access(in_folder("lazy/train/train_10_a_2.tvol"), F_OK), 0);
   assert_int_not_equal(access(in_folder("lazy/train/train_2_a_1.tvol"), F_OK), 0);
+  /* many threads may ask for a volume that is not made yet, as it is or as it changed */
+  pthread_t threads[4];
+  for (int round = 0; round < 2; round++) {
+    for (int i = 0; i < 4; i++)
+      assert_int_equal(pthread_create(&threads[i], NULL, ask_for_first, &dataset), 0);
+    for (int i = 0; i < 4; i++) {
+      void *good;
+      assert_int_equal(pthread_join(threads[i], &good), 0);
+      assert_non_null(good);
+    }
+  }
+  /* nobody prepares the whole cache meanwhile */
+  assert_int_equal(prepare(in_folder("tree"), cache, "4x4x4", NULL), EXIT_INPUT);
   dataset_close(&dataset);
+  assert_int_equal(prepare(in_folder("tree"), cache, "4x4x4", NULL), EXIT_DONE);
+  options.spacing[0] = 2;
+  assert_false(
+      dataset_open_tree(in_folder("tree"), "train", cache, &options, false, &dataset, &error));
+  assert_non_null(strstr(error.text, "other settings"));
   scratch_remove(cache);
   scratch_remove(in_folder("tree"));
 }
@@ -333,6 +380,12 @@ static void real_tree(void **state) {
   assert_true(dataset_open(cache, "train", &dataset, &error));
   assert_int_equal(dataset.count, 4);
   assert_string_equal(dataset.samples[2].volume, "train_3_a_1.nii.gz");
+  assert_string_equal(dataset_orientation(&dataset), "LAS");
+  dataset_close(&dataset);
+  assert_true(dataset_open(cache, "valid", &dataset, &error));
+  assert_string_equal(dataset_orientation(&dataset), "mixed");
+  dataset_close(&dataset);
+  assert_true(dataset_open(cache, "train", &dataset, &error));
   assert_int_equal(dataset.samples[2].labels[6], 1); /* Lymphadenopathy */
   float *out = mem_alloc(sizeof(float) * 16 * 32 * 32);
   for (int i = 0; i < dataset.count; i++) {
