@@ -47,7 +47,7 @@ run "$tricot" prepare "$model" --dataset "$data" --cache "$out/cache" \
 tail -1 "$out/prepare.log"
 
 say "2. compile ${model#"$source/"}: DCFormer (nano), small text encoder"
-volumes=$(find "$out/cache/train" -name '*.safetensors' | wc -l)
+volumes=$(find "$out/cache/train" -name '*.tvol' | wc -l)
 [ -n "$full" ] || [ "$volumes" -ge 4 ] || compiling+=(--set batch=2)
 run "$tricot" compile "$model" "${compiling[@]}" -o "$out/ctclip"
 ls -l "$out/ctclip"

@@ -76,7 +76,7 @@ bool writing_open(Writing *writing, const char *path, Error *error) {
   writing->path = mem_alloc(room);
   writing->temporary = mem_alloc(room);
   strcpy(writing->path, path);
-  snprintf(writing->temporary, room, "%s.tmp.%ld", path, (long)getpid());
+  snprintf(writing->temporary, room, "%s%s%ld", path, WRITING_MARK, (long)getpid());
   writing->stream = fopen(writing->temporary, "wb");
   if (!writing->stream) {
     error_set(error, "%s: error: cannot be written: %s", path, strerror(errno));
@@ -96,16 +96,41 @@ void writing_discard(Writing *writing) {
   *writing = (Writing){0};
 }
 
+/* A rename lies in the folder, and is only safe from a power cut once the folder is written. Some
+ * file systems know no such thing and say EINVAL. */
+static bool sync_folder_of(const char *path) {
+  const char *slash = strrchr(path, '/');
+  size_t length = slash ? (size_t)(slash - path) + (slash == path) : 1;
+  char *folder = mem_alloc(length + 1);
+  memcpy(folder, slash ? path : ".", length);
+  folder[length] = 0;
+  int descriptor = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  bool good = descriptor >= 0 && (fsync(descriptor) == 0 || errno == EINVAL);
+  int code = errno;
+  if (descriptor >= 0)
+    close(descriptor);
+  free(folder);
+  errno = code;
+  return good;
+}
+
 bool writing_commit(Writing *writing, Error *error) {
-  bool good = !ferror(writing->stream) && fflush(writing->stream) == 0 &&
-              fsync(fileno(writing->stream)) == 0;
-  if (fclose(writing->stream) != 0)
+  bool failed = ferror(writing->stream) != 0;
+  int code = errno; /* of the write that failed, where nothing came in between */
+  bool good = !failed && fflush(writing->stream) == 0 && fsync(fileno(writing->stream)) == 0;
+  if (!failed)
+    code = errno;
+  if (fclose(writing->stream) != 0 && good) {
     good = false;
+    code = errno;
+  }
   writing->stream = NULL;
-  if (good && rename(writing->temporary, writing->path) != 0)
+  if (good && (rename(writing->temporary, writing->path) != 0 || !sync_folder_of(writing->path))) {
     good = false;
+    code = errno;
+  }
   if (!good) {
-    error_set(error, "%s: error: cannot be written: %s", writing->path, strerror(errno));
+    error_set(error, "%s: error: cannot be written: %s", writing->path, strerror(code));
     remove(writing->temporary);
   }
   writing_discard(writing);

@@ -18,7 +18,10 @@ bool file_map(const char *path, Mapping *mapping, Error *);
 void file_unmap(Mapping *mapping);
 
 /* Writing: open a temporary beside `path`, write to `stream`, then commit (flush, fsync, rename) or
- * discard (remove). Nothing is ever left at `path` half-written. */
+ * discard (remove). Nothing is ever left at `path` half-written, and what was committed (the folder
+ * is written, too) survives a power cut. A killed process leaves a file named after `path`,
+ * WRITING_MARK and its number. */
+#define WRITING_MARK ".tmp."
 typedef struct Writing {
   FILE *stream;
   char *path, *temporary;

@@ -8,71 +8,75 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <time.h>
 
-enum { MADE_FROM_ROOM = 1024 };
-
-static bool look_at_source(CacheItem *item, Error *error) {
-  struct stat info;
-  if (stat(item->source, &info) != 0)
-    return error_set(error, "%s: error: %s", item->source, strerror(errno));
-  item->source_bytes = info.st_size;
-  item->source_time = (int64_t)info.st_mtim.tv_sec * 1000000000 + info.st_mtim.tv_nsec;
-  return true;
+static int64_t change_time(const struct stat *info) {
+  return (int64_t)info->st_mtim.tv_sec * 1000000000 + info->st_mtim.tv_nsec;
 }
 
 /* Everything that decides the prepared voxels. */
-static void made_from(const CacheItem *item, const PrepareOptions *options, char *out) {
-  const PrepareFacts *f = &item->facts;
-  char settings[PREPARE_TEXT_ROOM];
-  prepare_options_text(options, settings);
-  snprintf(out, MADE_FROM_ROOM,
-           "%s; rescale %.17g %.17g spacing %.17g %.17g %.17g; "
-           "source of %lld bytes changed at %lld",
-           settings, f->slope, f->intercept, f->spacing[0], f->spacing[1], f->spacing[2],
-           (long long)item->source_bytes, (long long)item->source_time);
+static bool same_origin(const VolumeOrigin *o, const CacheItem *item, const char *settings) {
+  return strcmp(o->settings, settings) == 0 && o->source_bytes == item->source_bytes &&
+         o->source_time == item->source_time && o->facts.slope == item->facts.slope &&
+         o->facts.intercept == item->facts.intercept &&
+         memcmp(o->facts.spacing, item->facts.spacing, sizeof o->facts.spacing) == 0;
 }
 
-static bool is_current(const char *file, const char *wanted) {
+bool cache_is_current(CacheItem *item, const CacheSettings *settings) {
+  VolumeFile file;
   struct stat info;
-  TensorFile tensors;
-  if (stat(file, &info) != 0 || !tensor_file_open(&tensors, file, NULL))
-    return false; /* absent or damaged: it is made again */
-  const char *from = tensor_file_metadata(&tensors, "made_from");
-  bool current = from && strcmp(from, wanted) == 0 &&
-                 tensor_file_find(&tensors, "volume");
-  tensor_file_close(&tensors);
+  char text[PREPARE_TEXT_ROOM];
+  if (stat(item->source, &info) != 0 || !volume_file_open(&file, item->file, NULL))
+    return false; /* absent or damaged: it is made again, or making it tells what is wrong */
+  item->source_bytes = info.st_size;
+  item->source_time = change_time(&info);
+  prepare_options_text(&settings->options, text);
+  bool current = file.store == settings->store && same_origin(&file.origin, item, text) &&
+                 memcmp(file.size, settings->options.size, sizeof file.size) == 0 &&
+                 (!settings->verify || volume_file_check(&file, NULL));
+  memcpy(item->axes, file.origin.axes, sizeof item->axes);
+  volume_file_close(&file);
   return current;
 }
 
-static bool make_file(CacheItem *item, const PrepareOptions *options, const char *from,
-                      Error *error) {
+/* The source as values; a file that changes while it is read is refused (stream.h). */
+static bool prepare_source(CacheItem *item, const PrepareOptions *options, float *values,
+                           Error *error) {
   PrepareReport report;
-  const int64_t *size = options->size;
-  Tensor tensor = {"volume", {DT_f32, 4, {1, size[0], size[1], size[2]}}, NULL};
-  tensor.data = malloc(type_bytes(&tensor.type));
-  bool good =
-      tensor.data || error_set(error, "%s: error: no memory for the prepared volume", item->source);
-  good = good && prepare_file(item->source, &item->facts, options, 1, tensor.data, &report, error);
-  if (good && *report.warning.text)
-    fprintf(stderr, "%s\n", report.warning.text);
-  good = good && tensor_file_write(item->file, &tensor, 1, (const char *[]){"made_from", "axes"},
-                                   (const char *[]){from, report.axes}, 2, error);
-  free(tensor.data);
-  return good;
-}
-
-bool cache_make(CacheItem *item, const PrepareOptions *options, bool *kept, Error *error) {
-  char from[MADE_FROM_ROOM];
-  *kept = false;
-  if (!look_at_source(item, error))
+  struct stat info;
+  if (stat(item->source, &info) != 0)
+    return error_set(error, "%s: error: %s", item->source, strerror(errno));
+  if (!prepare_file(item->source, &item->facts, options, 1, values, &report, error))
     return false;
-  made_from(item, options, from);
-  *kept = is_current(item->file, from);
-  return *kept || make_file(item, options, from, error);
+  if (*report.warning.text)
+    fprintf(stderr, "%s\n", report.warning.text);
+  item->source_bytes = info.st_size;
+  item->source_time = change_time(&info);
+  memcpy(item->axes, report.axes, sizeof item->axes);
+  return true;
 }
 
-bool cache_load(const char *path, const int64_t size[3], float *out, Error *error) {
+CacheOutcome cache_make(CacheItem *item, const CacheSettings *settings, Error *error) {
+  const int64_t *size = settings->options.size;
+  char text[PREPARE_TEXT_ROOM];
+  CacheOutcome outcome = CACHE_UNREADABLE;
+  float *values = malloc(sizeof *values * (size_t)(size[0] * size[1] * size[2]));
+  if (!values) {
+    error_set(error, "%s: error: no memory for the prepared volume", item->source);
+  } else if (prepare_source(item, &settings->options, values, error)) {
+    prepare_options_text(&settings->options, text);
+    VolumeOrigin origin = {text, item->facts, item->source_bytes, item->source_time, ""};
+    memcpy(origin.axes, item->axes, sizeof origin.axes);
+    outcome = volume_file_write(item->file, size, values, settings->store, &origin, error)
+                  ? CACHE_MADE
+                  : CACHE_UNWRITABLE;
+  }
+  free(values);
+  return outcome;
+}
+
+/* ---- loading ---- */
+
+static bool load_tensor(const char *path, const int64_t size[3], float *out, Error *error) {
   TensorFile file;
   Type wanted = {DT_f32, 4, {1, size[0], size[1], size[2]}};
   if (!tensor_file_open(&file, path, error))
@@ -88,68 +92,98 @@ bool cache_load(const char *path, const int64_t size[3], float *out, Error *erro
   return good;
 }
 
+bool cache_load(const char *path, const int64_t size[3], const char *settings, float *out,
+                Error *error) {
+  VolumeFile file;
+  if (!volume_file_is(path))
+    return load_tensor(path, size, out, error);
+  if (!volume_file_open(&file, path, error))
+    return false;
+  const int64_t *have = file.size;
+  bool good = memcmp(have, size, sizeof file.size) == 0 ||
+              error_set(error, "%s: error: the volume is %lldx%lldx%lld, expected %lldx%lldx%lld",
+                        path, (long long)have[0], (long long)have[1], (long long)have[2],
+                        (long long)size[0], (long long)size[1], (long long)size[2]);
+  if (good && settings && strcmp(settings, file.origin.settings) != 0)
+    good = error_set(error, "%s: error: was prepared with other settings (%.400s), expected %.400s",
+                     path, file.origin.settings, settings);
+  good = good && volume_file_read(&file, 0, size[0], out, error);
+  volume_file_close(&file);
+  return good;
+}
+
 /* ---- all of them ---- */
 
 typedef struct Pool {
   pthread_mutex_t lock;
   CacheItem *items;
-  const PrepareOptions *options;
+  const CacheSettings *settings;
   CacheProgress *progress;
   void *user;
   CacheResult *results;
-  int count, next, done, made;
-  double start;
+  int count, next, done;
+  bool looking; /* the first pass finds what is current, the second makes the rest */
+  bool stop;
 } Pool;
 
-static double now(void) {
-  struct timespec time;
-  clock_gettime(CLOCK_MONOTONIC, &time);
-  return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
-}
-
-/* Kept items cost nothing, so the pace comes from those that were made. */
-static void report(Pool *pool, int index) {
-  double left = pool->made ? (now() - pool->start) / pool->made * (pool->count - pool->done) : -1;
-  if (pool->progress)
-    pool->progress(pool->user, pool->done, pool->count, &pool->items[index], &pool->results[index],
-                   left);
+static void finish_item(Pool *pool, int index) {
+  const CacheResult *result = &pool->results[index];
+  pool->done++;
+  pool->stop |= result->outcome == CACHE_UNWRITABLE;
+  if (!pool->looking && pool->progress)
+    pool->progress(pool->user, pool->done, pool->count, &pool->items[index], result);
 }
 
 static void *work(void *argument) {
   Pool *pool = argument;
   pthread_mutex_lock(&pool->lock);
-  while (pool->next < pool->count) {
+  while (pool->next < pool->count && !pool->stop) {
     int index = pool->next++;
     CacheResult *result = &pool->results[index];
+    if (result->outcome == CACHE_KEPT)
+      continue;
     pthread_mutex_unlock(&pool->lock);
-    result->good = cache_make(&pool->items[index], pool->options, &result->kept, &result->error);
+    if (!pool->looking)
+      result->outcome = cache_make(&pool->items[index], pool->settings, &result->error);
+    else if (cache_is_current(&pool->items[index], pool->settings))
+      result->outcome = CACHE_KEPT;
     pthread_mutex_lock(&pool->lock);
-    pool->done++;
-    pool->made += !result->kept;
-    report(pool, index);
+    if (!pool->looking || result->outcome == CACHE_KEPT)
+      finish_item(pool, index);
   }
   pthread_mutex_unlock(&pool->lock);
   return NULL;
 }
 
-void cache_make_all(CacheItem *items, int count, const PrepareOptions *options, int jobs,
+static void run_pool(Pool *pool, int jobs) {
+  int extra = (jobs < pool->count ? jobs : pool->count) - 1, started = 0;
+  pthread_t *threads = mem_alloc(sizeof *threads * (size_t)(extra > 0 ? extra : 1));
+  pool->next = 0;
+  for (int i = 0; i < extra; i++)
+    if (pthread_create(&threads[started], NULL, work, pool) == 0)
+      started++;
+  work(pool);
+  for (int i = 0; i < started; i++)
+    pthread_join(threads[i], NULL);
+  free(threads);
+}
+
+void cache_make_all(CacheItem *items, int count, const CacheSettings *settings, int jobs,
                     CacheProgress *progress, void *user, CacheResult *results) {
   Pool pool = {.items = items,
-               .options = options,
+               .settings = settings,
                .progress = progress,
                .user = user,
                .results = results,
                .count = count,
-               .start = now()};
+               .looking = true};
+  for (int i = 0; i < count; i++)
+    results[i] = (CacheResult){.outcome = CACHE_MISSING};
   pthread_mutex_init(&pool.lock, NULL);
-  int extra = (jobs < count ? jobs : count) - 1, started = 0;
-  pthread_t *threads = mem_alloc(sizeof *threads * (size_t)(extra > 0 ? extra : 1));
-  for (int i = 0; i < extra; i++)
-    if (pthread_create(&threads[started], NULL, work, &pool) == 0)
-      started++;
-  work(&pool);
-  for (int i = 0; i < started; i++)
-    pthread_join(threads[i], NULL);
-  free(threads);
+  run_pool(&pool, jobs);
+  if (progress)
+    progress(user, pool.done, count, NULL, NULL);
+  pool.looking = false;
+  run_pool(&pool, jobs);
   pthread_mutex_destroy(&pool.lock);
 }

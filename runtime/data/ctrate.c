@@ -135,6 +135,7 @@ typedef VEC(CtrateSample) Samples;
 
 static bool is_volume(const char *name) { return strncmp(name + stem(name), ".nii", 4) == 0; }
 
+/* Lists volumes; those without a path cannot be read. */
 static bool find_volumes(Arena *arena, const char *folder, const char *patient, int depth,
                          Samples *samples, Error *error) {
   DIR *listing = opendir(folder);
@@ -146,17 +147,17 @@ static bool find_volumes(Arena *arena, const char *folder, const char *patient, 
       continue;
     struct stat info;
     char *path = arena_printf(arena, "%s/%s", folder, entry->d_name);
-    if (stat(path, &info) != 0) {
-      good = error_set(error, "%s: error: %s", path, strerror(errno));
-    } else if (S_ISDIR(info.st_mode)) {
+    bool there = stat(path, &info) == 0, volume = is_volume(entry->d_name);
+    if (there && S_ISDIR(info.st_mode) && !volume) {
       const char *owner = patient ? patient : arena_strdup(arena, entry->d_name);
       good = depth < MAX_FOLDERS_DEEP
                  ? find_volumes(arena, path, owner, depth + 1, samples, error)
                  : error_set(error, "%s: error: folders are nested too deeply", path);
-    } else if (is_volume(entry->d_name)) {
+    } else if (volume || !there) {
+      bool readable = there && S_ISREG(info.st_mode) && access(path, R_OK) == 0;
       CtrateSample sample = {.volume = arena_strdup(arena, entry->d_name),
                              .patient = patient ? patient : "",
-                             .path = path};
+                             .path = readable ? path : NULL};
       vec_push(arena, samples, sample);
     }
   }
@@ -214,38 +215,42 @@ static char *find_table(Arena *arena, const char *root, const char *split, const
   return NULL;
 }
 
-/* Maps a table's VolumeName to its row plus one. */
-static bool index_rows(Arena *arena, const Csv *csv, Map *rows, Error *error) {
-  int column = csv_need_column(csv, "VolumeName", error);
-  if (column < 0)
+/* What a table says of a volume, beside the number of its row. */
+enum { NO_ROW = -1, SEVERAL_ROWS = -2 };
+
+typedef struct Table {
+  Csv csv;
+  Map rows;   /* VolumeName to the row plus one */
+  int column; /* of VolumeName */
+  bool present;
+} Table;
+
+static bool index_rows(Arena *arena, Table *table, Error *error) {
+  table->column = csv_need_column(&table->csv, "VolumeName", error);
+  if (table->column < 0)
     return false;
-  map_init(rows, arena);
-  for (int row = 0; row < csv->rows; row++) {
-    const char *name = csv_cell(csv, row, column);
-    if (map_get(rows, name))
-      return error_set(error, "%s:%d: error: a second row for volume %s", csv->path,
-                       csv->lines[row], name);
-    map_set(rows, name, (void *)(intptr_t)(row + 1));
+  map_init(&table->rows, arena);
+  for (int row = 0; row < table->csv.rows; row++) {
+    const char *name = csv_cell(&table->csv, row, table->column);
+    intptr_t value = map_get(&table->rows, name) ? SEVERAL_ROWS + 1 : row + 1;
+    map_set(&table->rows, name, (void *)value);
   }
   return true;
 }
 
-typedef struct Table {
-  Csv csv;
-  Map rows;
-} Table;
-
 static int row_of(const Table *table, const char *volume) {
-  return (int)(intptr_t)map_get(&table->rows, volume) - 1;
+  return table->present ? (int)(intptr_t)map_get(&table->rows, volume) - 1 : NO_ROW;
 }
 
+/* Reads a table; where it is not there, adds its name to `absent`. */
 static bool open_table(Arena *arena, const char *root, const char *split, const char *folder,
-                       const char *tail, Table *table, Error *error) {
+                       const char *tail, Table *table, Text *absent, Error *error) {
   char *path = find_table(arena, root, split, folder, tail);
+  table->present = path != NULL;
   if (!path)
-    return error_set(error, "%s: error: there is no %s/%s_%s", root, folder,
-                     strncmp(split, "valid", 5) == 0 ? "validation" : split, tail);
-  return csv_read(&table->csv, path, error) && index_rows(arena, &table->csv, &table->rows, error);
+    text_add(absent, "%s%s/%s_%s", absent->size ? ", no " : "", folder,
+             strncmp(split, "valid", 5) == 0 ? "validation" : split, tail);
+  return !path || (csv_read(&table->csv, path, error) && index_rows(arena, table, error));
 }
 
 static bool label_columns(const Csv *csv, int columns[CTRATE_LABELS], Error *error) {
@@ -287,40 +292,61 @@ static void describe(Text *out, const Missing *missing, const char *what) {
            missing->count > NAMES_SHOWN ? ", ..." : "");
 }
 
+enum { TABLES = 3 }; /* metadata, reports, labels */
+
 typedef struct Opening {
   CtrateSplit *split;
   const char *root;
   Table metadata, reports, labels;
-  bool have_labels;
-  Missing no_metadata, no_report, no_labels, no_volume;
+  Missing unreadable, same_name, several_rows;
+  Missing no_row[TABLES], no_volume[TABLES];
 } Opening;
 
+typedef struct Columns {
+  MetadataColumns metadata;
+  int findings, impressions, labels[CTRATE_LABELS];
+} Columns;
+
+static bool find_columns(const Opening *o, Columns *c, Error *error) {
+  return metadata_columns(&o->metadata.csv, &c->metadata, error) &&
+         (c->findings = csv_need_column(&o->reports.csv, "Findings_EN", error)) >= 0 &&
+         (c->impressions = csv_need_column(&o->reports.csv, "Impressions_EN", error)) >= 0 &&
+         (!o->labels.present || label_columns(&o->labels.csv, c->labels, error));
+}
+
+/* Can the volume be used? Counts what is wrong with it. Labels may be missing. */
+static bool is_complete(Opening *o, const CtrateSample *sample, const int rows[TABLES]) {
+  bool several = false;
+  if (!sample->path) {
+    miss(&o->unreadable, sample->volume);
+    return false;
+  }
+  for (int t = 0; t < TABLES; t++) {
+    if (rows[t] == NO_ROW && (t < 2 || o->labels.present))
+      miss(&o->no_row[t], sample->volume);
+    several |= rows[t] == SEVERAL_ROWS;
+  }
+  if (several)
+    miss(&o->several_rows, sample->volume);
+  return !several && rows[0] >= 0 && rows[1] >= 0;
+}
+
 static bool fill_samples(Opening *o, Samples *samples, Error *error) {
-  Arena *arena = o->split->arena;
-  MetadataColumns columns;
-  int findings, impressions, labels[CTRATE_LABELS], kept = 0;
-  if (!metadata_columns(&o->metadata.csv, &columns, error) ||
-      (findings = csv_need_column(&o->reports.csv, "Findings_EN", error)) < 0 ||
-      (impressions = csv_need_column(&o->reports.csv, "Impressions_EN", error)) < 0 ||
-      (o->have_labels && !label_columns(&o->labels.csv, labels, error)))
+  Columns c;
+  int kept = 0;
+  if (!find_columns(o, &c, error))
     return false;
   for (int i = 0; i < samples->count; i++) {
     CtrateSample sample = samples->at[i];
-    int metadata = row_of(&o->metadata, sample.volume), report = row_of(&o->reports, sample.volume);
-    int label = o->have_labels ? row_of(&o->labels, sample.volume) : -1;
-    if (metadata < 0)
-      miss(&o->no_metadata, sample.volume);
-    if (report < 0)
-      miss(&o->no_report, sample.volume);
-    if (o->have_labels && label < 0)
-      miss(&o->no_labels, sample.volume);
-    if (metadata < 0 || report < 0)
+    int rows[TABLES] = {row_of(&o->metadata, sample.volume), row_of(&o->reports, sample.volume),
+                        row_of(&o->labels, sample.volume)};
+    if (!is_complete(o, &sample, rows))
       continue;
-    if (!facts_of_row(&o->metadata.csv, &columns, metadata, &sample.facts, error) ||
-        (label >= 0 && !read_labels(&o->labels.csv, label, labels, &sample, error)))
+    if (!facts_of_row(&o->metadata.csv, &c.metadata, rows[0], &sample.facts, error) ||
+        (rows[2] >= 0 && !read_labels(&o->labels.csv, rows[2], c.labels, &sample, error)))
       return false;
-    sample.report = ctrate_report(arena, csv_cell(&o->reports.csv, report, findings),
-                                  csv_cell(&o->reports.csv, report, impressions));
+    sample.report = ctrate_report(o->split->arena, csv_cell(&o->reports.csv, rows[1], c.findings),
+                                  csv_cell(&o->reports.csv, rows[1], c.impressions));
     samples->at[kept++] = sample;
   }
   o->split->samples = samples->at;
@@ -329,64 +355,104 @@ static bool fill_samples(Opening *o, Samples *samples, Error *error) {
 }
 
 static void count_rows_without_volume(Opening *o, const Samples *samples) {
+  const Table *tables[TABLES] = {&o->metadata, &o->reports, &o->labels};
   Map present;
   map_init(&present, o->split->arena);
   for (int i = 0; i < samples->count; i++)
     map_set(&present, samples->at[i].volume, (void *)samples->at[i].volume);
-  int column = csv_column(&o->metadata.csv, "VolumeName");
-  for (int row = 0; row < o->metadata.csv.rows; row++)
-    if (!map_get(&present, csv_cell(&o->metadata.csv, row, column)))
-      miss(&o->no_volume, csv_cell(&o->metadata.csv, row, column));
+  for (int t = 0; t < TABLES; t++)
+    for (int row = 0; tables[t]->present && row < tables[t]->csv.rows; row++) {
+      const char *name = csv_cell(&tables[t]->csv, row, tables[t]->column);
+      if (!map_get(&present, name))
+        miss(&o->no_volume[t], name);
+    }
 }
 
-/* Two files of the same name would share rows, and with another ending places in a cache. */
-static bool check_names(const Samples *samples, Error *error) {
-  for (int i = 1; i < samples->count; i++)
-    if (same_stem(samples->at[i - 1].volume, samples->at[i].volume))
-      return error_set(error, "%s: error: the same volume name as %s", samples->at[i].path,
-                       samples->at[i - 1].path);
-  return true;
+/* Takes out files of the same name: they would share rows, and with another ending places in a
+ * cache. */
+static void drop_same_names(Opening *o, Samples *samples) {
+  int kept = 0;
+  for (int i = 0; i < samples->count; i++) {
+    const CtrateSample *s = &samples->at[i];
+    if ((i > 0 && same_stem(s[-1].volume, s->volume)) ||
+        (i + 1 < samples->count && same_stem(s[1].volume, s->volume)))
+      miss(&o->same_name, s->path ? s->path : s->volume);
+    else
+      samples->at[kept++] = *s;
+  }
+  samples->count = kept;
+}
+
+static bool open_tables(Opening *o, Error *error) {
+  Arena *arena = o->split->arena;
+  const char *split = o->split->name;
+  Text absent = {0};
+  char *labels =
+      find_table(arena, o->root, split, "multi_abnormality_labels", "predicted_labels.csv");
+  o->labels.present = labels != NULL;
+  bool good =
+      open_table(arena, o->root, split, "metadata", "metadata.csv", &o->metadata, &absent, error) &&
+      open_table(arena, o->root, split, "radiology_text_reports", "reports.csv", &o->reports,
+                 &absent, error) &&
+      (!labels ||
+       (csv_read(&o->labels.csv, labels, error) && index_rows(arena, &o->labels, error)));
+  if (good && absent.size)
+    good = error_set(error, "%s: error: there is no %s", o->root, absent.at);
+  text_free(&absent);
+  return good;
+}
+
+/* All that was found, in words and in numbers. */
+static void tell(Opening *o) {
+  CtrateSplit *split = o->split;
+  Text words = {0};
+  describe(&words, &o->unreadable, "volumes cannot be read");
+  describe(&words, &o->same_name, "volumes share a name with another");
+  describe(&words, &o->several_rows, "volumes have several rows in a table");
+  describe(&words, &o->no_row[0], "volumes have no metadata row");
+  describe(&words, &o->no_row[1], "volumes have no report row");
+  describe(&words, &o->no_row[2], "volumes have no label row");
+  if (!o->labels.present)
+    text_add(&words, "%sthere is no table of labels", words.size ? "; " : "");
+  describe(&words, &o->no_volume[0], "metadata rows have no volume");
+  describe(&words, &o->no_volume[1], "report rows have no volume");
+  describe(&words, &o->no_volume[2], "label rows have no volume");
+  split->missing = arena_strdup(split->arena, words.at ? words.at : "");
+  text_free(&words);
+  split->unreadable = o->unreadable.count;
+  split->ambiguous = o->same_name.count + o->several_rows.count;
+  split->without_metadata = o->no_row[0].count;
+  split->without_report = o->no_row[1].count;
+  split->without_labels = o->no_row[2].count;
+  split->metadata_without_volume = o->no_volume[0].count;
+  split->reports_without_volume = o->no_volume[1].count;
+  split->labels_without_volume = o->no_volume[2].count;
 }
 
 static bool open_split(Opening *o, bool skip_incomplete, Error *error) {
   CtrateSplit *split = o->split;
-  Arena *arena = split->arena;
   Samples samples = {0};
-  char *folder = arena_printf(arena, "%s/dataset/%s", o->root, split->name);
-  char *labels =
-      find_table(arena, o->root, split->name, "multi_abnormality_labels", "predicted_labels.csv");
-  o->have_labels = labels != NULL;
-  if (!find_volumes(arena, folder, NULL, 0, &samples, error) ||
-      !open_table(arena, o->root, split->name, "metadata", "metadata.csv", &o->metadata, error) ||
-      !open_table(arena, o->root, split->name, "radiology_text_reports", "reports.csv", &o->reports,
-                  error) ||
-      (labels && !(csv_read(&o->labels.csv, labels, error) &&
-                   index_rows(arena, &o->labels.csv, &o->labels.rows, error))))
+  char *folder = arena_printf(split->arena, "%s/dataset/%s", o->root, split->name);
+  if (!find_volumes(split->arena, folder, NULL, 0, &samples, error) || !open_tables(o, error))
     return false;
   if (!samples.count)
     return error_set(error, "%s: error: holds no .nii.gz volume", folder);
   qsort(samples.at, (size_t)samples.count, sizeof *samples.at, by_volume);
-  if (!check_names(&samples, error))
-    return false;
   count_rows_without_volume(o, &samples);
   int total = samples.count;
+  drop_same_names(o, &samples);
   if (!fill_samples(o, &samples, error))
     return false;
-  Text words = {0};
-  describe(&words, &o->no_metadata, "volumes have no metadata row");
-  describe(&words, &o->no_report, "volumes have no report row");
-  describe(&words, &o->no_labels, "volumes have no label row");
-  describe(&words, &o->no_volume, "metadata rows have no volume");
-  split->missing = arena_strdup(arena, words.at ? words.at : "");
-  text_free(&words);
-  split->without_metadata = o->no_metadata.count;
-  split->without_report = o->no_report.count;
-  split->without_labels = o->no_labels.count;
-  split->rows_without_volume = o->no_volume.count;
+  tell(o);
   if (split->count < total && (!skip_incomplete || !split->count))
-    return error_set(error, "%s: error: %d of %d volumes are incomplete: %.700s", folder,
+    return error_set(error, "%s: error: %d of %d volumes cannot be used: %.840s", folder,
                      total - split->count, total, split->missing);
   return true;
+}
+
+static void free_missing(Missing *missing, int count) {
+  for (int i = 0; i < count; i++)
+    text_free(&missing[i].names);
 }
 
 bool ctrate_open(const char *root, const char *split, bool skip_incomplete, CtrateSplit *result,
@@ -398,10 +464,11 @@ bool ctrate_open(const char *root, const char *split, bool skip_incomplete, Ctra
   csv_free(&opening.metadata.csv);
   csv_free(&opening.reports.csv);
   csv_free(&opening.labels.csv);
-  text_free(&opening.no_metadata.names);
-  text_free(&opening.no_report.names);
-  text_free(&opening.no_labels.names);
-  text_free(&opening.no_volume.names);
+  free_missing(&opening.unreadable, 1);
+  free_missing(&opening.same_name, 1);
+  free_missing(&opening.several_rows, 1);
+  free_missing(opening.no_row, TABLES);
+  free_missing(opening.no_volume, TABLES);
   if (!good)
     ctrate_close(result);
   return good;

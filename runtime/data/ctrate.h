@@ -5,9 +5,10 @@
  *   radiology_text_reports/{train,validation}_reports.csv
  *   multi_abnormality_labels/{train,valid}_predicted_labels.csv
  *
- * The volumes in the tree make the list. A volume without its metadata or report row cannot be
- * used: all such volumes are found and counted before anything is said. Rows without a volume are
- * counted too, but are no error, since most copies of CT-RATE are partial.
+ * The volumes in the tree make the list. A volume that cannot be read, that lacks its metadata or
+ * report row, that has several rows or whose name is there twice cannot be used: all such volumes
+ * are found and counted before anything is said. Rows without a volume are counted too, but are no
+ * error, since most copies of CT-RATE are partial.
  */
 #ifndef TRICOT_RUNTIME_DATA_CTRATE_H
 #define TRICOT_RUNTIME_DATA_CTRATE_H
@@ -34,7 +35,9 @@ typedef struct CtrateSplit {
   int count;
   CtrateSample *samples;                                /* train_2 comes before train_10 */
   int without_metadata, without_report, without_labels; /* volumes that lack a row */
-  int rows_without_volume;                              /* of the metadata */
+  int unreadable; /* files that cannot be opened or are no files */
+  int ambiguous;  /* volumes with several rows in a table, or several files */
+  int metadata_without_volume, reports_without_volume, labels_without_volume; /* rows */
   const char *missing; /* the counts and first names in words; "" when nothing is missing */
 } CtrateSplit;
 

@@ -1,122 +1,185 @@
-/* Reading ahead: one thread fills one batch while the caller computes on the one before.
+/* Reading ahead: threads fill the next batches while the caller computes.
  *
- * One buffer is enough, since the caller copies it into the program's input before it computes. The
- * order of batches is the order of their numbers, whatever the timing.
+ * A ring of AHEAD batches, whose samples are handed out to the threads one by one in the order of
+ * the batches. The caller copies a batch into the program's input and gives its place back, so
+ * AHEAD batches can be ready or in the making while it computes. What a batch holds depends on its
+ * number alone, whatever the timing and the number of threads; so does which error is reported.
  */
+#include "runtime/job/progress.h"
 #include "runtime/job/source.h"
 #include <errno.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 
-struct Batches {
-  BatchSource source;
-  pthread_t thread;
-  pthread_mutex_t mutex;
-  pthread_cond_t changed;
-  bool full, stop; /* full: the buffer holds a batch (or an error) nobody has taken */
-  /* the buffer; belongs to the thread while empty, to the caller while full */
+enum { AHEAD = 2, MOST_BY_DEFAULT = 8 };
+
+typedef struct Slot {
   int64_t *samples, *ids, *mask;
   float *volumes;
-  bool good;
-  Error error;
+  int64_t begun, done; /* samples handed out; finished. Full when done is the batch */
+  int64_t bad;         /* the first sample that could not be read, or the batch */
+  Error error;         /* why */
+} Slot;
+
+struct Batches {
+  BatchSource source;
+  pthread_t threads[MAX_LOADERS];
+  int n_threads;
+  pthread_mutex_t mutex;
+  pthread_cond_t room, full; /* a place was given back; a batch is complete */
+  bool stop;
+  int64_t reading, taking; /* batch numbers: being handed out to threads; the caller's next */
+  Slot slots[AHEAD];
+  double first_wait, waited; /* seconds */
 };
 
-static bool read_sample(Batches *b, int64_t row) {
-  const BatchSource *s = &b->source;
-  int64_t index = b->samples[row];
+static bool read_sample(const BatchSource *s, Slot *slot, int64_t row, Error *error) {
+  int64_t index = slot->samples[row];
   const DatasetSample *sample = &s->dataset->samples[index];
   Error inner;
-  if (!dataset_volume(s->dataset, (int)index, b->volumes + row * s->voxels, &b->error))
+  if (!dataset_volume(s->dataset, (int)index, slot->volumes + row * s->voxels, error))
     return false;
-  if (s->pieces && !pack_text(s->pieces, sample->report, s->length, b->ids + row * s->length,
-                              b->mask + row * s->length, &inner))
-    return error_set(&b->error, "%s: error: report: %.900s", sample->volume, inner.text);
+  if (s->pieces && !pack_text(s->pieces, sample->report, s->length, slot->ids + row * s->length,
+                              slot->mask + row * s->length, &inner))
+    return error_set(error, "%s: error: report: %.900s", sample->volume, inner.text);
   return true;
 }
 
-static bool read_batch(Batches *b, int64_t step) {
-  b->source.pick(b->source.context, step, b->samples);
-  for (int64_t row = 0; row < b->source.batch; row++)
-    if (!read_sample(b, row))
-      return false;
-  return true;
+/* The next sample of the batch being read; with the lock held. */
+static Slot *hand_out(Batches *b, int64_t *row) {
+  Slot *slot = &b->slots[b->reading % AHEAD];
+  if (slot->begun == 0) {
+    b->source.pick(b->source.context, b->reading, slot->samples);
+    slot->bad = b->source.batch;
+  }
+  *row = slot->begun++;
+  b->reading += slot->begun == b->source.batch;
+  return slot;
 }
 
 static void *reader_main(void *user) {
   Batches *b = user;
-  for (int64_t step = b->source.first; step < b->source.end; step++) {
-    bool good = read_batch(b, step);
-    pthread_mutex_lock(&b->mutex);
-    b->good = good;
-    b->full = true;
-    pthread_cond_broadcast(&b->changed);
-    while (b->full && !b->stop)
-      pthread_cond_wait(&b->changed, &b->mutex);
-    bool stop = b->stop;
-    pthread_mutex_unlock(&b->mutex);
-    if (stop || !good)
+  Error error;
+  pthread_mutex_lock(&b->mutex);
+  for (;;) {
+    while (!b->stop && b->reading < b->source.end && b->reading - b->taking >= AHEAD)
+      pthread_cond_wait(&b->room, &b->mutex);
+    if (b->stop || b->reading >= b->source.end)
       break;
+    int64_t row;
+    Slot *slot = hand_out(b, &row);
+    pthread_mutex_unlock(&b->mutex);
+    bool good = read_sample(&b->source, slot, row, &error);
+    pthread_mutex_lock(&b->mutex);
+    if (!good && row < slot->bad) {
+      slot->bad = row;
+      slot->error = error;
+    }
+    if (++slot->done == b->source.batch)
+      pthread_cond_broadcast(&b->full);
   }
+  pthread_mutex_unlock(&b->mutex);
   return NULL;
 }
 
 static void free_batches(Batches *b) {
-  free(b->samples);
-  free(b->ids);
-  free(b->mask);
-  free(b->volumes);
+  for (int i = 0; i < AHEAD; i++) {
+    free(b->slots[i].samples);
+    free(b->slots[i].ids);
+    free(b->slots[i].mask);
+    free(b->slots[i].volumes);
+  }
   free(b);
+}
+
+static bool make_slots(Batches *b, Error *error) {
+  const BatchSource *s = &b->source;
+  size_t batch = (size_t)s->batch, tokens = batch * (size_t)s->length;
+  for (int i = 0; i < AHEAD; i++) {
+    Slot *slot = &b->slots[i];
+    slot->samples = mem_alloc(sizeof *slot->samples * batch);
+    slot->ids = mem_alloc(sizeof *slot->ids * (tokens + 1));
+    slot->mask = mem_alloc(sizeof *slot->mask * (tokens + 1));
+    slot->volumes = malloc(sizeof(float) * batch * (size_t)s->voxels);
+    if (!slot->volumes)
+      return error_set(error, "no memory to read %zu volumes ahead", batch * AHEAD);
+  }
+  return true;
+}
+
+/* Decoding a volume takes a small part of a step, and the threads take their time from those that
+ * compute: a quarter of the processors keeps up. */
+static int default_threads(void) {
+  cpu_set_t allowed;
+  int count = sched_getaffinity(0, sizeof allowed, &allowed) == 0 ? CPU_COUNT(&allowed) / 4 : 1;
+  return count < 1 ? 1 : count > MOST_BY_DEFAULT ? MOST_BY_DEFAULT : count;
 }
 
 bool batches_open(Batches **result, const BatchSource *source, Error *error) {
   Batches *b = mem_alloc(sizeof *b);
-  size_t batch = (size_t)source->batch, tokens = batch * (size_t)source->length;
   *result = NULL;
-  *b = (Batches){.source = *source};
-  b->samples = mem_alloc(sizeof *b->samples * batch);
-  b->ids = mem_alloc(sizeof *b->ids * (tokens + 1));
-  b->mask = mem_alloc(sizeof *b->mask * (tokens + 1));
-  b->volumes = malloc(sizeof(float) * batch * (size_t)source->voxels);
-  if (!b->volumes) {
+  *b = (Batches){.source = *source, .reading = source->first, .taking = source->first};
+  if (!make_slots(b, error)) {
     free_batches(b);
-    return error_set(error, "no memory to read %zu volumes ahead", batch);
+    return false;
   }
   pthread_mutex_init(&b->mutex, NULL);
-  pthread_cond_init(&b->changed, NULL);
-  int code = pthread_create(&b->thread, NULL, reader_main, b);
-  if (code != 0) {
-    free_batches(b);
-    return error_set(error, "the reading thread could not be started: %s", strerror(code));
+  pthread_cond_init(&b->room, NULL);
+  pthread_cond_init(&b->full, NULL);
+  int wanted = source->threads > 0 ? source->threads : default_threads(), code = 0;
+  while (code == 0 && b->n_threads < wanted && b->n_threads < MAX_LOADERS) {
+    code = pthread_create(&b->threads[b->n_threads], NULL, reader_main, b);
+    b->n_threads += code == 0;
+  }
+  if (b->n_threads == 0) {
+    batches_close(b);
+    return error_set(error, "the reading threads could not be started: %s", strerror(code));
   }
   *result = b;
   return true;
 }
 
-static void copy_text(const Batches *b, TextPort *text) {
-  for (int64_t i = 0; i < b->source.batch * b->source.length; i++) {
-    dtype_store(text->ids_type, text->ids, i, (double)b->ids[i]);
-    dtype_store(text->mask_type, text->mask, i, (double)b->mask[i]);
+static void copy_text(const BatchSource *s, const Slot *slot, TextPort *text) {
+  for (int64_t i = 0; i < s->batch * s->length; i++) {
+    dtype_store(text->ids_type, text->ids, i, (double)slot->ids[i]);
+    dtype_store(text->mask_type, text->mask, i, (double)slot->mask[i]);
   }
+}
+
+static void give_back(Batches *b, Slot *slot) {
+  pthread_mutex_lock(&b->mutex);
+  slot->begun = slot->done = 0;
+  b->taking++;
+  pthread_cond_broadcast(&b->room);
+  pthread_mutex_unlock(&b->mutex);
 }
 
 bool batches_take(Batches *b, VolumePort *volume, TextPort *text, int64_t *samples, Error *error) {
   const BatchSource *s = &b->source;
+  double start = seconds_now();
+  CHECK(b->taking < s->end);
+  Slot *slot = &b->slots[b->taking % AHEAD];
   pthread_mutex_lock(&b->mutex);
-  while (!b->full)
-    pthread_cond_wait(&b->changed, &b->mutex);
+  while (slot->done < s->batch)
+    pthread_cond_wait(&b->full, &b->mutex);
   pthread_mutex_unlock(&b->mutex);
-  if (!b->good) /* stays full: the thread has ended */
-    return error_set(error, "%s", b->error.text);
-  memcpy(volume->data, b->volumes, sizeof(float) * (size_t)(s->batch * s->voxels));
-  memcpy(samples, b->samples, sizeof *samples * (size_t)s->batch);
+  if (slot->bad < s->batch) /* the place is kept: there is no way on */
+    return error_set(error, "%s", slot->error.text);
+  memcpy(volume->data, slot->volumes, sizeof(float) * (size_t)(s->batch * s->voxels));
+  memcpy(samples, slot->samples, sizeof *samples * (size_t)s->batch);
   if (text)
-    copy_text(b, text);
-  pthread_mutex_lock(&b->mutex);
-  b->full = false;
-  pthread_cond_broadcast(&b->changed);
-  pthread_mutex_unlock(&b->mutex);
+    copy_text(s, slot, text);
+  *(b->taking == s->first ? &b->first_wait : &b->waited) += seconds_now() - start;
+  give_back(b, slot);
   return true;
+}
+
+double batches_stalled(const Batches *b, double *first) {
+  if (first)
+    *first = b->first_wait;
+  return b->waited;
 }
 
 void batches_close(Batches *b) {
@@ -124,10 +187,12 @@ void batches_close(Batches *b) {
     return;
   pthread_mutex_lock(&b->mutex);
   b->stop = true;
-  pthread_cond_broadcast(&b->changed);
+  pthread_cond_broadcast(&b->room);
   pthread_mutex_unlock(&b->mutex);
-  pthread_join(b->thread, NULL);
+  for (int i = 0; i < b->n_threads; i++)
+    pthread_join(b->threads[i], NULL);
   pthread_mutex_destroy(&b->mutex);
-  pthread_cond_destroy(&b->changed);
+  pthread_cond_destroy(&b->room);
+  pthread_cond_destroy(&b->full);
   free_batches(b);
 }

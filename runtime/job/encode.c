@@ -135,7 +135,8 @@ bool encode_volumes(const Encoder *e, const Dataset *dataset, float *latents, Er
                         .voxels = port.voxels,
                         .pick = pick_in_order,
                         .context = &order,
-                        .end = (dataset->count + e->batch - 1) / e->batch};
+                        .end = (dataset->count + e->batch - 1) / e->batch,
+                        .threads = job_loaders(e->job)};
   if (!batches_open(&batches, &source, error))
     return false;
   bool good = encode_all(e, dataset, batches, &port, latents, error);

@@ -54,6 +54,8 @@ static const OptionRow rows[] = {
     {"split", OPTION_TEXT, "NAME", "of the data set (train: train, eval: valid)", "train eval"},
     {"skip-incomplete", OPTION_FLAG, "", "leave out volumes that lack rows", "train eval"},
     {"vocab", OPTION_TEXT, "FILE", "the text encoder's vocabulary", "train eval predict"},
+    {"loaders", OPTION_COUNT, "N", "threads that read ahead (default: a quarter of the CPUs)",
+     "train eval"},
     {"spacing", OPTION_TEXT, "Z:XY", "mm of a voxel after resampling (default: prepare.spacing)",
      "train eval predict"},
     {"metadata", OPTION_TEXT, "CSV", "rescale and spacing by volume name", "predict"},

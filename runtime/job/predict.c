@@ -5,6 +5,7 @@
  * that cannot be read is reported and does not stop the others; the exit status tells.
  */
 #include "runtime/base/json.h"
+#include "runtime/data/cache.h"
 #include "runtime/data/orient.h"
 #include "runtime/data/prepare_file.h"
 #include "runtime/data/prepare_options.h"
@@ -82,9 +83,10 @@ static bool read_volume(Predict *p, Prediction *one) {
   const char *metadata = options_text(&p->job->options, "metadata");
   PrepareFacts row;
   Error inner;
-  one->prepared = ends_with(one->path, ".safetensors");
+  one->prepared =
+      ends_with(one->path, ".safetensors") || ends_with(one->path, VOLUME_FILE_ENDING);
   if (one->prepared)
-    return cache_load(one->path, p->port.size, p->port.data, &one->error);
+    return cache_load(one->path, p->port.size, NULL, p->port.data, &one->error);
   if (metadata && !ctrate_facts(metadata, one->path, &row, &one->error))
     return false;
   bool good = prepare_file(one->path, metadata ? &row : NULL, &p->options,

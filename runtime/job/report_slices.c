@@ -13,7 +13,7 @@
 enum { SLICES = 6, LONGEST = 256 };
 
 static void add_slice(const Dataset *dataset, const float *voxels, Text *out) {
-  const int64_t *size = dataset->options.size;
+  const int64_t *size = dataset->size;
   const float *slice = voxels + size[0] / 2 * size[1] * size[2];
   int64_t longest = size[1] > size[2] ? size[1] : size[2], by = (longest + LONGEST - 1) / LONGEST;
   int width = (int)(size[1] / by), height = (int)(size[2] / by);
@@ -61,7 +61,7 @@ static void add_findings(const Eval *e, const Scores *s, const DatasetSample *sa
 bool report_slices(const Eval *e, const Scores *s, const double *probabilities, Text *out,
                    Error *error) {
   const Dataset *d = &e->dataset;
-  const int64_t *size = d->options.size, labelled = s->labelled.predictions.samples;
+  const int64_t *size = d->size, labelled = s->labelled.predictions.samples;
   int64_t wanted = labelled < SLICES ? labelled : SLICES, seen = 0, shown = 0;
   float *voxels = mem_alloc(sizeof *voxels * (size_t)(size[0] * size[1] * size[2]));
   bool good = true;

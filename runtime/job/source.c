@@ -63,10 +63,9 @@ bool job_prepare_options(const Job *job, const int64_t size[3], PrepareOptions *
 }
 
 /* What a cache was made with is what it holds; that the model asks for something else is told. */
-static void warn_of_other_preparation(const char *cache, const PrepareOptions *have,
+static void warn_of_other_preparation(const char *cache, const char *made,
                                       const PrepareOptions *want) {
-  char made[PREPARE_TEXT_ROOM], wanted[PREPARE_TEXT_ROOM];
-  prepare_options_text(have, made);
+  char wanted[PREPARE_TEXT_ROOM];
   prepare_options_text(want, wanted);
   if (strcmp(made, wanted) != 0)
     fprintf(stderr, "%s: warning: prepared with \"%s\", the model says \"%s\"\n", cache, made,
@@ -92,17 +91,17 @@ bool job_dataset_split(const Job *job, const char *split, const int64_t size[3],
              : dataset_open(cache, split, dataset, error)))
     return false;
   char have[80], want[80];
-  size_text(dataset->options.size, have, sizeof have);
+  size_text(dataset->size, have, sizeof have);
   size_text(size, want, sizeof want);
   bool good = true;
   if (strcmp(have, want) != 0)
     good = error_set(error, "%s: error: holds volumes of %s, this program takes %s", cache, have,
                      want);
   else if (options_text(o, "spacing") &&
-           memcmp(dataset->options.spacing, options.spacing, sizeof options.spacing) != 0)
+           memcmp(dataset->spacing, options.spacing, sizeof options.spacing) != 0)
     good = error_set(error, "%s: error: holds voxels of %g:%g:%g mm, not %s", cache,
-                     dataset->options.spacing[0], dataset->options.spacing[1],
-                     dataset->options.spacing[2],
+                     dataset->spacing[0], dataset->spacing[1],
+                     dataset->spacing[2],
                      options_text(o, "spacing"));
   else if (dataset->count == 0)
     good = error_set(error, "%s: error: no volumes in split \"%s\"", cache, split);
@@ -110,11 +109,16 @@ bool job_dataset_split(const Job *job, const char *split, const int64_t size[3],
     dataset_close(dataset);
     return false;
   }
-  warn_of_other_preparation(cache, &dataset->options, &options);
+  warn_of_other_preparation(cache, dataset->settings, &options);
   int64_t limit = options_count(o, "limit", dataset->count);
   if (limit > 0 && limit < dataset->count)
     dataset->count = (int)limit;
   return true;
+}
+
+int job_loaders(const Job *job) {
+  int64_t count = options_count(&job->options, "loaders", 0);
+  return count < MAX_LOADERS ? (int)count : MAX_LOADERS;
 }
 
 WordPiece *job_open_vocabulary(const Job *job, Error *error) {

@@ -1,11 +1,13 @@
 /* Where a job's samples come from: the data set and vocabulary its options name, checked against
- * the program, and batches of samples read ahead by a thread of their own.
+ * the program, and batches of samples read ahead by threads of their own.
  */
 #ifndef TRICOT_RUNTIME_JOB_SOURCE_H
 #define TRICOT_RUNTIME_JOB_SOURCE_H
 #include "runtime/data/dataset.h"
 #include "runtime/data/wordpiece.h"
 #include "runtime/job/job.h"
+
+enum { MAX_LOADERS = 64 };
 
 /* The input `volume` [B,1,D,H,W] of an entry point. */
 typedef struct VolumePort {
@@ -32,13 +34,16 @@ bool job_dataset(const Job *job, const char *split, const int64_t size[3], Datas
 /* The same of this very split, whatever --split says. */
 bool job_dataset_split(const Job *job, const char *split, const int64_t size[3], Dataset *dataset,
                        Error *error);
+/* --loaders: threads that read ahead, 0: as many as BatchSource.threads 0 gives. */
+int job_loaders(const Job *job);
 /* --vocab, lower-case; no larger than the model's table of words. NULL on failure. */
 WordPiece *job_open_vocabulary(const Job *job, Error *error);
 /* One text as [CLS] pieces [SEP], cut and padded to `length`. */
 bool pack_text(const WordPiece *pieces, const char *text, int64_t length, int64_t *ids,
                int64_t *mask, Error *error);
 
-/* The samples of batch number `step`: fills samples[batch]. Called by the reading thread. */
+/* The samples of batch number `step`: fills samples[batch]. Called by one reading thread at a time,
+ * for one batch after the other. */
 typedef void BatchPick(void *context, int64_t step, int64_t *samples);
 
 typedef struct BatchSource {
@@ -48,13 +53,18 @@ typedef struct BatchSource {
   BatchPick *pick;
   void *context;
   int64_t first, end; /* batch numbers */
+  int threads;        /* that read; 0: a quarter of the processors, at most 8 */
 } BatchSource;
 
 typedef struct Batches Batches;
+/* Starts reading; two batches of float32 volumes are held. */
 bool batches_open(Batches **batches, const BatchSource *source, Error *error);
 /* Waits for the next batch and copies it out; text may be NULL. samples[batch] tells which they
- * are. While the caller computes, the one after is read. */
+ * are. While the caller computes, the two after it are read. */
 bool batches_take(Batches *batches, VolumePort *volume, TextPort *text, int64_t *samples,
                   Error *error);
+/* Seconds the caller spent in batches_take, waiting and copying. The first batch, which could not
+ * be read ahead, counts apart. */
+double batches_stalled(const Batches *batches, double *first);
 void batches_close(Batches *batches); /* NULL is fine */
 #endif

@@ -18,7 +18,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-typedef struct Order {                     /* of the samples; used by the reading thread alone */
+typedef struct Order { /* of the samples; used by one reading thread at a time */
   int64_t count, batch, accumulate, reads; /* reads: batches read for a step */
   uint64_t seed;
   int64_t epoch; /* whose permutation is in `at`, -1: none */
@@ -38,7 +38,6 @@ typedef struct Train {
   Progress progress;
   const char **volumes;       /* names of the current step's */
   int64_t every, keep, saved; /* checkpoints: steps between, how many, step of the last one */
-  double started, waited;     /* seconds: when it began; for data, since then */
   bool spoiled;               /* what is in memory is no state between two steps */
 } Train;
 
@@ -208,7 +207,8 @@ static bool open_batches(Train *t, Error *error) {
                         .pick = pick_batch,
                         .context = &t->order,
                         .first = t->facts.step * reads,
-                        .end = t->facts.steps * reads};
+                        .end = t->facts.steps * reads,
+                        .threads = job_loaders(t->job)};
   return batches_open(&t->batches, &source, error);
 }
 
@@ -283,7 +283,6 @@ static bool step(Train *t, Error *error) {
                   .n_volumes = t->facts.batch * t->facts.accumulate};
   if (!train_log_row(&t->log, &row, error))
     return false;
-  t->waited += result.waited;
   t->facts.step++;
   char note[64];
   snprintf(note, sizeof note, "epoch %lld  loss %.5f", (long long)row.epoch, result.loss);
@@ -300,7 +299,6 @@ static bool run_steps(Train *t, Error *error) {
   t->saved = t->facts.step;
   progress_start(&t->progress, "train", t->facts.step, t->facts.steps);
   catch_signals(old);
-  t->started = seconds_now();
   while (good && t->facts.step < t->facts.steps && !stop_wanted)
     good = step(t, error);
   progress_finish(&t->progress);
@@ -308,9 +306,9 @@ static bool run_steps(Train *t, Error *error) {
   if (!t->spoiled && t->saved != t->facts.step && !save(t, good ? error : NULL))
     good = false;
   restore_signals(old);
-  double spent = seconds_now() - t->started;
-  if (spent > 0)
-    fprintf(stderr, "train: waited for data %.1f %% of the time\n", 100 * t->waited / spent);
+  double first, stalled = batches_stalled(t->batches, &first);
+  fprintf(stderr, "train: waited for volumes %.1f %% of the time, %.2f s for the first ones\n",
+          100 * stalled / (seconds_now() - t->progress.started), first);
   if (good && t->facts.step < t->facts.steps)
     fprintf(stderr, "train: stopped after step %lld; continue with --resume %s\n",
             (long long)t->facts.step, checkpoint_path(job->arena, t->out, t->facts.step));

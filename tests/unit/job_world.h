@@ -118,7 +118,8 @@ static void write_cache(void) {
   Error error;
   assert_true(make_folders(in_folder("cache"), &error));
   text_add(&json,
-           "{\"format\": \"tricot-cache\", \"version\": 1, \"options\": \"size 2x2x2 order "
+           "{\"format\": \"tricot-cache\", \"version\": 2, \"complete\": true, "
+           "\"store\": \"int16\", \"preprocessing\": \"size 2x2x2 order "
            "clip,resize,window clip -1000:1000 window -1000:200 spacing 1.5:0.75:0.75 spacing_from "
            "metadata padding -1 rescale metadata orientation stored\", \"labels\": [");
   for (int i = 0; i < CTRATE_LABELS; i++) {
@@ -139,7 +140,7 @@ static void write_cache(void) {
     text_add(&json,
              "%s{\"volume\": \"%s_%d.nii.gz\", \"patient\": \"p\", \"split\": \"%s\", "
              "\"file\": \"v%d.safetensors\", \"report\": \"%s\", \"source_bytes\": 1, "
-             "\"source_time\": 1, \"labels\": ",
+             "\"source_time\": 1, \"orientation\": \"LPS\", \"labels\": ",
              i ? ",\n" : "", split, i, split, i, report);
     for (int c = 0; i != 8 && c < CTRATE_LABELS; c++)
       text_add(&json, "%s%d", c ? ", " : "[", (i + c) % 3 == 0);

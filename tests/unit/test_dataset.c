@@ -14,6 +14,7 @@
 #include "runtime/safetensors.h"
 #include "tests/unit/shared.h"
 #include <math.h>
+#include <pthread.h>
 #include <string.h>
 
 static char folder[100];
@@ -94,20 +95,23 @@ static void write_tree(void) {
              "train_10_a_1.nii.gz,1,0,\"[0.75, 0.75]\",1.5\n"
              "train_10_a_2.nii.gz,1,0,\"[0.75, 0.75]\",1.5\n"
              "train_77_a_1.nii.gz,1,0,\"[0.75, 0.75]\",1.5\n");
-  write_text("tree/metadata/validation_metadata.csv",
-             "VolumeName,RescaleSlope,RescaleIntercept,XYSpacing,ZSpacing\n"
-             "valid_1_a_1.nii.gz,1,0,\"[0.75, 0.75]\",1.5\n");
+  write_text("tree/metadata/validation_metadata.csv", /* as spreadsheets write it */
+             "\xEF\xBB\xBFVolumeName,RescaleSlope,RescaleIntercept,XYSpacing,ZSpacing\r\n"
+             "valid_1_a_1.nii.gz,1,0,\"[0.75, 0.75]\",1.5\r\n");
   write_text("tree/radiology_text_reports/train_reports.csv",
              "VolumeName,Findings_EN,Impressions_EN\n"
              "train_2_a_1.nii.gz,\"A \"\"big\"\" (old)\nmass.\",It's flat.\n"
              "train_10_a_1.nii.gz,Nothing.,\n"
-             "train_10_a_2.nii.gz,Not given.,Not given.\n");
+             "train_8_a_1.nii.gz,Far.,Away.\n"
+             "train_10_a_2.nii.gz,Not given.,Not given.\n"
+             "train_9_a_1.nii.gz,Far.,Away.\n");
   write_text("tree/radiology_text_reports/validation_reports.csv",
-             "VolumeName,Findings_EN,Impressions_EN\nvalid_1_a_1.nii.gz,F,I\n");
+             "VolumeName,Findings_EN,Impressions_EN\r\nvalid_1_a_1.nii.gz,\"F, \r\nG\",I\r\n");
   write_labels("tree/multi_abnormality_labels/train_predicted_labels.csv",
                "train_2_a_1.nii.gz,1" ROW_OF_ZEROS "\n"
                "train_10_a_1.nii.gz,0" ROW_OF_ZEROS "\n"
-               "train_10_a_2.nii.gz,0.0" ROW_OF_ZEROS "\n");
+               "train_10_a_2.nii.gz,0.0" ROW_OF_ZEROS "\n"
+               "train_9_a_1.nii.gz,1" ROW_OF_ZEROS "\n");
 }
 
 static void lists_a_tree(void **state) {
@@ -126,12 +130,17 @@ static void lists_a_tree(void **state) {
   assert_string_equal(split.samples[2].report, "Not given.Not given.");
   assert_true(split.samples[0].facts.intercept == -500 && split.samples[0].facts.spacing[2] == 1.5);
   assert_true(split.samples[0].has_labels && split.samples[0].labels[0] == 1);
-  assert_int_equal(split.rows_without_volume, 1);
+  assert_int_equal(split.metadata_without_volume, 1);
   assert_non_null(strstr(split.missing, "1 metadata rows have no volume (train_77_a_1.nii.gz)"));
+  assert_non_null(strstr(split.missing, "2 report rows have no volume (train_8_a_1.nii.gz, "));
+  assert_non_null(strstr(split.missing, "1 label rows have no volume (train_9_a_1.nii.gz)"));
+  assert_int_equal(split.reports_without_volume, 2);
+  assert_int_equal(split.labels_without_volume, 1);
   ctrate_close(&split);
   assert_true(ctrate_open(in_folder("tree"), "valid", false, &split, &error));
   assert_int_equal(split.count, 1);
   assert_false(split.samples[0].has_labels);
+  assert_string_equal(split.samples[0].report, "F, \r\nGI");
   ctrate_close(&split);
   assert_false(ctrate_open(in_folder("tree"), "test", false, &split, &error));
 }
@@ -150,7 +159,7 @@ static void tells_all_that_is_missing(void **state) {
              "train_4_a_1.nii.gz,1,0,\"[0.75, 0.75]\",1.5\n");
   assert_false(ctrate_open(in_folder("tree"), "train", false, &split, &error));
   assert_non_null(strstr(error.text,
-                         "3 of 5 volumes are incomplete: 2 volumes have no metadata row "
+                         "3 of 5 volumes cannot be used: 2 volumes have no metadata row "
                          "(train_3_a_1.nii.gz, train_10_a_2.nii.gz); 2 volumes have no "
                          "report row (train_3_a_1.nii.gz, train_4_a_1.nii.gz)"));
   assert_true(ctrate_open(in_folder("tree"), "train", true, &split, &error));
@@ -164,6 +173,45 @@ static void tells_all_that_is_missing(void **state) {
              "train_2_a_1.nii.gz,1,-500,[x],1.5\n");
   assert_false(ctrate_open(in_folder("tree"), "train", true, &split, &error));
   assert_non_null(strstr(error.text, "train_metadata.csv:2: error: XYSpacing: \"[x]\""));
+  scratch_remove(in_folder("tree"));
+}
+
+/* Files that are no files, names that are there twice, rows that are there twice, in one go. */
+static void tells_what_cannot_be_used(void **state) {
+  (void)state;
+  CtrateSplit split;
+  Error error = {""};
+  write_tree();
+  write_volume("tree/dataset/train/train_20/train_20_a/train_20_a_1.nii.gz", 0);
+  write_volume("tree/dataset/train/train_20/train_20_b/train_20_a_1.nii", 0);
+  assert_true(make_folders(in_folder("tree/dataset/train/train_21/train_21_a_1.nii.gz"), NULL));
+  assert_int_equal(symlink("nowhere", in_folder("tree/dataset/train/train_22.nii.gz")), 0);
+  assert_int_equal(symlink("nowhere", in_folder("tree/dataset/train/train_23")), 0);
+  write_text("tree/metadata/train_metadata.csv",
+             "VolumeName,RescaleSlope,RescaleIntercept,XYSpacing,ZSpacing\n"
+             "train_2_a_1.nii.gz,1,-500,\"[0.75, 0.75]\",1.5\n"
+             "train_10_a_1.nii.gz,1,0,\"[0.75, 0.75]\",1.5\n"
+             "train_10_a_2.nii.gz,1,0,\"[0.75, 0.75]\",1.5\n"
+             "train_10_a_2.nii.gz,1,0,\"[0.75, 0.75]\",1.5\n");
+  assert_false(ctrate_open(in_folder("tree"), "train", false, &split, &error));
+  static const char *const parts[] = {
+      "6 of 8 volumes cannot be used: 3 volumes cannot be read (train_21_a_1.nii.gz, "
+      "train_22.nii.gz, train_23)",
+      "2 volumes share a name with another (", "train_20_b/train_20_a_1.nii",
+      "1 volumes have several rows in a table (train_10_a_2.nii.gz)"};
+  for (size_t i = 0; i < sizeof parts / sizeof *parts; i++)
+    if (!strstr(error.text, parts[i]))
+      fail_msg("\"%s\" does not say \"%s\"", error.text, parts[i]);
+  assert_true(ctrate_open(in_folder("tree"), "train", true, &split, &error));
+  assert_int_equal(split.count, 2);
+  assert_int_equal(split.unreadable, 3);
+  assert_int_equal(split.ambiguous, 3);
+  ctrate_close(&split);
+  assert_int_equal(remove(in_folder("tree/metadata/train_metadata.csv")), 0);
+  assert_int_equal(remove(in_folder("tree/radiology_text_reports/train_reports.csv")), 0);
+  assert_false(ctrate_open(in_folder("tree"), "train", true, &split, &error));
+  assert_non_null(strstr(error.text, "there is no metadata/train_metadata.csv, no "
+                                     "radiology_text_reports/train_reports.csv"));
   scratch_remove(in_folder("tree"));
 }
 
@@ -183,6 +231,23 @@ static void expect_constant(const Dataset *dataset, int index, double value) {
     assert_true(fabs(out[i] - value) < 1e-6);
 }
 
+/* One finding of three labelled volumes; a split without labels. */
+static void expect_summary(const char *name) {
+  Arena *arena = arena_new();
+  char *text;
+  size_t size;
+  assert_true(file_read(arena, in_folder(name), 1 << 20, &text, &size, NULL));
+  static const char *const lines[] = {"finding,train count,train ratio,valid count,valid ratio\n",
+                                      "\nMedical material,1,0.333333,0,0.000000\n",
+                                      "\nCardiomegaly,0,0.000000,0,0.000000\n",
+                                      "\nvolumes with labels,3,,0,\n",
+                                      "\nvolumes without labels,0,,1,\n"};
+  for (size_t i = 0; i < sizeof lines / sizeof *lines; i++)
+    if (!strstr(text, lines[i]))
+      fail_msg("no line %s in\n%s", lines[i], text);
+  arena_free(arena);
+}
+
 static void fills_a_cache(void **state) {
   (void)state;
   write_tree();
@@ -195,7 +260,7 @@ static void fills_a_cache(void **state) {
   if (!dataset_open(cache, "train", &dataset, &error))
     fail_msg("%s", error.text);
   assert_int_equal(dataset.count, 3);
-  assert_true(dataset.options.size[2] == 4 && dataset.options.window[1] == 200);
+  assert_true(dataset.size[2] == 4 && dataset.spacing[0] == 1.5);
   assert_string_equal(dataset.samples[0].volume, "train_2_a_1.nii.gz");
   assert_string_equal(dataset.samples[0].report, "A big old\nmass.Its flat.");
   assert_int_equal(dataset.samples[0].labels[0], 1);
@@ -205,7 +270,12 @@ static void fills_a_cache(void **state) {
   dataset_close(&dataset);
   assert_true(dataset_open(cache, NULL, &dataset, &error));
   assert_int_equal(dataset.count, 4);
+  assert_string_equal(dataset.settings, "size 4x4x4 order clip,resize,window clip "
+                                        "-1000:1000 window -1000:200 spacing 1.5:0.75:0.75 "
+                                        "spacing_from metadata padding -1 rescale metadata "
+                                        "orientation stored");
   dataset_close(&dataset);
+  expect_summary("cache/summary.csv");
   assert_false(dataset_open(cache, "test", &dataset, &error));
   assert_non_null(strstr(error.text, "it has: train, valid"));
 
@@ -215,13 +285,14 @@ static void fills_a_cache(void **state) {
                               .cache = cache,
                               .splits = (const char *[]){"train"},
                               .n_splits = 1,
-                              .options = prepare_defaults(),
+                              .settings = {prepare_defaults(), STORE_I16, false},
                               .jobs = 1};
-  memcpy(again.options.size, (int64_t[]){4, 4, 4}, sizeof again.options.size);
+  memcpy(again.settings.options.size, (int64_t[]){4, 4, 4}, sizeof again.settings.options.size);
   assert_true(dataset_prepare(&again, &error));
   assert_int_equal(again.made, 1);
   assert_int_equal(again.kept, 2);
   text_free(&again.missing);
+  text_free(&again.summary);
   assert_true(dataset_open(cache, NULL, &dataset, &error));
   assert_int_equal(dataset.count, 4);
   expect_constant(&dataset, 1, -1);
@@ -232,14 +303,15 @@ static void fills_a_cache(void **state) {
                                .cache = cache,
                                .splits = (const char *[]){"train"},
                                .n_splits = 1,
-                               .options = prepare_defaults(),
+                               .settings = {prepare_defaults(), STORE_I16, false},
                                .jobs = 1};
   assert_false(dataset_prepare(&again, &error));
   assert_non_null(strstr(error.text, "other settings"));
   text_free(&again.missing);
+  text_free(&again.summary);
   assert_int_equal(prepare(tree, cache, "5x4x4", NULL), EXIT_DONE);
   assert_true(dataset_open(cache, "valid", &dataset, &error));
-  assert_true(dataset.options.size[0] == 5);
+  assert_true(dataset.size[0] == 5);
   dataset_close(&dataset);
 
   /* a broken volume fails the run, or is left out on request */
@@ -255,6 +327,11 @@ static void fills_a_cache(void **state) {
   scratch_remove(tree);
 }
 
+static void *ask_for_first(void *user) {
+  float out[64];
+  return dataset_volume(user, 0, out, NULL) && fabsf(out[5]) < 1e-6f ? user : NULL;
+}
+
 static void opens_a_tree(void **state) {
   (void)state;
   write_tree();
@@ -267,12 +344,30 @@ static void opens_a_tree(void **state) {
   if (!dataset_open_tree(in_folder("tree"), "train", cache, &options, false, &dataset, &error))
     fail_msg("%s", error.text);
   assert_int_equal(dataset.count, 3);
-  assert_int_not_equal(access(in_folder("lazy/train/train_10_a_2.safetensors"), F_OK), 0);
+  assert_int_not_equal(access(in_folder("lazy/train/train_10_a_2.tvol"), F_OK), 0);
   expect_constant(&dataset, 2, 1);
   expect_constant(&dataset, 2, 1);
-  assert_int_equal(access(in_folder("lazy/train/train_10_a_2.safetensors"), F_OK), 0);
-  assert_int_not_equal(access(in_folder("lazy/train/train_2_a_1.safetensors"), F_OK), 0);
+  assert_int_equal(access(in_folder("lazy/train/train_10_a_2.tvol"), F_OK), 0);
+  assert_int_not_equal(access(in_folder("lazy/train/train_2_a_1.tvol"), F_OK), 0);
+  /* many threads may ask for a volume that is not made yet, as it is or as it changed */
+  pthread_t threads[4];
+  for (int round = 0; round < 2; round++) {
+    for (int i = 0; i < 4; i++)
+      assert_int_equal(pthread_create(&threads[i], NULL, ask_for_first, &dataset), 0);
+    for (int i = 0; i < 4; i++) {
+      void *good;
+      assert_int_equal(pthread_join(threads[i], &good), 0);
+      assert_non_null(good);
+    }
+  }
+  /* nobody prepares the whole cache meanwhile */
+  assert_int_equal(prepare(in_folder("tree"), cache, "4x4x4", NULL), EXIT_INPUT);
   dataset_close(&dataset);
+  assert_int_equal(prepare(in_folder("tree"), cache, "4x4x4", NULL), EXIT_DONE);
+  options.spacing[0] = 2;
+  assert_false(
+      dataset_open_tree(in_folder("tree"), "train", cache, &options, false, &dataset, &error));
+  assert_non_null(strstr(error.text, "other settings"));
   scratch_remove(cache);
   scratch_remove(in_folder("tree"));
 }
@@ -289,6 +384,12 @@ static void real_tree(void **state) {
   assert_true(dataset_open(cache, "train", &dataset, &error));
   assert_int_equal(dataset.count, 4);
   assert_string_equal(dataset.samples[2].volume, "train_3_a_1.nii.gz");
+  assert_string_equal(dataset_orientation(&dataset), "LAS");
+  dataset_close(&dataset);
+  assert_true(dataset_open(cache, "valid", &dataset, &error));
+  assert_string_equal(dataset_orientation(&dataset), "mixed");
+  dataset_close(&dataset);
+  assert_true(dataset_open(cache, "train", &dataset, &error));
   assert_int_equal(dataset.samples[2].labels[6], 1); /* Lymphadenopathy */
   float *out = mem_alloc(sizeof(float) * 16 * 32 * 32);
   for (int i = 0; i < dataset.count; i++) {
@@ -398,6 +499,7 @@ static void tokenize_command(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(lists_a_tree),     cmocka_unit_test(tells_all_that_is_missing),
+      cmocka_unit_test(tells_what_cannot_be_used),
       cmocka_unit_test(fills_a_cache),    cmocka_unit_test(opens_a_tree),
       cmocka_unit_test(real_tree),        cmocka_unit_test(prepare_command),
       cmocka_unit_test(tokenize_command),
