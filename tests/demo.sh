@@ -8,7 +8,7 @@
 set -euo pipefail
 tricot=$(realpath "$1") out=$2 data=$3 vocab=$4 steps=$5
 source=$(cd "$(dirname "$0")/.." && pwd)
-full=1500 goal=0.70 # steps of a full training on made-up volumes, what it reaches at least
+full=2000 goal=0.70 # steps of a full training on made-up volumes, what it reaches at least
 
 say() { printf '\n== %s\n' "$*"; }
 run() { # shows a command, then runs it
@@ -25,7 +25,7 @@ say "1. data"
 if [ -z "$data" ]; then
   data=$out/phantoms model=$source/models/runs/demo.yaml steps=${steps:-$full}
   patients=(--train 1600 --valid 160)
-  [ "$steps" -ge 100 ] || patients=(--train 24 --valid 8)
+  [ "$steps" -ge 100 ] || patients=(--train 64 --valid 8)
   echo "no data set given: making up one"
   run "$tricot" synth --output "$data" "${patients[@]}" --size 56x88x88 --seed 1
   vocab=${vocab:-$data/vocab.txt}
@@ -54,7 +54,7 @@ ls -l "$out/ctclip"
 
 say "3. train: the executable needs nothing else from here on"
 training=(--warmup 10 --seed 1)
-[ -z "$full" ] || training=(--lr 5e-4 --warmup 100 --seed 1)
+[ -z "$full" ] || training=(--lr 1e-3 --warmup 60 --schedule cosine --seed 1)
 run "$out/ctclip" train --cache "$out/cache" --vocab "$vocab" --loss.negatives micro \
   --out "$out/training" \
   --steps "$steps" "${training[@]}"
