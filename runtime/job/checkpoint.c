@@ -50,28 +50,62 @@ static bool write_tensors(const char *path, Job *job, bool state, const char *co
   return good;
 }
 
-bool checkpoint_write(const char *path, Job *job, const CheckpointFacts *f, Error *error) {
-  Arena *arena = arena_new();
-  const char *keys[FIELDS + 3] = {"format", "model", "variant"};
-  const char *values[FIELDS + 3] = {format_name, job->plan->model, job->plan->variant};
-  for (int i = 0; i < FIELDS; i++) {
-    const void *at = (const char *)f + fields[i].at;
-    keys[i + 3] = fields[i].key;
-    values[i + 3] = fields[i].kind == WHOLE
-                        ? arena_printf(arena, "%lld", (long long)*(const int64_t *)at)
-                    : fields[i].kind == REAL
-                        ? arena_printf(arena, "%.17g", *(const double *)at)
-                        : arena_printf(arena, "%016llx", (unsigned long long)*(const uint64_t *)at);
+enum { MAX_PAIRS = FIELDS + 10 };
+
+typedef struct Pairs { /* of metadata */
+  Arena *arena;
+  const char *keys[MAX_PAIRS], *values[MAX_PAIRS];
+  int count;
+} Pairs;
+
+static void add_pair(Pairs *pairs, const char *key, const char *value) {
+  if (!value || !*value)
+    return;
+  CHECK(pairs->count < MAX_PAIRS);
+  pairs->keys[pairs->count] = key;
+  pairs->values[pairs->count++] = value;
+}
+
+static void add_notes(Pairs *pairs, const Job *job, const WeightNotes *notes) {
+  add_pair(pairs, "model", job->plan->model);
+  add_pair(pairs, "variant", job->plan->variant);
+  add_pair(pairs, "orientation", notes->orientation);
+  add_pair(pairs, "prepare", notes->prepare);
+  if (notes->metric) {
+    add_pair(pairs, "metric", notes->metric);
+    add_pair(pairs, "value", arena_printf(pairs->arena, "%.17g", notes->value));
   }
-  bool good = write_tensors(path, job, true, keys, values, FIELDS + 3, error);
-  arena_free(arena);
+}
+
+static bool write_pairs(const char *path, Job *job, bool state, Pairs *pairs, Error *error) {
+  bool good = write_tensors(path, job, state, pairs->keys, pairs->values, pairs->count, error);
+  arena_free(pairs->arena);
   return good;
 }
 
-bool weights_write(const char *path, Job *job, Error *error) {
-  const char *keys[] = {"model", "variant"};
-  const char *values[] = {job->plan->model, job->plan->variant};
-  return write_tensors(path, job, false, keys, values, 2, error);
+bool checkpoint_write(const char *path, Job *job, const CheckpointFacts *f,
+                      const WeightNotes *notes, Error *error) {
+  Pairs pairs = {.arena = arena_new()};
+  add_pair(&pairs, "format", format_name);
+  add_notes(&pairs, job, notes);
+  for (int i = 0; i < FIELDS; i++) {
+    const void *at = (const char *)f + fields[i].at;
+    add_pair(&pairs, fields[i].key,
+             fields[i].kind == WHOLE
+                 ? arena_printf(pairs.arena, "%lld", (long long)*(const int64_t *)at)
+             : fields[i].kind == REAL
+                 ? arena_printf(pairs.arena, "%.17g", *(const double *)at)
+                 : arena_printf(pairs.arena, "%016llx", (unsigned long long)*(const uint64_t *)at));
+  }
+  return write_pairs(path, job, true, &pairs, error);
+}
+
+bool weights_write(const char *path, Job *job, int64_t step, const WeightNotes *notes,
+                   Error *error) {
+  Pairs pairs = {.arena = arena_new()};
+  add_notes(&pairs, job, notes);
+  add_pair(&pairs, "step", arena_printf(pairs.arena, "%lld", (long long)step));
+  return write_pairs(path, job, false, &pairs, error);
 }
 
 static bool read_field(const TensorFile *file, int i, CheckpointFacts *f) {
@@ -162,8 +196,9 @@ void checkpoint_clean(const char *folder) {
     return;
   for (struct dirent *entry; (entry = readdir(directory));) {
     char path[4096];
-    if (strncmp(entry->d_name, "checkpoint-", 11) == 0 &&
-        strstr(entry->d_name, ".safetensors.tmp.") &&
+    bool ours = strncmp(entry->d_name, "checkpoint-", 11) == 0 ||
+                strncmp(entry->d_name, "best.", 5) == 0 || strncmp(entry->d_name, "model.", 6) == 0;
+    if (ours && strstr(entry->d_name, "safetensors.tmp.") &&
         snprintf(path, sizeof path, "%s/%s", folder, entry->d_name) < (int)sizeof path)
       unlink(path);
   }

@@ -25,10 +25,20 @@ typedef struct CheckpointFacts {
  * cosine from lr to lr_end. */
 double checkpoint_rate(const CheckpointFacts *facts, int64_t step);
 
+/* What weights say of themselves, for those who use them (job.h reads it back). */
+typedef struct WeightNotes {
+  const char *orientation; /* of the volumes trained on: "LPS", "mixed", "" unknown */
+  const char *prepare;     /* prepare_options_text */
+  const char *metric;      /* that chose them, or NULL; its value */
+  double value;
+} WeightNotes;
+
 /* Atomic: the file is whole or as it was before. */
-bool checkpoint_write(const char *path, Job *job, const CheckpointFacts *facts, Error *error);
-/* Parameters and buffers alone. */
-bool weights_write(const char *path, Job *job, Error *error);
+bool checkpoint_write(const char *path, Job *job, const CheckpointFacts *facts,
+                      const WeightNotes *notes, Error *error);
+/* Parameters and buffers alone, after `step` steps. */
+bool weights_write(const char *path, Job *job, int64_t step, const WeightNotes *notes,
+                   Error *error);
 bool checkpoint_read_facts(const char *path, CheckpointFacts *facts, Error *error);
 /* Loads all tensors, state included, into the job's program. */
 bool checkpoint_load(const char *path, Job *job, Error *error);

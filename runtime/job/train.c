@@ -12,6 +12,7 @@
 #include "runtime/job/progress.h"
 #include "runtime/job/train_log.h"
 #include "runtime/job/train_steps.h"
+#include "runtime/job/train_validate.h"
 #include "runtime/region.h"
 #include <math.h>
 #include <signal.h>
@@ -35,6 +36,8 @@ typedef struct Train {
   Order order;
   Batches *batches;
   TrainLog log;
+  Validation validation;
+  WeightNotes notes;
   Progress progress;
   const char **volumes;       /* names of the current step's */
   int64_t every, keep, saved; /* checkpoints: steps between, how many, step of the last one */
@@ -186,6 +189,8 @@ static bool open_program(Train *t, Error *error) {
   if (t->resume)
     request.batch = t->facts.batch;
   stepper_request(&request, t->facts.accumulate, (Negatives)t->facts.negatives);
+  if (!validation_request(&t->validation, t->job, &request, error))
+    return false;
   return job_open(t->job, &request, error) && stepper_open(&t->stepper, t->job, t->facts.accumulate,
                                                            (Negatives)t->facts.negatives, error);
 }
@@ -218,6 +223,8 @@ static bool open_data(Train *t, Error *error) {
     return false;
   t->pieces = job_open_vocabulary(job, error);
   t->volumes = ARENA_ARRAY(job->arena, const char *, t->stepper.batch * t->facts.accumulate);
+  t->notes = (WeightNotes){.orientation = dataset_orientation(&t->dataset),
+                           .prepare = t->dataset.settings};
   return t->pieces && settle_facts(t, error);
 }
 
@@ -254,10 +261,21 @@ static bool not_finite(Train *t, const StepResult *result, double lr, Error *err
 
 static bool save(Train *t, Error *error) {
   char *path = checkpoint_path(t->job->arena, t->out, t->facts.step);
-  if (!checkpoint_write(path, t->job, &t->facts, error))
+  if (!checkpoint_write(path, t->job, &t->facts, &t->notes, error))
     return false;
   t->saved = t->facts.step;
   checkpoint_prune(t->out, t->saved, t->keep);
+  return true;
+}
+
+static bool validate(Train *t, Error *error) {
+  char line[200];
+  if (!validation_step(&t->validation, t->facts.step, &t->notes, &t->log, line, sizeof line, error))
+    return false;
+  if (*line) {
+    progress_clear(&t->progress);
+    fprintf(stderr, "train: %s\n", line);
+  }
   return true;
 }
 
@@ -287,9 +305,8 @@ static bool step(Train *t, Error *error) {
   char note[64];
   snprintf(note, sizeof note, "epoch %lld  loss %.5f", (long long)row.epoch, result.loss);
   progress_update(&t->progress, t->facts.step, note);
-  if (t->every > 0 && t->facts.step % t->every == 0 && !save(t, error))
-    return false;
-  return true;
+  /* in this order: from a checkpoint on, all evaluations of its past are there */
+  return validate(t, error) && (t->every <= 0 || t->facts.step % t->every != 0 || save(t, error));
 }
 
 static bool run_steps(Train *t, Error *error) {
@@ -313,7 +330,8 @@ static bool run_steps(Train *t, Error *error) {
     fprintf(stderr, "train: stopped after step %lld; continue with --resume %s\n",
             (long long)t->facts.step, checkpoint_path(job->arena, t->out, t->facts.step));
   else if (good)
-    good = weights_write(arena_printf(job->arena, "%s/model.safetensors", t->out), job, error);
+    good = weights_write(arena_printf(job->arena, "%s/model.safetensors", t->out), job,
+                         t->facts.step, &t->notes, error);
   return good;
 }
 
@@ -388,6 +406,9 @@ static bool train(Train *t, Error *error) {
   checkpoint_clean(t->out);
   return make_folders(t->out, error) &&
          train_log_open(&t->log, t->job->arena, t->out, t->facts.step, error) &&
+         validation_open(&t->validation, t->out, t->stepper.volume.size,
+                         t->order.count / (t->order.batch * t->order.accumulate), t->facts.step,
+                         error) &&
          run_steps(t, error);
 }
 
@@ -419,6 +440,7 @@ int verb_train(Job *job) {
   bool good = train(&t, &error);
   batches_close(t.batches);
   train_log_close(&t.log);
+  validation_close(&t.validation);
   if (t.dataset.arena)
     dataset_close(&t.dataset);
   wordpiece_free(t.pieces);

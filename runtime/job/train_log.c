@@ -22,21 +22,20 @@ static int64_t step_of(const char *row, int kind) {
 }
 
 /* Rewrites the log with the rows up to step `done`; a half-written last row goes too. */
-static bool cut_log(const char *path, int kind, int64_t done, Error *error) {
+static bool cut_log(const char *path, int kind, const char *begins, int64_t done, Error *error) {
   Arena *arena = arena_new();
   char *text;
-  size_t size, header = strlen(kinds[kind].header);
+  size_t size;
   Writing writing;
   bool good = file_read(arena, path, MAX_LOG, &text, &size, error);
-  if (good && strncmp(text, kinds[kind].header, header) != 0)
+  if (good && strncmp(text, begins, strlen(begins)) != 0)
     good = error_set(error, "%s: error: is not the log of a training", path);
   if (good)
     good = writing_open(&writing, path, error);
   if (good) {
-    fputs(kinds[kind].header, writing.stream);
-    for (char *row = text + header, *end; (end = strchr(row, '\n')); row = end + 1) {
+    for (char *row = text, *end; (end = strchr(row, '\n')); row = end + 1) {
       int64_t step = step_of(row, kind);
-      if (step >= 0 && step <= done)
+      if ((step > 0 && step <= done) || (row == text && *begins)) /* the header stays */
         fwrite(row, 1, (size_t)(end + 1 - row), writing.stream);
     }
     good = writing_commit(&writing, error);
@@ -45,13 +44,17 @@ static bool cut_log(const char *path, int kind, int64_t done, Error *error) {
   return good;
 }
 
+bool train_log_cut(const char *path, int64_t done, Error *error) {
+  return cut_log(path, CSV, "step,", done, error);
+}
+
 static bool open_one(TrainLog *log, Arena *arena, const char *folder, int kind, int64_t done,
                      Error *error) {
   const char *path = arena_printf(arena, "%s/%s", folder, kinds[kind].name);
   FILE *old = done > 0 ? fopen(path, "rb") : NULL;
   if (old) {
     fclose(old);
-    if (!cut_log(path, kind, done, error))
+    if (!cut_log(path, kind, kinds[kind].header, done, error))
       return false;
   }
   log->files[kind].path = path;

@@ -26,6 +26,8 @@ typedef struct TrainRow {
  * dropped, so that a resumed training leaves the logs that an uninterrupted one would have. */
 bool train_log_open(TrainLog *log, Arena *arena, const char *folder, int64_t done, Error *error);
 bool train_log_row(TrainLog *log, const TrainRow *row, Error *error);
+/* Takes the rows of steps after `done` out of a CSV file whose first column is the step. */
+bool train_log_cut(const char *path, int64_t done, Error *error);
 /* A line of log.jsonl for what is no step: `json` is the inside of an object. */
 bool train_log_note(TrainLog *log, int64_t step, const char *json, Error *error);
 void train_log_close(TrainLog *log);

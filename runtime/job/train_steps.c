@@ -13,7 +13,6 @@ void stepper_request(JobRequest *request, int64_t accumulate, Negatives negative
   static const char *const names[] = {"train_micro", "train_apply", "train_embed", "train_contrast",
                                       "train_backward"};
   int first = negatives == NEGATIVES_BATCH ? 1 : 0, end = negatives == NEGATIVES_BATCH ? 5 : 2;
-  request->training = true;
   if (accumulate == 1) {
     request->entries[request->n_entries++] = "train_step";
     return;

@@ -6,7 +6,7 @@ grep -qw avx2 /proc/cpuinfo || skip "this machine has no AVX2"
 kills=5
 [ "${1-}" = long ] && kills=50
 cd "$scratch" || exit 1
-check "made-up data" "$tricot" synth --output data --train 16 --valid 2 --size 16x16x16 --seed 5
+check "made-up data" "$tricot" synth --output data --train 16 --valid 6 --size 16x16x16 --seed 5
 check "prepared" "$tricot" prepare --dataset data --cache cache --size 16x16x16 --spacing 20:20
 
 cat >run.yaml <<END
@@ -35,6 +35,7 @@ clip: 1
 loss: {negatives: batch}
 steps: 12
 seed: 3
+evaluate-every: epoch
 END
 losses() { # losses LOG: everything but the times
   cut -d, -f1-5 "$1"
@@ -42,7 +43,8 @@ losses() { # losses LOG: everything but the times
 same_runs() { # same_runs A B
   losses "$1/log.csv" >left
   losses "$2/log.csv" >right
-  cmp left right && cmp "$1/model.safetensors" "$2/model.safetensors"
+  cmp left right && cmp "$1/model.safetensors" "$2/model.safetensors" &&
+    cmp "$1/validation.csv" "$2/validation.csv" && cmp "$1/best.safetensors" "$2/best.safetensors"
 }
 
 expect 0 "what it would cost" "$tricot" train run.yaml --out dry --dry-run
@@ -50,6 +52,12 @@ check "steps, time, memory, disk" [ "$(grep -cE '^(steps|time|memory|disk) ' out
 absent dry
 expect 0 "train on contrasts of six" "$tricot" train run.yaml --out whole
 says 'loss.negatives batch: each pair is contrasted with 5 others'
+check "an evaluation every two steps, after each epoch" [ "$(wc -l <whole/validation.csv)" -eq 7 ]
+check "the best weights say why" sh -c 'head -c 2000 whole/best.safetensors |
+  grep -q "\"metric\":\"auroc_macro\""'
+check "weights say what they were trained on" sh -c 'head -c 2000 whole/model.safetensors |
+  grep -q "\"orientation\":\"LPS\"" && head -c 2000 whole/model.safetensors |
+  grep -q "\"prepare\":\"size 16x16x16 "'
 check "twelve steps" [ "$(wc -l <whole/log.csv)" -eq 13 ]
 expect 0 "one thread, the same bits" "$tricot" train run.yaml --out one --threads 1
 check "as with two" same_runs whole one
@@ -60,7 +68,7 @@ if "$tricot" --help | grep -q '^  compile '; then
   expect 0 "an executable for it" "$tricot" compile run.yaml -o program
   expect 0 "trains" ./program train --cache cache --vocab data/vocab.txt --spacing 20:20 \
     --accumulate 3 --loss.negatives batch --lr 1e-3 --schedule cosine --warmup 3 --clip 1 \
-    --steps 12 --seed 3 --out executable
+    --steps 12 --seed 3 --evaluate-every epoch --out executable
   check "with the bits of the command" same_runs whole executable
   expect 1 "what it was not compiled for" ./program train --cache cache --vocab data/vocab.txt \
     --spacing 20:20 --loss.negatives micro --out not
@@ -73,7 +81,7 @@ while [ $i -lt "$kills" ]; do
   i=$((i + 1))
   ./program train --cache cache --vocab data/vocab.txt --spacing 20:20 --accumulate 3 \
     --loss.negatives batch --lr 1e-3 --schedule cosine --warmup 3 --clip 1 --steps 12 --seed 3 \
-    --checkpoint-every 1 --resume last --out killed 2>/dev/null &
+    --evaluate-every epoch --checkpoint-every 1 --resume last --out killed 2>/dev/null &
   process=$!
   sleep "$(awk "BEGIN {srand($i); print 0.02 + 0.25 * rand()}")"
   kill -KILL $process 2>/dev/null
@@ -86,7 +94,7 @@ done
 echo "$kills kills; checkpoints: $(ls killed | tr '\n' ' ')"
 expect 0 "to the end" ./program train --cache cache --vocab data/vocab.txt --spacing 20:20 \
   --accumulate 3 --loss.negatives batch --lr 1e-3 --schedule cosine --warmup 3 --clip 1 \
-  --steps 12 --seed 3 --checkpoint-every 1 --resume last --out killed
+  --steps 12 --seed 3 --evaluate-every epoch --checkpoint-every 1 --resume last --out killed
 check "as if never killed" same_runs whole killed
 check "nothing half-written left" sh -c '! ls killed | grep -F .tmp.'
 
