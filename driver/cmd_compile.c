@@ -25,6 +25,7 @@ static const OptionRow rows[] = {
     {"accumulate", OPTION_COUNT, "N", "train: batches of a step (default 1)", NULL},
     {"loss.negatives", OPTION_CHOICE, "micro|batch", "train: what is contrasted (needed with it)",
      NULL},
+    {"text-shapes", OPTION_TEXT, "L,RxL,…", "train: text shapes beside the padded one", NULL},
     {"help", OPTION_FLAG, "", "this text", NULL},
     {0}};
 
@@ -43,7 +44,7 @@ typedef struct Work {
   Arena *arena;
   Options options;
   CompileRequest request;
-  EntryRequest entries[12];
+  EntryRequest entries[JOB_MAX_ENTRIES + 8];
   const char *model, *emit, *output;
 } Work;
 
@@ -57,10 +58,18 @@ static bool choose_steps(Work *w, int *n, Error *error) {
                      accumulate < 1 ? "1 batch a step at least"
                                     : "say --loss.negatives micro|batch");
   bool whole = negatives && strcmp(negatives, "batch") == 0;
-  stepper_request(&request, accumulate, whole ? NEGATIVES_BATCH : NEGATIVES_MICRO);
+  TextShape shapes[TEXT_SHAPES];
+  int n_shapes;
+  if (!stepper_shapes(options_text(&w->options, "text-shapes"), shapes, &n_shapes, error) ||
+      !stepper_request(w->arena, &request, accumulate, whole ? NEGATIVES_BATCH : NEGATIVES_MICRO,
+                       shapes, n_shapes, error))
+    return false;
   for (int i = 0; i < request.n_entries; i++)
-    w->entries[(*n)++] = (EntryRequest){
-        .entry = request.entries[i], .name = request.entries[i], .times = request.times[i]};
+    w->entries[(*n)++] =
+        (EntryRequest){.entry = request.entries[i],
+                       .name = request.names[i] ? request.names[i] : request.entries[i],
+                       .sets = request.sets[i],
+                       .times = request.times[i]};
   return true;
 }
 

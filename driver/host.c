@@ -242,7 +242,7 @@ static bool open_program(void *context, const Options *options, const char *mode
     /* the same entry twice: this one with batch statistics */
     bool train_image = strcmp(want->entries[i], "encode_image_train") == 0;
     entries[i] = (EntryRequest){.entry = train_image ? "encode_image" : want->entries[i],
-                                .name = want->entries[i],
+                                .name = want->names[i] ? want->names[i] : want->entries[i],
                                 .training = want->training || train_image,
                                 .batch = want->batches[i],
                                 .times = want->times[i],

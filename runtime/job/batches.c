@@ -16,7 +16,8 @@
 enum { AHEAD = 2, MOST_BY_DEFAULT = 8 };
 
 typedef struct Slot {
-  int64_t *samples, *ids, *mask;
+  int64_t *samples;
+  TokenIds *texts;
   float *volumes;
   int64_t begun, done; /* samples handed out; finished. Full when done is the batch */
   int64_t bad;         /* the first sample that could not be read, or the batch */
@@ -32,8 +33,18 @@ struct Batches {
   bool stop;
   int64_t reading, taking; /* batch numbers: being handed out to threads; the caller's next */
   Slot slots[AHEAD];
+  double since;              /* the caller waits or copies since then */
   double first_wait, waited; /* seconds */
 };
+
+static bool tokenize(const BatchSource *s, const char *text, TokenIds *tokens, Error *error) {
+  TokenIds words = {0};
+  tokens->count = 0;
+  bool good = wordpiece_encode(s->pieces, text, strlen(text), &words, error) &&
+              wordpiece_join(s->pieces, &words, NULL, (int)s->length, tokens, error);
+  token_ids_free(&words);
+  return good;
+}
 
 static bool read_sample(const BatchSource *s, Slot *slot, int64_t row, Error *error) {
   int64_t index = slot->samples[row];
@@ -41,8 +52,7 @@ static bool read_sample(const BatchSource *s, Slot *slot, int64_t row, Error *er
   Error inner;
   if (!dataset_volume(s->dataset, (int)index, slot->volumes + row * s->voxels, error))
     return false;
-  if (s->pieces && !pack_text(s->pieces, sample->report, s->length, slot->ids + row * s->length,
-                              slot->mask + row * s->length, &inner))
+  if (s->pieces && !tokenize(s, sample->report, &slot->texts[row], &inner))
     return error_set(error, "%s: error: report: %.900s", sample->volume, inner.text);
   return true;
 }
@@ -87,8 +97,9 @@ static void *reader_main(void *user) {
 static void free_batches(Batches *b) {
   for (int i = 0; i < AHEAD; i++) {
     free(b->slots[i].samples);
-    free(b->slots[i].ids);
-    free(b->slots[i].mask);
+    for (int64_t row = 0; b->slots[i].texts && row < b->source.batch; row++)
+      token_ids_free(&b->slots[i].texts[row]);
+    free(b->slots[i].texts);
     free(b->slots[i].volumes);
   }
   free(b);
@@ -96,12 +107,12 @@ static void free_batches(Batches *b) {
 
 static bool make_slots(Batches *b, Error *error) {
   const BatchSource *s = &b->source;
-  size_t batch = (size_t)s->batch, tokens = batch * (size_t)s->length;
+  size_t batch = (size_t)s->batch;
   for (int i = 0; i < AHEAD; i++) {
     Slot *slot = &b->slots[i];
     slot->samples = mem_alloc(sizeof *slot->samples * batch);
-    slot->ids = mem_alloc(sizeof *slot->ids * (tokens + 1));
-    slot->mask = mem_alloc(sizeof *slot->mask * (tokens + 1));
+    slot->texts = mem_alloc(sizeof *slot->texts * batch);
+    memset(slot->texts, 0, sizeof *slot->texts * batch);
     slot->volumes = malloc(sizeof(float) * batch * (size_t)s->voxels);
     if (!slot->volumes)
       return error_set(error, "no memory to read %zu volumes ahead", batch * AHEAD);
@@ -141,14 +152,24 @@ bool batches_open(Batches **result, const BatchSource *source, Error *error) {
   return true;
 }
 
-static void copy_text(const BatchSource *s, const Slot *slot, TextPort *text) {
-  for (int64_t i = 0; i < s->batch * s->length; i++) {
-    dtype_store(text->ids_type, text->ids, i, (double)slot->ids[i]);
-    dtype_store(text->mask_type, text->mask, i, (double)slot->mask[i]);
-  }
+bool batches_wait(Batches *b, Batch *batch, Error *error) {
+  const BatchSource *s = &b->source;
+  CHECK(b->taking < s->end);
+  Slot *slot = &b->slots[b->taking % AHEAD];
+  b->since = seconds_now();
+  pthread_mutex_lock(&b->mutex);
+  while (slot->done < s->batch)
+    pthread_cond_wait(&b->full, &b->mutex);
+  pthread_mutex_unlock(&b->mutex);
+  if (slot->bad < s->batch) /* the place is kept: there is no way on */
+    return error_set(error, "%s", slot->error.text);
+  *batch = (Batch){slot->volumes, slot->samples, s->pieces ? slot->texts : NULL};
+  return true;
 }
 
-static void give_back(Batches *b, Slot *slot) {
+void batches_give_back(Batches *b) {
+  Slot *slot = &b->slots[b->taking % AHEAD];
+  *(b->taking == b->source.first ? &b->first_wait : &b->waited) += seconds_now() - b->since;
   pthread_mutex_lock(&b->mutex);
   slot->begun = slot->done = 0;
   b->taking++;
@@ -156,23 +177,14 @@ static void give_back(Batches *b, Slot *slot) {
   pthread_mutex_unlock(&b->mutex);
 }
 
-bool batches_take(Batches *b, VolumePort *volume, TextPort *text, int64_t *samples, Error *error) {
+bool batches_take(Batches *b, VolumePort *volume, int64_t *samples, Error *error) {
   const BatchSource *s = &b->source;
-  double start = seconds_now();
-  CHECK(b->taking < s->end);
-  Slot *slot = &b->slots[b->taking % AHEAD];
-  pthread_mutex_lock(&b->mutex);
-  while (slot->done < s->batch)
-    pthread_cond_wait(&b->full, &b->mutex);
-  pthread_mutex_unlock(&b->mutex);
-  if (slot->bad < s->batch) /* the place is kept: there is no way on */
-    return error_set(error, "%s", slot->error.text);
-  memcpy(volume->data, slot->volumes, sizeof(float) * (size_t)(s->batch * s->voxels));
-  memcpy(samples, slot->samples, sizeof *samples * (size_t)s->batch);
-  if (text)
-    copy_text(s, slot, text);
-  *(b->taking == s->first ? &b->first_wait : &b->waited) += seconds_now() - start;
-  give_back(b, slot);
+  Batch batch;
+  if (!batches_wait(b, &batch, error))
+    return false;
+  memcpy(volume->data, batch.volumes, sizeof(float) * (size_t)(s->batch * s->voxels));
+  memcpy(samples, batch.samples, sizeof *samples * (size_t)s->batch);
+  batches_give_back(b);
   return true;
 }
 

@@ -114,7 +114,7 @@ static bool encode_all(const Encoder *e, const Dataset *dataset, Batches *batche
   bool good = true;
   for (int64_t first = 0; good && first < dataset->count; first += e->batch) {
     int64_t left = dataset->count - first, fresh = left < e->batch ? left : e->batch;
-    good = batches_take(batches, port, NULL, samples, error) &&
+    good = batches_take(batches, port, samples, error) &&
            encoder_run(e, fresh, latents + first * e->width, error);
     if (good)
       progress_update(&progress, first + fresh, "");

@@ -77,7 +77,7 @@ static void pick_batch(void *context, int64_t step, int64_t *samples) {
 static bool add_batch(Published *p, int64_t number, double *loss, Error *error) {
   const Probe *head = &p->task->head;
   int64_t batch = p->encoder.batch, width = head->width;
-  if (!batches_take(p->batches, &p->port, NULL, p->samples, error) ||
+  if (!batches_take(p->batches, &p->port, p->samples, error) ||
       !encoder_run(&p->encoder, batch, p->latents, error))
     return false;
   for (int64_t q = 0; q < batch; q++) {

@@ -97,6 +97,10 @@ static const OptionRow rows[] = {
      "zero-shot on the split valid after every epoch or N steps (default: never)", "train"},
     {"best", OPTION_TEXT, "METRIC", "keep the weights with its highest value (auroc_macro)",
      "train"},
+    {"text-shapes", OPTION_TEXT, "L,RxL,…",
+     "lengths of rows (64,128) or rows that texts share (6x512) to compile for beside the padded "
+     "form; tricot tokenize --plan proposes",
+     "train"},
     {"dry-run", OPTION_FLAG, "", "print steps, time, memory and disk, and stop", "train"},
     {"checkpoint-every", OPTION_COUNT, "N", "steps between checkpoints (default 1000)", "train"},
     {"keep", OPTION_COUNT, "N", "checkpoints to keep, 0: all (default 2)", "train"},
@@ -268,6 +272,18 @@ static bool check_batch(const Job *job, const JobRequest *request, Error *error)
   return true;
 }
 
+static bool entry_is_there(const Job *job, const char *name, Error *error) {
+  if (program_entry(job->program, name) >= 0)
+    return true;
+  Text names = {0};
+  for (int e = 0; e < job->plan->n_entries; e++)
+    text_add(&names, "%s%s", e ? ", " : "", job->plan->entries[e].name);
+  error_set(error, "model %.100s has no entry point \"%.100s\" here; there are: %.600s",
+            job->plan->model, name, names.size ? names.at : "none");
+  text_free(&names);
+  return false;
+}
+
 bool job_open(Job *job, const JobRequest *request, Error *error) {
   JobRequest full = *request;
   int64_t threads = options_count(&job->options, "threads", 0);
@@ -279,15 +295,8 @@ bool job_open(Job *job, const JobRequest *request, Error *error) {
     return false;
   job->plan = program_plan(job->program);
   for (int i = 0; i < request->n_entries; i++)
-    if (program_entry(job->program, request->entries[i]) < 0) {
-      Text names = {0};
-      for (int e = 0; e < job->plan->n_entries; e++)
-        text_add(&names, "%s%s", e ? ", " : "", job->plan->entries[e].name);
-      error_set(error, "model %.100s has no entry point \"%.100s\" here; there are: %.600s",
-                job->plan->model, request->entries[i], names.size ? names.at : "none");
-      text_free(&names);
+    if (!entry_is_there(job, request->names[i] ? request->names[i] : request->entries[i], error))
       return false;
-    }
   if (!check_batch(job, request, error))
     return false;
   return request->n_entries == 0 || take_weights(job, request, error);

@@ -10,7 +10,7 @@
 #include "runtime/job/options.h"
 #include "runtime/program.h"
 
-enum { JOB_MAX_ENTRIES = 8 };
+enum { JOB_MAX_ENTRIES = 32 };
 
 /* What a job needs of a program. A host that compiles specialises the model on it; one with a
  * finished program only has to look whether the entry points are there, which the job does. */
@@ -22,6 +22,7 @@ typedef struct JobRequest {
   int64_t batches[JOB_MAX_ENTRIES];  /* of each: samples at a time; 0: `batch` */
   int64_t times[JOB_MAX_ENTRIES];    /* of each: takes so many batches at a time; 0: one */
   const char *sets[JOB_MAX_ENTRIES]; /* of each: more arguments, "text.length=64;…", or NULL */
+  const char *names[JOB_MAX_ENTRIES]; /* of each: its name in the program; NULL: the same */
   bool training;      /* batch statistics and buffer updates in entries other than train_step */
   bool trained;       /* results mean something with trained weights only */
   bool taps;          /* the author's intermediates are wanted beside the results */

@@ -22,29 +22,6 @@ bool volume_port(Job *job, int entry, VolumePort *port, Error *error) {
   return true;
 }
 
-bool text_port(Job *job, int entry, TextPort *port, Error *error) {
-  Type ids, mask;
-  const char *name = job->plan->entries[entry].name;
-  port->ids = program_input(job->program, entry, "input_ids", &ids);
-  port->mask = program_input(job->program, entry, "attention_mask", &mask);
-  if (!port->ids || !port->mask)
-    return error_set(error,
-                     "entry point %s of model %s takes no \"input_ids\" with an "
-                     "\"attention_mask\"",
-                     name, job->plan->model);
-  if (ids.rank != 2 || mask.rank != 2 || ids.dim[0] != mask.dim[0] || ids.dim[1] != mask.dim[1] ||
-      ids.dim[1] < 2)
-    return error_set(error,
-                     "entry point %s takes input_ids and an attention_mask of other shapes "
-                     "than [B,L]",
-                     name);
-  port->ids_type = ids.dtype;
-  port->mask_type = mask.dtype;
-  port->batch = ids.dim[0];
-  port->length = ids.dim[1];
-  return true;
-}
-
 static void size_text(const int64_t size[3], char *out, size_t room) {
   snprintf(out, room, "%lldx%lldx%lld", (long long)size[0], (long long)size[1], (long long)size[2]);
 }
@@ -133,14 +110,4 @@ WordPiece *job_open_vocabulary(const Job *job, Error *error) {
     return NULL;
   }
   return pieces;
-}
-
-bool pack_text(const WordPiece *pieces, const char *text, int64_t length, int64_t *ids,
-               int64_t *mask, Error *error) {
-  TokenIds first = {0};
-  int used;
-  bool good = wordpiece_encode(pieces, text, strlen(text), &first, error) &&
-              wordpiece_pack(pieces, &first, NULL, (int)length, ids, mask, NULL, &used, error);
-  token_ids_free(&first);
-  return good;
 }

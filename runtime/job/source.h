@@ -16,14 +16,6 @@ typedef struct VolumePort {
 } VolumePort;
 bool volume_port(Job *job, int entry, VolumePort *port, Error *error);
 
-/* The inputs `input_ids` and `attention_mask` [B,L] of an entry point. */
-typedef struct TextPort {
-  void *ids, *mask;
-  Dtype ids_type, mask_type;
-  int64_t batch, length;
-} TextPort;
-bool text_port(Job *job, int entry, TextPort *port, Error *error);
-
 /* How volumes of `size` are prepared: the settings `prepare` of the plan, then --spacing. */
 bool job_prepare_options(const Job *job, const int64_t size[3], PrepareOptions *options,
                          Error *error);
@@ -38,10 +30,6 @@ bool job_dataset_split(const Job *job, const char *split, const int64_t size[3],
 int job_loaders(const Job *job);
 /* --vocab, lower-case; no larger than the model's table of words. NULL on failure. */
 WordPiece *job_open_vocabulary(const Job *job, Error *error);
-/* One text as [CLS] pieces [SEP], cut and padded to `length`. */
-bool pack_text(const WordPiece *pieces, const char *text, int64_t length, int64_t *ids,
-               int64_t *mask, Error *error);
-
 /* The samples of batch number `step`: fills samples[batch]. Called by one reading thread at a time,
  * for one batch after the other. */
 typedef void BatchPick(void *context, int64_t step, int64_t *samples);
@@ -49,7 +37,8 @@ typedef void BatchPick(void *context, int64_t step, int64_t *samples);
 typedef struct BatchSource {
   const Dataset *dataset;
   const WordPiece *pieces; /* NULL: volumes only */
-  int64_t batch, voxels, length;
+  int64_t batch, voxels;
+  int64_t length; /* most tokens of a text, [CLS] and [SEP] included: longer ones are cut */
   BatchPick *pick;
   void *context;
   int64_t first, end; /* batch numbers */
@@ -59,11 +48,19 @@ typedef struct BatchSource {
 typedef struct Batches Batches;
 /* Starts reading; two batches of float32 volumes are held. */
 bool batches_open(Batches **batches, const BatchSource *source, Error *error);
-/* Waits for the next batch and copies it out; text may be NULL. samples[batch] tells which they
- * are. While the caller computes, the two after it are read. */
-bool batches_take(Batches *batches, VolumePort *volume, TextPort *text, int64_t *samples,
-                  Error *error);
-/* Seconds the caller spent in batches_take, waiting and copying. The first batch, which could not
+/* What was read, until it is given back. */
+typedef struct Batch {
+  const float *volumes;   /* [batch][voxels] */
+  const int64_t *samples; /* [batch]: which they are */
+  const TokenIds *texts;  /* [batch]: reports as [CLS] pieces [SEP]; NULL without a vocabulary */
+} Batch;
+
+/* Waits for the next batch. While the caller computes, the two after it are read. */
+bool batches_wait(Batches *batches, Batch *batch, Error *error);
+void batches_give_back(Batches *batches);
+/* Waits for the next batch, copies volumes and samples[batch] out, and gives it back. */
+bool batches_take(Batches *batches, VolumePort *volume, int64_t *samples, Error *error);
+/* Seconds the caller spent from waiting to giving back. The first batch, which could not
  * be read ahead, counts apart. */
 double batches_stalled(const Batches *batches, double *first);
 void batches_close(Batches *batches); /* NULL is fine */

@@ -188,8 +188,12 @@ static bool open_program(Train *t, Error *error) {
     return false;
   if (t->resume)
     request.batch = t->facts.batch;
-  stepper_request(&request, t->facts.accumulate, (Negatives)t->facts.negatives);
-  if (!validation_request(&t->validation, t->job, &request, error))
+  TextShape shapes[TEXT_SHAPES];
+  int n_shapes;
+  if (!stepper_shapes(options_text(&t->job->options, "text-shapes"), shapes, &n_shapes, error) ||
+      !stepper_request(t->job->arena, &request, t->facts.accumulate,
+                       (Negatives)t->facts.negatives, shapes, n_shapes, error) ||
+      !validation_request(&t->validation, t->job, &request, error))
     return false;
   return job_open(t->job, &request, error) && stepper_open(&t->stepper, t->job, t->facts.accumulate,
                                                            (Negatives)t->facts.negatives, error);
@@ -207,8 +211,8 @@ static bool open_batches(Train *t, Error *error) {
   BatchSource source = {.dataset = &t->dataset,
                         .pieces = t->pieces,
                         .batch = t->facts.batch,
-                        .voxels = t->stepper.volume.voxels,
-                        .length = t->stepper.text.length,
+                        .voxels = t->stepper.first.at[0].volume.voxels,
+                        .length = t->stepper.first.at[0].text.longest,
                         .pick = pick_batch,
                         .context = &t->order,
                         .first = t->facts.step * reads,
@@ -219,13 +223,17 @@ static bool open_batches(Train *t, Error *error) {
 
 static bool open_data(Train *t, Error *error) {
   Job *job = t->job;
-  if (!job_dataset(job, "train", t->stepper.volume.size, &t->dataset, error))
+  if (!job_dataset(job, "train", t->stepper.first.at[0].volume.size, &t->dataset, error))
     return false;
   t->pieces = job_open_vocabulary(job, error);
   t->volumes = ARENA_ARRAY(job->arena, const char *, t->stepper.batch * t->facts.accumulate);
   t->notes = (WeightNotes){.orientation = dataset_orientation(&t->dataset),
                            .prepare = t->dataset.settings};
-  return t->pieces && settle_facts(t, error);
+  if (!t->pieces || !settle_facts(t, error))
+    return false;
+  int padding = wordpiece_id(t->pieces, "[PAD]");
+  t->stepper.padding = padding < 0 ? 0 : padding;
+  return true;
 }
 
 /* ---- training ---- */
@@ -309,6 +317,15 @@ static bool step(Train *t, Error *error) {
   return validate(t, error) && (t->every <= 0 || t->facts.step % t->every != 0 || save(t, error));
 }
 
+/* Which text shapes the batches took. */
+static void print_forms(const Train *t) {
+  const StepForms *forms = &t->stepper.first;
+  for (int i = 0; i < forms->count && forms->count > 1; i++)
+    fprintf(stderr, "train: texts in %lld rows of %lld%s: %lld batches\n",
+            (long long)forms->at[i].text.shape.rows, (long long)forms->at[i].text.shape.length,
+            forms->at[i].text.packed ? ", shared" : "", (long long)forms->at[i].uses);
+}
+
 static bool run_steps(Train *t, Error *error) {
   Job *job = t->job;
   struct sigaction old[2];
@@ -326,6 +343,7 @@ static bool run_steps(Train *t, Error *error) {
   double first, stalled = batches_stalled(t->batches, &first);
   fprintf(stderr, "train: waited for volumes %.1f %% of the time, %.2f s for the first ones\n",
           100 * stalled / (seconds_now() - t->progress.started), first);
+  print_forms(t);
   if (good && t->facts.step < t->facts.steps)
     fprintf(stderr, "train: stopped after step %lld; continue with --resume %s\n",
             (long long)t->facts.step, checkpoint_path(job->arena, t->out, t->facts.step));
@@ -375,7 +393,7 @@ static bool dry_run(Train *t, Error *error) {
     if ((double)plan->entries[e].arena_bytes > arena)
       arena = (double)plan->entries[e].arena_bytes;
   double weights = persistent_bytes(plan, false), file = persistent_bytes(plan, true);
-  double ahead = 4.0 * (double)(f->batch * t->stepper.volume.voxels);
+  double ahead = 4.0 * (double)(f->batch * t->stepper.first.at[0].volume.voxels);
   int64_t left = f->steps - f->step, checkpoints = t->every > 0 ? f->steps / t->every + 1 : 1;
   int64_t kept = t->keep > 0 && t->keep < checkpoints ? t->keep : checkpoints;
   char time[32], text[5][32];
@@ -406,7 +424,7 @@ static bool train(Train *t, Error *error) {
   checkpoint_clean(t->out);
   return make_folders(t->out, error) &&
          train_log_open(&t->log, t->job->arena, t->out, t->facts.step, error) &&
-         validation_open(&t->validation, t->out, t->stepper.volume.size,
+         validation_open(&t->validation, t->out, t->stepper.first.at[0].volume.size,
                          t->order.count / (t->order.batch * t->order.accumulate), t->facts.step,
                          error) &&
          run_steps(t, error);

@@ -3,25 +3,71 @@
 #include "runtime/job/ports.h"
 #include "runtime/job/progress.h"
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 const char *const negatives_names[2] = {"micro", "batch"};
 
 enum { MAX_LATENTS = 4 };
 
-void stepper_request(JobRequest *request, int64_t accumulate, Negatives negatives) {
-  static const char *const names[] = {"train_micro", "train_apply", "train_embed", "train_contrast",
-                                      "train_backward"};
-  int first = negatives == NEGATIVES_BATCH ? 1 : 0, end = negatives == NEGATIVES_BATCH ? 5 : 2;
-  if (accumulate == 1) {
-    request->entries[request->n_entries++] = "train_step";
-    return;
+/* ---- what is asked of the host ---- */
+
+bool stepper_shapes(const char *text, TextShape *shapes, int *count, Error *error) {
+  for (*count = 0; text && *text; text += *text == ',') {
+    char *end;
+    TextShape shape = {0, strtoll(text, &end, 10)};
+    if (end > text && *end == 'x')
+      shape = (TextShape){shape.length, strtoll(end + 1, &end, 10)};
+    if (*count == TEXT_SHAPES || (*end && *end != ',') || shape.length < 2 || shape.rows < 0)
+      return error_set(error,
+                       "--text-shapes: error: \"%.80s\" is not like 64,128 or 6x512 (%d at "
+                       "most)",
+                       text, TEXT_SHAPES);
+    shapes[(*count)++] = shape;
+    text = end;
   }
-  for (int i = first; i < end; i++) {
-    request->times[request->n_entries] = i == 3 ? accumulate : 1;
-    request->entries[request->n_entries++] = names[i];
-  }
+  return true;
 }
+
+static bool add_entry(JobRequest *request, const char *entry, const char *name, const char *sets,
+                      int64_t times, Error *error) {
+  int i = request->n_entries;
+  if (i == JOB_MAX_ENTRIES)
+    return error_set(error, "--text-shapes: error: too many shapes");
+  request->entries[i] = entry;
+  request->names[i] = name;
+  request->sets[i] = sets;
+  request->times[i] = times;
+  request->n_entries++;
+  return true;
+}
+
+static bool add_forms(Arena *arena, JobRequest *request, const char *entry, const TextShape *shapes,
+                      int count, Error *error) {
+  bool good = add_entry(request, entry, NULL, NULL, 0, error);
+  for (int i = 0; good && i < count; i++) {
+    long long rows = (long long)shapes[i].rows, length = (long long)shapes[i].length;
+    good =
+        add_entry(request, entry, arena_printf(arena, "%s.%lldx%lld", entry, rows, length),
+                  arena_printf(arena, "text.rows=%lld;text.length=%lld", rows, length), 0, error);
+  }
+  return good;
+}
+
+bool stepper_request(Arena *arena, JobRequest *request, int64_t accumulate, Negatives negatives,
+                     const TextShape *shapes, int n, Error *error) {
+  if (accumulate == 1)
+    return add_forms(arena, request, "train_step", shapes, n, error);
+  bool good =
+      negatives == NEGATIVES_MICRO
+          ? add_forms(arena, request, "train_micro", shapes, n, error)
+          : add_forms(arena, request, "train_embed", shapes, n, error) &&
+                add_entry(request, "train_contrast", NULL, NULL, accumulate, error) &&
+                add_forms(arena, request, "train_backward", shapes, n, error);
+  return good && add_entry(request, "train_apply", NULL, NULL, 0, error);
+}
+
+/* ---- opening ---- */
 
 static bool scalar_output(const Job *job, int entry, const char *name, Error *error) {
   Type type;
@@ -31,13 +77,33 @@ static bool scalar_output(const Job *job, int entry, const char *name, Error *er
                    job->plan->model, name);
 }
 
-static bool open_ports(Stepper *s, int entry, VolumePort *volume, TextPort *text, Error *error) {
-  if (!volume_port(s->job, entry, volume, error) || !text_port(s->job, entry, text, error))
+static bool open_form(Stepper *s, int entry, StepForms *forms, Error *error) {
+  if (forms->count == STEP_FORMS)
+    return true;
+  StepForm *form = &forms->at[forms->count++];
+  const char *name = s->job->plan->entries[entry].name;
+  *form = (StepForm){.entry = entry};
+  if (!volume_port(s->job, entry, &form->volume, error) ||
+      !text_form_open(s->job, entry, &form->text, error))
     return false;
-  if (volume->batch != text->batch)
-    return error_set(error, "%s takes %lld volumes but %lld texts",
-                     s->job->plan->entries[entry].name, (long long)volume->batch,
-                     (long long)text->batch);
+  if (form->volume.batch != form->text.batch)
+    return error_set(error, "%s takes %lld volumes but %lld texts", name,
+                     (long long)form->volume.batch, (long long)form->text.batch);
+  return form->volume.batch == forms->at[0].volume.batch ||
+         error_set(error, "%s takes other batches than %s", name,
+                   s->job->plan->entries[forms->at[0].entry].name);
+}
+
+/* Entry point NAME itself, then NAME.<anything>. */
+static bool open_forms(Stepper *s, int entry, StepForms *forms, Error *error) {
+  const Plan *plan = s->job->plan;
+  size_t length = strlen(plan->entries[entry].name);
+  if (!open_form(s, entry, forms, error))
+    return false;
+  for (int e = 0; e < plan->n_entries; e++)
+    if (strncmp(plan->entries[e].name, plan->entries[entry].name, length) == 0 &&
+        plan->entries[e].name[length] == '.' && !open_form(s, e, forms, error))
+      return false;
   return true;
 }
 
@@ -77,15 +143,14 @@ bool stepper_open(Stepper *s, Job *job, int64_t accumulate, Negatives negatives,
   for (int i = 0; i < 6; i++)
     *entries[i] = program_entry(job->program, names[i]);
   bool whole = accumulate > 1 && negatives == NEGATIVES_BATCH;
-  s->forward = accumulate == 1 ? s->step : whole ? s->embed : s->micro;
-  int losses = whole ? s->contrast : s->forward, last = accumulate == 1 ? s->step : s->apply;
-  if (!open_ports(s, s->forward, &s->volume, &s->text, error) ||
-      !scalar_output(job, losses, "loss", error) || !scalar_output(job, last, "grad_norm", error))
+  int forward = accumulate == 1 ? s->step : whole ? s->embed : s->micro;
+  int losses = whole ? s->contrast : forward, last = accumulate == 1 ? s->step : s->apply;
+  if (!open_forms(s, forward, &s->first, error) || !scalar_output(job, losses, "loss", error) ||
+      !scalar_output(job, last, "grad_norm", error))
     return false;
-  s->batch = s->volume.batch;
+  s->batch = s->first.at[0].volume.batch;
   s->samples = ARENA_ARRAY(job->arena, int64_t, accumulate * s->batch);
-  return !whole || (open_ports(s, s->backward, &s->second_volume, &s->second_text, error) &&
-                    open_latents(s, error));
+  return !whole || (open_forms(s, s->backward, &s->second, error) && open_latents(s, error));
 }
 
 int64_t stepper_reads(const Stepper *s) {
@@ -98,12 +163,36 @@ static double output(const Stepper *s, int entry, const char *name) {
   return dtype_load(type.dtype, at, 0);
 }
 
-static bool take(Stepper *s, Batches *batches, VolumePort *volume, TextPort *text, int64_t part,
-                 StepResult *result, Error *error) {
+/* The form with the fewest cells that takes the whole batch. */
+static StepForm *choose_form(const Stepper *s, StepForms *forms, const Batch *batch) {
+  StepForm *best = &forms->at[0];
+  for (int i = 1; i < forms->count; i++) {
+    StepForm *form = &forms->at[i];
+    if (form->text.shape.rows * form->text.shape.length <
+            best->text.shape.rows * best->text.shape.length &&
+        text_form_takes(&form->text, batch->texts, s->batch) == s->batch)
+      best = form;
+  }
+  best->uses++;
+  return best;
+}
+
+/* Takes the next batch into the inputs of the form that suits it; NULL after an error. */
+static StepForm *take(Stepper *s, Batches *batches, StepForms *forms, int64_t part,
+                      StepResult *result, Error *error) {
   double start = seconds_now();
-  bool good = batches_take(batches, volume, text, s->samples + part * s->batch, error);
+  Batch batch;
+  if (!batches_wait(batches, &batch, error))
+    return NULL;
+  StepForm *form = choose_form(s, forms, &batch);
+  memcpy(form->volume.data, batch.volumes,
+         sizeof(float) * (size_t)(s->batch * form->volume.voxels));
+  memcpy(s->samples + part * s->batch, batch.samples, sizeof *s->samples * (size_t)s->batch);
+  bool taken = text_form_fill(&form->text, batch.texts, s->batch, s->padding) == s->batch;
+  batches_give_back(batches);
   result->waited += seconds_now() - start;
-  return good;
+  CHECK(taken);
+  return form;
 }
 
 /* Runs an entry point; a loss or norm that is not finite is noted and ends the step. */
@@ -115,13 +204,17 @@ static bool run(Stepper *s, int entry, StepResult *result, Error *error) {
   return true;
 }
 
-static bool run_one(Stepper *s, double lr, double clip, StepResult *result, Error *error) {
-  port_set(s->job, s->step, "lr", lr);
-  port_set(s->job, s->step, "clip", clip);
-  if (!run(s, s->step, result, error))
+static bool run_one(Stepper *s, Batches *batches, double lr, double clip, StepResult *result,
+                    Error *error) {
+  StepForm *form = take(s, batches, &s->first, 0, result, error);
+  if (!form)
     return false;
-  result->loss = output(s, s->step, "loss");
-  result->grad_norm = output(s, s->step, "grad_norm");
+  port_set(s->job, form->entry, "lr", lr);
+  port_set(s->job, form->entry, "clip", clip);
+  if (!run(s, form->entry, result, error))
+    return false;
+  result->loss = output(s, form->entry, "loss");
+  result->grad_norm = output(s, form->entry, "grad_norm");
   result->intact = true;
   return true;
 }
@@ -137,14 +230,16 @@ static bool apply(Stepper *s, double lr, double clip, StepResult *result, Error 
 
 static bool run_micro(Stepper *s, Batches *batches, StepResult *result, Error *error) {
   for (int64_t part = 0; part < s->accumulate; part++) {
-    port_set(s->job, s->micro, "share", 1.0 / (double)s->accumulate);
-    if (!take(s, batches, &s->volume, &s->text, part, result, error) ||
-        !run(s, s->micro, result, error))
+    StepForm *form = take(s, batches, &s->first, part, result, error);
+    if (!form)
       return false;
-    double loss = output(s, s->micro, "loss");
+    port_set(s->job, form->entry, "share", 1.0 / (double)s->accumulate);
+    if (!run(s, form->entry, result, error))
+      return false;
+    double loss = output(s, form->entry, "loss");
     result->loss += loss / (double)s->accumulate;
     if (!isfinite(loss)) {
-      result->stopped = s->micro;
+      result->stopped = form->entry;
       return true;
     }
   }
@@ -153,12 +248,12 @@ static bool run_micro(Stepper *s, Batches *batches, StepResult *result, Error *e
 
 static bool embed_all(Stepper *s, Batches *batches, StepResult *result, Error *error) {
   for (int64_t part = 0; part < s->accumulate; part++) {
-    if (!take(s, batches, &s->volume, &s->text, part, result, error) ||
-        !run(s, s->embed, result, error))
+    StepForm *form = take(s, batches, &s->first, part, result, error);
+    if (!form || !run(s, form->entry, result, error))
       return false;
     for (int k = 0; k < s->latents.count; k++)
       memcpy(s->latents.values[k] + (size_t)part * s->latents.bytes[k],
-             program_output(s->job->program, s->embed, s->latents.names[k], NULL),
+             program_output(s->job->program, form->entry, s->latents.names[k], NULL),
              s->latents.bytes[k]);
   }
   return true;
@@ -190,14 +285,15 @@ static bool contrast_all(Stepper *s, StepResult *result, Error *error) {
 static bool back_all(Stepper *s, Batches *batches, StepResult *result, Error *error) {
   char name[128];
   for (int64_t part = 0; part < s->accumulate; part++) {
-    if (!take(s, batches, &s->second_volume, &s->second_text, part, result, error))
+    StepForm *form = take(s, batches, &s->second, part, result, error);
+    if (!form)
       return false;
     for (int k = 0; k < s->latents.count; k++)
-      memcpy(program_input(s->job->program, s->backward,
+      memcpy(program_input(s->job->program, form->entry,
                            gradient_name(s->latents.names[k], name, sizeof name), NULL),
              s->latents.gradients[k] + (size_t)part * s->latents.bytes[k], s->latents.bytes[k]);
-    port_set(s->job, s->backward, "share", 1);
-    if (!run(s, s->backward, result, error))
+    port_set(s->job, form->entry, "share", 1);
+    if (!run(s, form->entry, result, error))
       return false;
   }
   return true;
@@ -207,7 +303,7 @@ static bool run_whole(Stepper *s, Batches *batches, StepResult *result, Error *e
   if (!embed_all(s, batches, result, error) || !contrast_all(s, result, error))
     return false;
   if (!isfinite(result->loss)) { /* the last batch's latents stand for all */
-    result->stopped = s->embed;
+    result->stopped = s->first.at[0].entry;
     result->intact = true;
     return true;
   }
@@ -218,8 +314,7 @@ bool stepper_run(Stepper *s, Batches *batches, double lr, double clip, StepResul
                  Error *error) {
   *result = (StepResult){.stopped = -1};
   if (s->accumulate == 1)
-    return take(s, batches, &s->volume, &s->text, 0, result, error) &&
-           run_one(s, lr, clip, result, error);
+    return run_one(s, batches, lr, clip, result, error);
   if (!(s->negatives == NEGATIVES_BATCH ? run_whole : run_micro)(s, batches, result, error))
     return false;
   return result->stopped >= 0 || apply(s, lr, clip, result, error);

@@ -13,6 +13,7 @@
 #ifndef TRICOT_RUNTIME_JOB_TRAIN_STEPS_H
 #define TRICOT_RUNTIME_JOB_TRAIN_STEPS_H
 #include "runtime/job/source.h"
+#include "runtime/job/text_form.h"
 
 typedef enum Negatives { NEGATIVES_MICRO, NEGATIVES_BATCH } Negatives;
 extern const char *const negatives_names[2];
@@ -24,16 +25,29 @@ typedef struct Latents { /* of all batches of a step, on their way to the contra
   char *values[4], *gradients[4];
 } Latents;
 
+enum { STEP_FORMS = TEXT_SHAPES + 1 };
+
+/* An entry point in one of its text shapes. */
+typedef struct StepForm {
+  int entry;
+  VolumePort volume;
+  TextForm text;
+  int64_t uses; /* batches that took it */
+} StepForm;
+
+/* All shapes of an entry point; the first takes every batch. */
+typedef struct StepForms {
+  StepForm at[STEP_FORMS];
+  int count;
+} StepForms;
+
 typedef struct Stepper {
   Job *job;
   Negatives negatives;
   int64_t accumulate, batch;
   int step, micro, apply, embed, contrast, backward; /* entry points; -1: not used */
-  VolumePort volume;
-  TextPort text;
-  int forward; /* the entry point whose inputs `volume` and `text` are */
-  VolumePort second_volume;
-  TextPort second_text; /* of `backward` */
+  StepForms first, second; /* of step, micro or embed; of backward */
+  int32_t padding;         /* id of [PAD] */
   Latents latents;
   int64_t *samples; /* [accumulate * batch]: of the last step */
 } Stepper;
@@ -45,8 +59,12 @@ typedef struct StepResult {
   double waited; /* seconds for data */
 } StepResult;
 
-/* The entry points a step needs, added to the request. */
-void stepper_request(JobRequest *request, int64_t accumulate, Negatives negatives);
+/* The entry points a step needs, added to the request; those that take texts in every shape (rows
+ * 0: one text a row) beside the model's own. Names live in `arena`. */
+bool stepper_request(Arena *arena, JobRequest *request, int64_t accumulate, Negatives negatives,
+                     const TextShape *shapes, int n_shapes, Error *error);
+/* "64,128,6x512": at most TEXT_SHAPES. text NULL: none. */
+bool stepper_shapes(const char *text, TextShape *shapes, int *count, Error *error);
 /* After job_open: finds and checks them. What it needs lives in the job's arena. */
 bool stepper_open(Stepper *stepper, Job *job, int64_t accumulate, Negatives negatives,
                   Error *error);

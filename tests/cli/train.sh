@@ -16,8 +16,8 @@ variant: nano
 set:
   volume: "[16, 16, 16]"
   latent: 16
-  text.length: 16
-  text.positions: 16
+  text.length: 128
+  text.positions: 128
   text.width: 16
   text.layers: 1
   text.heads: 2
@@ -61,6 +61,17 @@ check "weights say what they were trained on" sh -c 'head -c 2000 whole/model.sa
 check "twelve steps" [ "$(wc -l <whole/log.csv)" -eq 13 ]
 expect 0 "one thread, the same bits" "$tricot" train run.yaml --out one --threads 1
 check "as with two" same_runs whole one
+# texts at their true lengths, in rows of their own or shared: other kernels, the same training
+expect 0 "short texts" "$tricot" train run.yaml --text-shapes 64,80,1x96 --out shapes
+says 'texts in 1 rows of 96, shared: '
+says 'texts in 2 rows of 64: '
+near() { # near A B: losses to 1e-4 in every step
+  cut -d, -f3 "$1/log.csv" >left
+  cut -d, -f3 "$2/log.csv" >right
+  paste left right | awk 'NR > 1 { d = $1 - $2; if (d * d > 1e-8) { print "differ: " $0; exit 1 } }'
+}
+check "the losses of padded ones" near whole shapes
+expect 1 "no such shape" "$tricot" train run.yaml --text-shapes 8,x --out not
 expect 0 "train on contrasts of two" "$tricot" train run.yaml --loss.negatives micro --out micro
 says 'contrasted with 1 others'
 

@@ -74,7 +74,7 @@ static VolumePort port = {.data = input, .batch = BATCH, .voxels = VOXELS};
 static void expect_batch(Batches *batches, int64_t step) {
   int64_t which[BATCH];
   Error error = {""};
-  if (!batches_take(batches, &port, NULL, which, &error))
+  if (!batches_take(batches, &port, which, &error))
     fail_msg("%s", error.text);
   for (int64_t row = 0; row < BATCH; row++) {
     assert_int_equal(which[row], chosen(step, row));
@@ -120,7 +120,7 @@ static void errors_at_their_batch(void **state) {
     Batches *batches = open_batches(threads, 0, &next);
     for (int64_t step = 0; step < bad; step++)
       expect_batch(batches, step);
-    assert_false(batches_take(batches, &port, NULL, which, &error));
+    assert_false(batches_take(batches, &port, which, &error));
     assert_non_null(strstr(error.text, "nowhere/v11.tvol: error: "));
     batches_close(batches);
   }

@@ -41,15 +41,15 @@ static int remove_scratch(void **state) {
   return 0;
 }
 
-typedef struct Batch {
+typedef struct TextBatch {
   int count;
   int32_t tokens[MOST];
   int32_t words[MOST][LENGTH];
   TokenIds texts[MOST];
-} Batch;
+} TextBatch;
 
-static void make_batch(Batch *b, int count, const int32_t *tokens) {
-  *b = (Batch){.count = count};
+static void make_batch(TextBatch *b, int count, const int32_t *tokens) {
+  *b = (TextBatch){.count = count};
   for (int i = 0; i < count; i++) {
     b->tokens[i] = tokens[i];
     for (int k = 0; k < tokens[i]; k++)
@@ -72,7 +72,7 @@ static const char *write_inputs(const char *name, Tensor *tensors, int count, in
   return path;
 }
 
-static const char *padded_inputs(const Batch *b, int64_t length) {
+static const char *padded_inputs(const TextBatch *b, int64_t length) {
   int64_t ids[CELLS] = {0}, mask[CELLS] = {0};
   for (int i = 0; i < b->count; i++)
     for (int k = 0; k < b->tokens[i]; k++) {
@@ -84,7 +84,7 @@ static const char *padded_inputs(const Batch *b, int64_t length) {
   return write_inputs("padded.in", tensors, 2, b->count);
 }
 
-static const char *packed_inputs(const Batch *b, TextShape shape) {
+static const char *packed_inputs(const TextBatch *b, TextShape shape) {
   int64_t ids[CELLS], positions[CELLS], segments[CELLS], starts[MOST];
   TextPlace places[MOST];
   assert_int_equal(text_choose(b->tokens, b->count, &shape, 1, places), 0);
@@ -148,7 +148,7 @@ static int same_results(const char *left, const char *right) {
   return compared;
 }
 
-static void forms(const char *target, const Batch *b, int64_t bucket, const TextShape *shapes,
+static void forms(const char *target, const TextBatch *b, int64_t bucket, const TextShape *shapes,
                   int n_shapes, const char *entry, int least) {
   arena = arena_new();
   const char *padded =
@@ -163,12 +163,12 @@ static void forms(const char *target, const Batch *b, int64_t bucket, const Text
 }
 
 /* A full row, three texts that fill one exactly, and one of a single token. */
-static void mixed(Batch *b) { make_batch(b, 6, (int32_t[]){1, 64, 20, 30, 14, 9}); }
+static void mixed(TextBatch *b) { make_batch(b, 6, (int32_t[]){1, 64, 20, 30, 14, 9}); }
 /* As many short ones: the longest fills a row of 8, all share a row of 64. */
-static void brief(Batch *b) { make_batch(b, 8, (int32_t[]){5, 1, 7, 3, 2, 6, 4, 8}); }
+static void brief(TextBatch *b) { make_batch(b, 8, (int32_t[]){5, 1, 7, 3, 2, 6, 4, 8}); }
 
 static void train_forms(const char *target) {
-  Batch b;
+  TextBatch b;
   mixed(&b);
   forms(target, &b, 0, (TextShape[]){{3, 64}}, 1, "train_step", 40);
   brief(&b);
@@ -176,7 +176,7 @@ static void train_forms(const char *target) {
 }
 
 static void encode_forms(const char *target) {
-  Batch b;
+  TextBatch b;
   mixed(&b);
   forms(target, &b, 0, (TextShape[]){{3, 64}}, 1, "encode_text", 2);
   brief(&b);
@@ -201,7 +201,7 @@ static void compiled(void **state) {
 
 static void as_c(void **state) {
   (void)state;
-  Batch b;
+  TextBatch b;
   mixed(&b);
   forms("c", &b, 0, (TextShape[]){{3, 64}}, 1, "train_step", 40);
 }
