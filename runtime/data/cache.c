@@ -38,7 +38,8 @@ bool cache_is_current(CacheItem *item, const CacheSettings *settings) {
   return current;
 }
 
-/* The source as values; a file that changes while it is read is refused (stream.h). */
+/* The source as values, perhaps with a warning; a file that changes while it is read is refused
+ * (stream.h). */
 static bool prepare_source(CacheItem *item, const PrepareOptions *options, float *values,
                            Error *error) {
   PrepareReport report;
@@ -47,8 +48,7 @@ static bool prepare_source(CacheItem *item, const PrepareOptions *options, float
     return error_set(error, "%s: error: %s", item->source, strerror(errno));
   if (!prepare_file(item->source, &item->facts, options, 1, values, &report, error))
     return false;
-  if (*report.warning.text)
-    fprintf(stderr, "%s\n", report.warning.text);
+  *error = report.warning;
   item->source_bytes = info.st_size;
   item->source_time = change_time(&info);
   memcpy(item->axes, report.axes, sizeof item->axes);
@@ -59,6 +59,7 @@ CacheOutcome cache_make(CacheItem *item, const CacheSettings *settings, Error *e
   const int64_t *size = settings->options.size;
   char text[PREPARE_TEXT_ROOM];
   CacheOutcome outcome = CACHE_UNREADABLE;
+  error->text[0] = 0;
   float *values = malloc(sizeof *values * (size_t)(size[0] * size[1] * size[2]));
   if (!values) {
     error_set(error, "%s: error: no memory for the prepared volume", item->source);

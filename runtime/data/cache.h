@@ -34,8 +34,9 @@ typedef enum CacheOutcome {
 
 /* Is the item's file there and made from the source as it is now? Then completes the item. */
 bool cache_is_current(CacheItem *item, const CacheSettings *settings);
-/* Prepares the item's file. Safe in parallel for different files. Memory: the volume as its source
- * stores it, 4 bytes for each value of the result, two of the source's slices and 6 MiB. */
+/* Prepares the item's file. Safe in parallel for different files. With CACHE_MADE, `error` holds a
+ * warning about the volume or is empty. Memory: the volume as its source stores it, 4 bytes for
+ * each value of the result, two of the source's slices and 6 MiB. */
 CacheOutcome cache_make(CacheItem *item, const CacheSettings *settings, Error *error);
 /* Reads a prepared volume of the wanted size into `out`: a cache's file, which must have been made
  * with `settings` (prepare_options_text; NULL: any), or the tensor `volume` of the safetensors file
@@ -45,7 +46,7 @@ bool cache_load(const char *file, const int64_t size[3], const char *settings, f
 
 typedef struct CacheResult {
   CacheOutcome outcome;
-  Error error;
+  Error error; /* why not; a warning or nothing when the file was made */
 } CacheResult;
 
 /* Called when it is known which files are kept (item NULL, done: their number), then after each

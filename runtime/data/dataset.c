@@ -196,8 +196,13 @@ static bool make_ready(DatasetTree *tree, DatasetSample *sample, int index, Erro
     CacheItem item = sample->item;
     tree->readiness[index] = BEING_MADE;
     pthread_mutex_unlock(&tree->lock);
+    Error words = {""};
     ready = cache_is_current(&item, &tree->settings) ||
-            cache_make(&item, &tree->settings, error) == CACHE_MADE;
+            cache_make(&item, &tree->settings, &words) == CACHE_MADE;
+    if (!ready)
+      error_set(error, "%s", words.text);
+    else if (*words.text)
+      fprintf(stderr, "%s\n", words.text);
     pthread_mutex_lock(&tree->lock);
     sample->item = item;
     tree->readiness[index] = ready ? READY : NOT_LOOKED_AT;

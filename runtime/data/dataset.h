@@ -42,7 +42,7 @@ void dataset_close(Dataset *dataset);
 bool dataset_volume(const Dataset *dataset, int index, float *out, Error *error);
 /* Reads the file of sample `index` of a cache and compares all its checksums. */
 bool dataset_check(const Dataset *dataset, int index, Error *error);
-/* Where the x, y, z of all source volumes point to, "LPS"; "mixed" when they differ; "" when no
+/* Where x, y, z of all volumes point to, "LPS"; "mixed" when they differ; "" when no
  * volume was prepared yet. */
 const char *dataset_orientation(const Dataset *dataset);
 

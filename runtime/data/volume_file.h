@@ -23,7 +23,7 @@ typedef struct VolumeOrigin {
   const char *settings;              /* prepare_options_text */
   PrepareFacts facts;                /* rescale and spacing as applied */
   int64_t source_bytes, source_time; /* size; time of the last change, nanoseconds */
-  char axes[4];                      /* where the source's x, y, z point to: "LPS" */
+  char axes[4];                      /* where x, y, z point to: "LPS" */
 } VolumeOrigin;
 
 /* Writes size[0]*size[1]*size[2] values, D, H, W. The same input gives the same bytes. Values that

@@ -134,7 +134,7 @@ static void show_progress(void *user, int done, int total, const CacheItem *item
     progress_start(progress, "prepare", done, total);
     return;
   }
-  if (result->outcome != CACHE_MADE) {
+  if (*result->error.text) {
     progress_clear(progress);
     fprintf(progress->out, "%s\n", result->error.text);
   }
