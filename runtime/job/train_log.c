@@ -7,6 +7,7 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 enum { CSV, JSONL };
 static const struct {
@@ -44,6 +45,11 @@ static bool cut_log(const char *path, int kind, const char *begins, int64_t done
   return good;
 }
 
+bool train_log_there(const char *path) {
+  struct stat info;
+  return stat(path, &info) == 0 && info.st_size > 0;
+}
+
 bool train_log_cut(const char *path, int64_t done, Error *error) {
   return cut_log(path, CSV, "step,", done, error);
 }
@@ -51,12 +57,9 @@ bool train_log_cut(const char *path, int64_t done, Error *error) {
 static bool open_one(TrainLog *log, Arena *arena, const char *folder, int kind, int64_t done,
                      Error *error) {
   const char *path = arena_printf(arena, "%s/%s", folder, kinds[kind].name);
-  FILE *old = done > 0 ? fopen(path, "rb") : NULL;
-  if (old) {
-    fclose(old);
-    if (!cut_log(path, kind, kinds[kind].header, done, error))
-      return false;
-  }
+  bool old = done > 0 && train_log_there(path);
+  if (old && !cut_log(path, kind, kinds[kind].header, done, error))
+    return false;
   log->files[kind].path = path;
   log->files[kind].stream = fopen(path, old ? "ab" : "wb");
   if (!log->files[kind].stream)

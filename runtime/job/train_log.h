@@ -26,6 +26,8 @@ typedef struct TrainRow {
  * dropped, so that a resumed training leaves the logs that an uninterrupted one would have. */
 bool train_log_open(TrainLog *log, Arena *arena, const char *folder, int64_t done, Error *error);
 bool train_log_row(TrainLog *log, const TrainRow *row, Error *error);
+/* Is there a log to continue? An empty one was killed before its header was written. */
+bool train_log_there(const char *path);
 /* Takes the rows of steps after `done` out of a CSV file whose first column is the step. */
 bool train_log_cut(const char *path, int64_t done, Error *error);
 /* A line of log.jsonl for what is no step: `json` is the inside of an object. */

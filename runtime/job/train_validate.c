@@ -59,7 +59,7 @@ static void read_best(Validation *v, int64_t done) {
 
 static bool open_csv(Validation *v, int64_t done, Error *error) {
   const char *path = arena_printf(v->job->arena, "%s/validation.csv", v->out);
-  bool fresh = done == 0 || access(path, F_OK) != 0;
+  bool fresh = done == 0 || !train_log_there(path);
   if (!fresh && !train_log_cut(path, done, error))
     return false;
   v->csv = fopen(path, fresh ? "wb" : "ab");
@@ -69,6 +69,7 @@ static bool open_csv(Validation *v, int64_t done, Error *error) {
   for (int i = 0; fresh && i < OVERALL_FIELDS; i++)
     fprintf(v->csv, ",%s", overall_fields[i].name);
   fputs(fresh ? "\n" : "", v->csv);
+  fflush(v->csv);
   return true;
 }
 
