@@ -2,13 +2,13 @@
 # Does tricot learn as PyTorch does? The demo's model on one fixed set of made-up volumes, trained
 # in both from the same weights, on the same batches in the same order, then scored zero-shot.
 #
-# usage: bench/learning.sh [STEPS]   default 400; prints tables in Markdown, status 1: too far apart
+# usage: bench/learning.sh [STEPS]   default 500; prints tables in Markdown, status 1: too far apart
 # PYTHON names the Python that has PyTorch (default /usr/bin/python3), THREADS the threads (2), OUT
 # the folder for everything (out/learning). Data and results of tricot in it are used again.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-steps=${1:-400} threads=${THREADS:-2} python=${PYTHON:-/usr/bin/python3} out=${OUT:-out/learning}
-tricot=build/tricot run=models/runs/learning.yaml batch=16 seed=1
+steps=${1:-500} threads=${THREADS:-2} python=${PYTHON:-/usr/bin/python3} out=${OUT:-out/learning}
+tricot=build/tricot run=models/runs/learning.yaml batch=48 seed=1
 data=$out/data cache=$out/cache
 # memory stays with the process, without which PyTorch spends its time on page faults
 export MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=100000000000 MALLOC_TOP_PAD_=1000000000
