@@ -85,8 +85,12 @@ check "each finds its own" compare_json wanted retrieval/retrieval.json
 
 # ---- prediction ----
 scan=$tree/dataset/valid/valid_1/valid_1_a/valid_1_a_1.nii.gz
-expect 0 "predict from a volume" "$tricot" predict "$clip" $trained "$scan" --json \
-  --metadata "$tree/metadata/validation_metadata.csv" --out scan.json
+# the model was trained on volumes stored as LAS, this one is stored as LPS
+expect 0 "predict from a volume" "$tricot" predict "$clip" $trained "$scan" \
+  --metadata "$tree/metadata/validation_metadata.csv" --out turned.txt
+check "brought into the orientation of training" grep -q 'stored LPS, turned to LAS' turned.txt
+expect 0 "predict from it as the cache has it" "$tricot" predict "$clip" $trained "$scan" --json \
+  --metadata "$tree/metadata/validation_metadata.csv" --orientation stored --out scan.json
 expect 0 "predict from the cache" "$tricot" predict "$clip" $trained --json --out prepared.json \
   cache/valid/valid_1_a_1.tvol
 numbers() { # numbers FILE: the probabilities in order, one a line
