@@ -13,7 +13,8 @@ usage: ./setup.sh build            install what is missing, configure and build
        ./setup.sh demo [options]   build, then train, evaluate and predict on CT volumes
 
 options of demo:
-  --data DIR     a data set in CT-RATE's layout (default: makes up volumes with ten findings)
+  --data DIR     a data set in CT-RATE's layout (default: ../shared/data/ctrate-mini where it is
+                 there, and then made-up volumes with ten findings, on which something is learned)
   --vocab FILE   a BERT vocabulary; without it one beside the data, else a small made-up one
   --out DIR      where results go (default: out/demo)
   --steps N      training steps (default: enough to learn from made-up volumes, about ten minutes
@@ -127,6 +128,13 @@ demo() {
     shift 2
   done
   build release
+  local real=../shared/data/ctrate-mini words=../shared/data/tokenizer/bert-base-uncased_vocab.txt
+  if [ -z "$data" ] && [ -d "$real/dataset" ]; then
+    say "first the job on the six volumes of $real (in $out/ctrate-mini)"
+    [ -f "$words" ] || words=
+    tests/demo.sh build/tricot "$out/ctrate-mini" "$real" "${vocab:-$words}" "$steps"
+    say "now on made-up volumes, enough of them to learn from"
+  fi
   exec tests/demo.sh build/tricot "$out" "$data" "$vocab" "$steps"
 }
 
