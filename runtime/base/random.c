@@ -36,3 +36,14 @@ double random_normal(uint64_t seed, uint64_t stream, uint64_t index) {
   double radius = sqrt(-2.0 * log(1.0 - unit(bits[0], bits[1])));
   return radius * cos(6.283185307179586 * unit(bits[2], bits[3]));
 }
+
+void random_permutation(uint64_t seed, uint64_t stream, int64_t *at, int64_t count) {
+  for (int64_t i = 0; i < count; i++)
+    at[i] = i;
+  for (int64_t i = count - 1; i > 0; i--) {
+    int64_t k = (int64_t)(random_uniform(seed, stream, (uint64_t)i) * (double)(i + 1));
+    int64_t held = at[i];
+    at[i] = at[k];
+    at[k] = held;
+  }
+}

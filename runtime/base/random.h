@@ -6,4 +6,6 @@
 void random_bits(uint64_t seed, uint64_t stream, uint64_t index, uint32_t out[4]);
 double random_uniform(uint64_t seed, uint64_t stream, uint64_t index); /* [0, 1) */
 double random_normal(uint64_t seed, uint64_t stream, uint64_t index);  /* mean 0, variance 1 */
+/* A permutation of 0 .. count-1 (Fisher and Yates). */
+void random_permutation(uint64_t seed, uint64_t stream, int64_t *at, int64_t count);
 #endif

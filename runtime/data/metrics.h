@@ -40,6 +40,7 @@ typedef struct MetricField {
 } MetricField;
 enum { CLASS_FIELDS = 7, OVERALL_FIELDS = 13 };
 extern const MetricField class_fields[CLASS_FIELDS], overall_fields[OVERALL_FIELDS];
+extern const char *const overall_words[OVERALL_FIELDS]; /* the same for people */
 static inline double metric_value(const void *metrics, const MetricField *field) {
   return *(const double *)((const char *)metrics + field->offset);
 }

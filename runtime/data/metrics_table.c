@@ -15,22 +15,23 @@ static void add_interval(Text *out, double low, double high) {
     text_add(out, " (%.2f to %.2f)", 100 * low, 100 * high);
 }
 
+const char *const overall_words[OVERALL_FIELDS] = {"F1, weighted by positives",
+                                                   "F1, macro",
+                                                   "F1, micro",
+                                                   "accuracy",
+                                                   "precision, micro",
+                                                   "precision, macro",
+                                                   "precision, weighted",
+                                                   "recall, micro",
+                                                   "recall, macro",
+                                                   "recall, weighted",
+                                                   "specificity, micro",
+                                                   "AUROC, macro",
+                                                   "average precision, macro"};
+
 void metrics_table_classes(Text *out, const ClassReport *r) {
   static const char *const heads[CLASS_FIELDS] = {"AUROC",  "accuracy",  "F1", "precision",
                                                   "recall", "specific.", "AP"};
-  static const char *const overall[OVERALL_FIELDS] = {"F1, weighted by positives",
-                                                      "F1, macro",
-                                                      "F1, micro",
-                                                      "accuracy",
-                                                      "precision, micro",
-                                                      "precision, macro",
-                                                      "precision, weighted",
-                                                      "recall, micro",
-                                                      "recall, macro",
-                                                      "recall, weighted",
-                                                      "specificity, micro",
-                                                      "AUROC, macro",
-                                                      "AP, macro"};
   text_add(out, "%-36s %9s", "finding (values in percent)", "positives");
   for (int i = 0; i < CLASS_FIELDS; i++)
     text_add(out, " %9s", heads[i]);
@@ -46,7 +47,7 @@ void metrics_table_classes(Text *out, const ClassReport *r) {
   }
   text_add(out, "\n%-36s %9s%s\n", "overall", "percent", r->bounds ? " 95 % interval" : "");
   for (int f = 0; f < OVERALL_FIELDS; f++) {
-    text_add(out, "%-36s", overall[f]);
+    text_add(out, "%-36s", overall_words[f]);
     add_percent(out, metric_value(r->overall, &overall_fields[f]));
     if (r->bounds)
       add_interval(out, metric_value(&r->bounds->overall_low, &overall_fields[f]),

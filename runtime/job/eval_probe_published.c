@@ -33,7 +33,7 @@ typedef struct Published {
   float *latents;
   uint8_t *labels;
   int64_t *samples, steps;
-  int *order; /* of the reading thread */
+  int64_t *order; /* of the reading thread */
   int64_t order_epoch;
   Text log; /* CSV */
   double best;
@@ -51,26 +51,14 @@ static bool is_used(const char *volume) {
   return true;
 }
 
-/* A permutation an epoch (Fisher and Yates), from the seed and the epoch's number. */
-static void shuffle(Published *p, int64_t epoch) {
-  int64_t count = p->task->n_rows;
-  memcpy(p->order, p->task->rows, sizeof *p->order * (size_t)count);
-  for (int64_t i = count - 1; i > 0; i--) {
-    int64_t k = (int64_t)(random_uniform(p->task->eval->seed, (uint64_t)epoch, (uint64_t)i) *
-                          (double)(i + 1));
-    int held = p->order[i];
-    p->order[i] = p->order[k];
-    p->order[k] = held;
-  }
-  p->order_epoch = epoch;
-}
-
 static void pick_batch(void *context, int64_t step, int64_t *samples) {
   Published *p = context;
-  if (p->order_epoch != step / p->in_epoch)
-    shuffle(p, step / p->in_epoch);
+  if (p->order_epoch != step / p->in_epoch) {
+    p->order_epoch = step / p->in_epoch;
+    random_permutation(p->task->eval->seed, (uint64_t)p->order_epoch, p->order, p->task->n_rows);
+  }
   for (int64_t q = 0; q < p->encoder.batch; q++)
-    samples[q] = p->order[step % p->in_epoch * p->encoder.batch + q];
+    samples[q] = p->task->rows[p->order[step % p->in_epoch * p->encoder.batch + q]];
 }
 
 /* Adds a batch's gradient; returns its loss. */
@@ -195,7 +183,7 @@ static void prepare(Published *p) {
   p->latents = ARENA_ARRAY(arena, float, batch * t->head.width);
   p->labels = ARENA_ARRAY(arena, uint8_t, batch * t->head.classes);
   p->samples = ARENA_ARRAY(arena, int64_t, batch);
-  p->order = ARENA_ARRAY(arena, int, t->n_rows);
+  p->order = ARENA_ARRAY(arena, int64_t, t->n_rows);
   p->order_epoch = -1;
   p->probabilities = ARENA_ARRAY(arena, double, (int64_t)e->dataset.count * t->head.classes);
   e->latents = mem_alloc(sizeof(float) * (size_t)(e->dataset.count * t->head.width));

@@ -9,23 +9,10 @@ enum { MAX_ROC_POINTS = 200 };
 /* ---- classification ---- */
 
 static void add_overall(const Scores *s, Text *out) {
-  static const char *const names[OVERALL_FIELDS] = {"F1, weighted by positives",
-                                                    "F1, macro",
-                                                    "F1, micro",
-                                                    "accuracy",
-                                                    "precision, micro",
-                                                    "precision, macro",
-                                                    "precision, weighted",
-                                                    "recall, micro",
-                                                    "recall, macro",
-                                                    "recall, weighted",
-                                                    "specificity, micro",
-                                                    "AUROC, macro",
-                                                    "average precision, macro"};
   text_add(out, "<h3>Overall</h3>\n<table><tr><th>metric</th><th>value%s</th></tr>\n",
            s->bounded ? " (95 % interval)" : "");
   for (int f = 0; f < OVERALL_FIELDS; f++) {
-    text_add(out, "<tr><td>%s</td><td>", names[f]);
+    text_add(out, "<tr><td>%s</td><td>", overall_words[f]);
     report_number(out, metric_value(&s->overall, &overall_fields[f]), s->bounded,
                   metric_value(&s->bounds.overall_low, &overall_fields[f]),
                   metric_value(&s->bounds.overall_high, &overall_fields[f]));

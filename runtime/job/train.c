@@ -63,26 +63,15 @@ static void restore_signals(const struct sigaction old[2]) {
   sigaction(SIGTERM, &old[1], NULL);
 }
 
-/* Fisher and Yates' shuffle with a stream of numbers for every epoch. */
-static void shuffle(Order *o, int64_t epoch) {
-  for (int64_t i = 0; i < o->count; i++)
-    o->at[i] = i;
-  for (int64_t i = o->count - 1; i > 0; i--) {
-    int64_t k = (int64_t)(random_uniform(o->seed, (uint64_t)epoch, (uint64_t)i) * (double)(i + 1));
-    int64_t held = o->at[i];
-    o->at[i] = o->at[k];
-    o->at[k] = held;
-  }
-  o->epoch = epoch;
-}
-
 /* The samples of read number `read`. A contrast over the whole step reads its batches twice. */
 static void pick_batch(void *context, int64_t read, int64_t *samples) {
   Order *o = context;
   int64_t step = read / o->reads, part = read % o->reads % o->accumulate;
   int64_t whole = o->batch * o->accumulate, in_epoch = o->count / whole;
-  if (o->epoch != step / in_epoch) /* what is left over sits this epoch out */
-    shuffle(o, step / in_epoch);
+  if (o->epoch != step / in_epoch) { /* what is left over sits this epoch out */
+    o->epoch = step / in_epoch;
+    random_permutation(o->seed, (uint64_t)o->epoch, o->at, o->count);
+  }
   memcpy(samples, o->at + step % in_epoch * whole + part * o->batch,
          sizeof *samples * (size_t)o->batch);
 }
