@@ -68,14 +68,15 @@ static bool take_memory(Program *program, Error *error) {
     if (!region_open(&program->entries[e].prepared, plan->entries[e].prepared_bytes,
                      "the derived weights", error))
       return false;
-  if (!region_touch(&program->persistent, program->pool, persistent, "the model", error))
-    return false;
   unsigned char *at = program->persistent.at;
   for (int i = 0; i < plan->n_tensors; i++) {
     program->tensors[i] = at;
     at += rounded(type_bytes(&plan->tensors[i].type));
+    if (plan->tensors[i].role < PLAN_STATE)
+      program->model_bytes = at - program->persistent.at;
   }
-  return true;
+  return region_touch(&program->persistent, program->pool, program->model_bytes, "the model",
+                      error);
 }
 
 bool program_open(Program **result, const Plan *plan, ProgramLookup *lookup, void *context,
@@ -194,7 +195,10 @@ static int64_t nanoseconds(void) {
 static bool take_pages(Program *program, int entry, Error *error) {
   const PlanEntry *e = &program->plan->entries[entry];
   Error inner;
-  if (region_touch(&program->arena, program->pool, e->arena_bytes, "the arena", &inner) &&
+  int64_t kept = e->updates ? (int64_t)program->persistent.size : program->model_bytes;
+  if (region_touch(&program->persistent, program->pool, kept, "the model and its training",
+                   &inner) &&
+      region_touch(&program->arena, program->pool, e->arena_bytes, "the arena", &inner) &&
       region_touch(&program->entries[entry].prepared, program->pool, e->prepared_bytes,
                    "the derived weights", &inner))
     return true;

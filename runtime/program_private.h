@@ -25,6 +25,8 @@ struct Program {
   Pool *pool;
   Region persistent, arena;
   void **tensors; /* plan->n_tensors addresses in `persistent` */
+  int64_t model_bytes; /* of `persistent`, up to the last parameter or buffer: what every entry
+                          point may need. The optimizer's state comes when one that updates runs */
   BoundEntry *entries;
   bool profile;
 };

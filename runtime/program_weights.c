@@ -57,7 +57,8 @@ static void initialize(Program *program, uint64_t seed, bool state_only) {
     if (state_only && t->role < PLAN_STATE)
       continue;
     if (t->init == PLAN_CONSTANT && t->init_a == 0) {
-      memset(program->tensors[i], 0, type_bytes(&t->type));
+      size_t begin = (size_t)((unsigned char *)program->tensors[i] - program->persistent.at);
+      region_zero(&program->persistent, begin, begin + type_bytes(&t->type));
       continue;
     }
     Filling filling = {t, program->tensors[i], seed, hash_bytes(t->name, strlen(t->name), 0)};

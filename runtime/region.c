@@ -52,6 +52,16 @@ void region_release(Region *region, size_t begin, size_t end) {
     madvise((void *)from, to - from, MADV_DONTNEED);
 }
 
+void region_zero(Region *region, size_t begin, size_t end) {
+  unsigned char *from = region->at + begin, *to = region->at + end;
+  unsigned char *first = (unsigned char *)(((uintptr_t)from + PAGE - 1) / PAGE * PAGE);
+  unsigned char *last = (unsigned char *)((uintptr_t)to / PAGE * PAGE);
+  if (first >= last || madvise(first, (size_t)(last - first), MADV_DONTNEED) != 0)
+    first = last = to;
+  memset(from, 0, (size_t)(first - from));
+  memset(last, 0, (size_t)(to - last));
+}
+
 /* arguments: first byte, number of bytes as a pointer difference */
 static void touch_blocks(void *const *arguments, int64_t begin, int64_t end) {
   volatile unsigned char *first = arguments[0];

@@ -24,6 +24,8 @@ void region_close(Region *region);
 bool region_touch(Region *region, Pool *pool, int64_t bytes, const char *what, Error *error);
 /* Gives the whole pages within these bytes back to the system; they read as zeros afterwards. */
 void region_release(Region *region, size_t begin, size_t end);
+/* Makes bytes begin .. end-1 zero; whole pages are given back, and taken again when touched. */
+void region_zero(Region *region, size_t begin, size_t end);
 /* "3.2 GiB" */
 void bytes_text(double bytes, char *out, size_t room);
 #endif

@@ -215,7 +215,9 @@ static int predict(Predict *p, Error *error) {
   if (!zeroshot_open(&p->zeroshot, job, error) ||
       !volume_port(job, p->zeroshot.image.entry, &p->port, error) || !settle_options(p, error))
     return -1;
-  program_retire(job->program, p->zeroshot.text.entry); /* the prompts are encoded */
+  for (int e = 0; e < job->plan->n_entries; e++) /* the prompts are encoded */
+    if (e != p->zeroshot.image.entry)
+      program_retire(job->program, e);
   p->start_seconds = seconds_now() - start;
   p->count = job->n_rest;
   p->list = ARENA_ARRAY(job->arena, Prediction, p->count);
