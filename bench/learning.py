@@ -283,7 +283,7 @@ def main():
     parser.add_argument("what", choices=["texts", "train", "compare"])
     parser.add_argument("folder")
     parser.add_argument("split", nargs="?", default="train")
-    for name, value in (("batch", 48), ("steps", 500), ("seed", 1), ("threads", 2), ("heads", 4),
+    for name, value in (("batch", 48), ("steps", 800), ("seed", 1), ("threads", 2), ("heads", 4),
                         ("length", 96)):
         parser.add_argument("--" + name, type=int, default=value)
     arguments = parser.parse_args()

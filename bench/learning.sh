@@ -2,12 +2,12 @@
 # Does tricot learn as PyTorch does? The demo's model on one fixed set of made-up volumes, trained
 # in both from the same weights, on the same batches in the same order, then scored zero-shot.
 #
-# usage: bench/learning.sh [STEPS]   default 500; prints tables in Markdown, status 1: too far apart
+# usage: bench/learning.sh [STEPS]   default 800; prints tables in Markdown, status 1: too far apart
 # PYTHON names the Python that has PyTorch (default /usr/bin/python3), THREADS the threads (2), OUT
 # the folder for everything (out/learning). Data and results of tricot in it are used again.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-steps=${1:-500} threads=${THREADS:-2} python=${PYTHON:-/usr/bin/python3} out=${OUT:-out/learning}
+steps=${1:-800} threads=${THREADS:-2} python=${PYTHON:-/usr/bin/python3} out=${OUT:-out/learning}
 tricot=build/tricot run=models/runs/learning.yaml batch=48 seed=1
 data=$out/data cache=$out/cache
 # memory stays with the process, without which PyTorch spends its time on page faults
@@ -19,7 +19,7 @@ mkdir -p "$out"
 
 settings=(--size 64x64x64 --spacing 5:5.6)
 [ -f "$data/vocab.txt" ] ||
-  "$tricot" synth --output "$data" --train 480 --valid 160 --size 56x88x88 --seed 2026
+  "$tricot" synth --output "$data" --train 2000 --valid 200 --size 56x88x88 --seed 2026
 "$tricot" prepare --dataset "$data" --cache "$cache" "${settings[@]}" 2>/dev/null
 
 echo "learning: volumes and tokens for PyTorch" >&2
