@@ -8,7 +8,7 @@
 set -euo pipefail
 tricot=$(realpath "$1") out=$2 data=$3 vocab=$4 steps=$5
 source=$(cd "$(dirname "$0")/.." && pwd)
-full=2000 goal=0.70 # steps of a full training on made-up volumes, what it reaches at least
+full=1600 goal=0.70 # steps of a full training on made-up volumes, what it reaches at least
 
 say() { printf '\n== %s\n' "$*"; }
 run() { # shows a command, then runs it
@@ -24,10 +24,10 @@ printf 'For research use only. Not for diagnosis. Everything goes to %s/\n' "$ou
 say "1. data"
 if [ -z "$data" ]; then
   data=$out/phantoms model=$source/models/runs/demo.yaml steps=${steps:-$full}
-  patients=(--train 1600 --valid 160)
+  patients=(--train 5000 --valid 200)
   [ "$steps" -ge 100 ] || patients=(--train 64 --valid 8)
   echo "no data set given: making up one"
-  run "$tricot" synth --output "$data" "${patients[@]}" --size 56x88x88 --seed 1
+  run "$tricot" synth --output "$data" "${patients[@]}" --size 48x72x72 --seed 1
   vocab=${vocab:-$data/vocab.txt}
   compiling=()
   [ "$steps" -ge 100 ] || compiling=(--batch 8)
@@ -54,7 +54,7 @@ ls -l "$out/ctclip"
 
 say "3. train: the executable needs nothing else from here on"
 training=(--warmup 10 --seed 1)
-[ -z "$full" ] || training=(--lr 1e-3 --warmup 60 --schedule cosine --seed 1)
+[ -z "$full" ] || training=(--lr 1e-3 --warmup 60 --schedule cosine --lr-end 2e-4 --seed 1)
 run "$out/ctclip" train --cache "$out/cache" --vocab "$vocab" --loss.negatives micro \
   --out "$out/training" \
   --steps "$steps" "${training[@]}"
