@@ -17,10 +17,9 @@ export OMP_WAIT_POLICY=passive
 "$python" -c 'import torch' || { echo "learning: $python has no PyTorch (python3-torch)"; exit 1; }
 mkdir -p "$out"
 
-settings=(--size 64x64x64 --spacing 5:5.6)
 [ -f "$data/vocab.txt" ] ||
   "$tricot" synth --output "$data" --train 2000 --valid 200 --size 56x88x88 --seed 2026
-"$tricot" prepare --dataset "$data" --cache "$cache" "${settings[@]}" 2>/dev/null
+"$tricot" prepare "$run" --dataset "$data" --cache "$cache" 2>/dev/null
 
 echo "learning: volumes and tokens for PyTorch" >&2
 for split in train valid; do
@@ -30,8 +29,9 @@ for split in train valid; do
   for volume in "$data/dataset/$split"/*/*/*.nii.gz; do
     name=$(basename "$volume")
     [ -f "$out/volumes/$split/$name.safetensors" ] ||
-      "$tricot" prepare --volume "$volume" --metadata "$data/metadata/${longer}_metadata.csv" \
-        "${settings[@]}" --output "$out/volumes/$split/$name.safetensors"
+      "$tricot" prepare "$run" --volume "$volume" \
+        --metadata "$data/metadata/${longer}_metadata.csv" \
+        --output "$out/volumes/$split/$name.safetensors"
   done
 done
 "$python" bench/learning.py texts "$out" train >"$out/train.txt"

@@ -3,7 +3,7 @@
 # zero-shot AUROC on held-out patients after every thousand steps, and the findings at the end.
 #
 # usage: bench/learning_hour.sh [--resume]     prints tables in Markdown
-# THREADS: threads (2), OUT: the folder for everything (out/learning_hour). Some 8 GB of disk.
+# THREADS: threads (2), OUT: the folder for everything (out/learning_hour). Some 20 GB of disk.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 threads=${THREADS:-2} out=${OUT:-out/learning_hour}
@@ -14,8 +14,8 @@ resume=()
 mkdir -p "$out"
 
 [ -f "$data/vocab.txt" ] ||
-  "$tricot" synth --output "$data" --train 4000 --valid 300 --size 64x96x96 --seed 60
-"$tricot" prepare --dataset "$data" --cache "$cache" --size 64x96x96 --spacing 5:3.75 \
+  "$tricot" synth --output "$data" --train 15000 --valid 300 --size 52x88x88 --seed 60
+"$tricot" prepare "$run" --dataset "$data" --cache "$cache" \
   2>"$out/prepare.log" || { tail -3 "$out/prepare.log" && exit 1; }
 ours=(--cache "$cache" --vocab "$data/vocab.txt" --threads "$threads")
 start=$SECONDS
