@@ -238,18 +238,15 @@ static bool open_program(void *context, const Options *options, const char *mode
     request.model.sets = sets;
   }
   EntryRequest entries[JOB_MAX_ENTRIES + 1];
-  for (int i = 0; i < want->n_entries; i++) {
-    /* the same entry twice: this one with batch statistics */
-    bool train_image = strcmp(want->entries[i], "encode_image_train") == 0;
-    entries[i] = (EntryRequest){.entry = train_image ? "encode_image" : want->entries[i],
+  for (int i = 0; i < want->n_entries; i++)
+    entries[i] = (EntryRequest){.entry = want->entries[i],
                                 .name = want->names[i] ? want->names[i] : want->entries[i],
-                                .training = want->training || train_image,
+                                .training = want->training[i],
                                 .batch = want->batches[i],
                                 .times = want->times[i],
                                 .sets = want->sets[i],
                                 .keep_taps = want->taps,
                                 .keep_gradients = want->gradients};
-  }
   int n = want->n_entries;
   if (n == 0) {
     entries[n++] = (EntryRequest){.entry = "encode_image", .name = "encode_image", .batch = 1};

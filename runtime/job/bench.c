@@ -135,7 +135,7 @@ static bool bench(Bench *b, const char *name, Error *error) {
   JobRequest request = {.entries = {name},
                         .n_entries = 1,
                         .inputs = inputs,
-                        .training = mode && strcmp(mode, "train") == 0};
+                        .training = {mode && strcmp(mode, "train") == 0}};
   if (!job_open(job, &request, error))
     return false;
   b->entry = program_entry(job->program, name);

@@ -217,7 +217,9 @@ bool probe_published(ProbeTask *t, Error *error) {
   Published p = {.task = t,
                  .accumulate = options_count(o, "probe-accumulate", 8),
                  .epochs = options_count(o, "probe-epochs", 17)};
-  JobRequest request = {.entries = {"encode_image_train", "encode_image"},
+  JobRequest request = {.entries = {"encode_image", "encode_image"},
+                        .names = {"encode_image_train"},
+                        .training = {true},
                         .n_entries = 2,
                         .batches = {options_count(o, "probe-batch", 8), 1},
                         .trained = true};

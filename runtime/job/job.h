@@ -15,15 +15,14 @@ enum { JOB_MAX_ENTRIES = 32 };
 /* What a job needs of a program. A host that compiles specialises the model on it; one with a
  * finished program only has to look whether the entry points are there, which the job does. */
 typedef struct JobRequest {
-  /* that will run; none: info about all there are. "encode_image_train" is encode_image in training
-   * mode, beside encode_image itself. */
-  const char *entries[JOB_MAX_ENTRIES];
+  const char *entries[JOB_MAX_ENTRIES]; /* that will run; none: info about all there are */
   int n_entries;
   int64_t batches[JOB_MAX_ENTRIES];  /* of each: samples at a time; 0: `batch` */
   int64_t times[JOB_MAX_ENTRIES];    /* of each: takes so many batches at a time; 0: one */
   const char *sets[JOB_MAX_ENTRIES]; /* of each: more arguments, "text.length=64;…", or NULL */
   const char *names[JOB_MAX_ENTRIES]; /* of each: its name in the program; NULL: the same */
-  bool training;      /* batch statistics and buffer updates in entries other than train_step */
+  /* of each: batch statistics and buffer updates; the derived ones of training always have them */
+  bool training[JOB_MAX_ENTRIES];
   bool trained;       /* results mean something with trained weights only */
   bool taps;          /* the author's intermediates are wanted beside the results */
   bool gradients;     /* train_step must give its gradients as outputs "grad.<parameter>" */

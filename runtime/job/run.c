@@ -195,7 +195,7 @@ static bool run_entry(Run *run, const char *name, bool training, Error *error) {
   const Options *o = &job->options;
   JobRequest request = {.entries = {name},
                         .n_entries = 1,
-                        .training = training,
+                        .training = {training},
                         .taps = !run->is_step || options_flag(o, "save-taps"),
                         .gradients = options_flag(o, "save-grads"),
                         .inputs = run->path};
