@@ -42,6 +42,10 @@ bool text_form_open(Job *job, int entry, TextForm *f, Error *error) {
   if (f->shape.length < f->longest)
     f->longest = f->shape.length;
   f->batch = f->packed ? f->starts.type.dim[0] : f->shape.rows;
+  f->tokens = ARENA_ARRAY(job->arena, int32_t, f->batch);
+  f->places = ARENA_ARRAY(job->arena, TextPlace, f->batch);
+  if (f->packed)
+    f->values = ARENA_ARRAY(job->arena, int64_t, 3 * f->shape.rows * f->shape.length + f->batch);
   return true;
 }
 
@@ -70,21 +74,18 @@ static bool all_short(const TokenIds *texts, int64_t count, int64_t longest) {
   return true;
 }
 
-/* Places of as many texts as fit; a text more can only need more rows. */
-static int64_t place_texts(const TextForm *form, const TokenIds *texts, int64_t count,
-                           TextPlace *places) {
-  int64_t taken = count < form->batch ? count : form->batch, rows = 0;
-  int32_t *tokens = mem_alloc(sizeof *tokens * (size_t)(taken + 1));
+/* Finds places for as many texts as fit, and how many; a text more can only need more rows. */
+static int64_t place_texts(const TextForm *form, const TokenIds *texts, int64_t count) {
+  int64_t taken = count < form->batch ? count : form->batch;
   for (int64_t i = 0; i < taken; i++)
-    tokens[i] = texts[i].count;
+    form->tokens[i] = texts[i].count;
   while (taken && !all_short(texts, taken, form->longest))
     taken--;
   for (; taken; taken--) {
-    rows = text_place(tokens, taken, form->shape.length, places);
+    int64_t rows = text_place(form->tokens, taken, form->shape.length, form->places);
     if (rows && rows <= form->shape.rows)
       break;
   }
-  free(tokens);
   return taken;
 }
 
@@ -97,7 +98,7 @@ static int64_t rows_of_texts(const TextForm *form, const TokenIds *texts, int64_
 }
 
 int64_t text_form_takes(const TextForm *form, const TokenIds *texts, int64_t count) {
-  return form->packed ? place_texts(form, texts, count, NULL) : rows_of_texts(form, texts, count);
+  return form->packed ? place_texts(form, texts, count) : rows_of_texts(form, texts, count);
 }
 
 static void store(const TextInput *input, const int64_t *values) {
@@ -107,18 +108,14 @@ static void store(const TextInput *input, const int64_t *values) {
 
 static int64_t fill_packed(const TextForm *f, const TokenIds *texts, int64_t count,
                            int32_t padding) {
-  int64_t cells = f->shape.rows * f->shape.length;
-  int64_t *values = mem_alloc(sizeof *values * (size_t)(3 * cells + f->batch));
-  TextPlace *places = mem_alloc(sizeof *places * (size_t)f->batch);
-  int64_t taken = place_texts(f, texts, count, places);
-  text_fill(f->shape, texts, places, taken, f->batch, padding, values, values + cells,
+  int64_t cells = f->shape.rows * f->shape.length, *values = f->values;
+  int64_t taken = place_texts(f, texts, count);
+  text_fill(f->shape, texts, f->places, taken, f->batch, padding, values, values + cells,
             values + 2 * cells, values + 3 * cells);
   store(&f->ids, values);
   store(&f->positions, values + cells);
   store(&f->segments, values + 2 * cells);
   store(&f->starts, values + 3 * cells);
-  free(places);
-  free(values);
   return taken;
 }
 

@@ -24,6 +24,10 @@ typedef struct TextForm {
   int64_t longest; /* tokens of a text: of a row, and of the table of positions */
   TextShape shape;
   TextInput ids, mask, positions, segments, starts;
+  /* room for placing texts, from the job's arena, so that a step allocates nothing */
+  int32_t *tokens;   /* [batch] */
+  TextPlace *places; /* [batch] */
+  int64_t *values;   /* of the four packed inputs, one after the other; NULL: padded */
 } TextForm;
 
 /* The text inputs of one entry point, checked. */

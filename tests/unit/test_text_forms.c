@@ -233,7 +233,7 @@ static void encode_in(const char *batch, const char *rows, const char *length,
   if (!compiled_open(&compiled, &request, &error))
     fail_msg("%s", error.text);
   program_initialize(compiled.program, 3);
-  Job job = {.program = compiled.program, .plan = &compiled.plan};
+  Job job = {.arena = arena_new(), .program = compiled.program, .plan = &compiled.plan};
   Encoder encoder;
   WordPiece *pieces = wordpiece_open(path, (WordPieceOptions){.lower = true}, &error);
   assert_non_null(pieces);
@@ -242,6 +242,7 @@ static void encode_in(const char *batch, const char *rows, const char *length,
   if (!encode_texts(&encoder, pieces, sentences, SENTENCES, latents[0], &error))
     fail_msg("%s", error.text);
   wordpiece_free(pieces);
+  arena_free(job.arena);
   compiled_close(&compiled);
 }
 
