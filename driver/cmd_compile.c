@@ -38,8 +38,6 @@ static const char help[] =
     "  tricot compile models/dcformer.yaml --variant nano --emit graph -o nano.tg\n"
     "  tricot compile models/dcformer.yaml --emit asm --target cpu:x86-64-v4 -o nano.s\n\n";
 
-static const char *const levels_default[] = {"x86-64-v3", "x86-64-v4"};
-
 typedef struct Work {
   Arena *arena;
   Options options;
@@ -183,6 +181,7 @@ static bool compile_stage(Work *w, Error *error) {
 
 #if TRICOT_LLVM
 enum { MAX_LEVELS = 8 };
+static const char *const levels_default[] = {"x86-64-v3", "x86-64-v4"};
 
 static int choose_levels(Work *w, const char **levels, Error *error) {
   int n = 0;

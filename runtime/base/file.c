@@ -1,7 +1,9 @@
 /* Whole-file reads, mappings, and atomic replacement by rename(2). See file.h. */
 #include "file.h"
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -151,4 +153,25 @@ bool make_folders(const char *path, Error *error) {
   }
   free(part);
   return good;
+}
+
+/* The process whose unfinished file this is, 0 when it is none. */
+static long writer_of(const char *name) {
+  const char *mark = strstr(name, WRITING_MARK);
+  const char *number = mark ? mark + strlen(WRITING_MARK) : "";
+  bool whole = *number && strspn(number, "0123456789") == strlen(number);
+  return whole ? strtol(number, NULL, 10) : 0;
+}
+
+void writing_sweep(const char *folder) {
+  DIR *listing = opendir(folder);
+  for (struct dirent *entry; listing && (entry = readdir(listing));) {
+    char path[4096];
+    long writer = writer_of(entry->d_name);
+    if (writer > 0 && kill((pid_t)writer, 0) != 0 && errno == ESRCH &&
+        snprintf(path, sizeof path, "%s/%s", folder, entry->d_name) < (int)sizeof path)
+      unlink(path);
+  }
+  if (listing)
+    closedir(listing);
 }

@@ -31,4 +31,6 @@ bool writing_commit(Writing *writing, Error *);
 void writing_discard(Writing *writing);
 /* Makes a folder and its parents; fine when it exists. */
 bool make_folders(const char *path, Error *);
+/* Removes from a folder what killed processes have left unfinished (NAME.tmp.PROCESS). */
+void writing_sweep(const char *folder);
 #endif

@@ -36,22 +36,15 @@ void cache_folder_close(CacheFolder *folder) {
   *folder = (CacheFolder){.descriptor = -1};
 }
 
-static bool is_temporary(const char *name) {
-  const char *mark = strstr(name, WRITING_MARK);
-  const char *number = mark ? mark + strlen(WRITING_MARK) : "";
-  return *number && strspn(number, "0123456789") == strlen(number);
-}
-
 static void sweep(Arena *arena, const char *path, int depth) {
   DIR *listing = opendir(path);
+  writing_sweep(path);
   for (struct dirent *entry; listing && (entry = readdir(listing));) {
     struct stat info;
     if (entry->d_name[0] == '.')
       continue;
     char *inner = arena_printf(arena, "%s/%s", path, entry->d_name);
-    if (is_temporary(entry->d_name))
-      unlink(inner);
-    else if (depth == 0 && lstat(inner, &info) == 0 && S_ISDIR(info.st_mode))
+    if (depth == 0 && lstat(inner, &info) == 0 && S_ISDIR(info.st_mode))
       sweep(arena, inner, depth + 1);
   }
   if (listing)

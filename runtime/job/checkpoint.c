@@ -190,21 +190,6 @@ char *checkpoint_newest(Arena *arena, const char *folder) {
   return found.count ? checkpoint_path(arena, folder, found.at[0]) : NULL;
 }
 
-void checkpoint_clean(const char *folder) {
-  DIR *directory = opendir(folder);
-  if (!directory)
-    return;
-  for (struct dirent *entry; (entry = readdir(directory));) {
-    char path[4096];
-    bool ours = strncmp(entry->d_name, "checkpoint-", 11) == 0 ||
-                strncmp(entry->d_name, "best.", 5) == 0 || strncmp(entry->d_name, "model.", 6) == 0;
-    if (ours && strstr(entry->d_name, "safetensors.tmp.") &&
-        snprintf(path, sizeof path, "%s/%s", folder, entry->d_name) < (int)sizeof path)
-      unlink(path);
-  }
-  closedir(directory);
-}
-
 void checkpoint_prune(const char *folder, int64_t step, int64_t keep) {
   Arena *arena = arena_new();
   Steps found = {0};

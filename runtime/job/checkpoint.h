@@ -47,8 +47,6 @@ bool checkpoint_load(const char *path, Job *job, Error *error);
 char *checkpoint_path(Arena *arena, const char *folder, int64_t step);
 /* The newest checkpoint in the folder; NULL when there is none. */
 char *checkpoint_newest(Arena *arena, const char *folder);
-/* Removes what a training that was killed while it wrote has left behind. */
-void checkpoint_clean(const char *folder);
 /* Removes all but the newest `keep` checkpoints of at most `step` steps; keep 0: none. */
 void checkpoint_prune(const char *folder, int64_t step, int64_t keep);
 #endif

@@ -410,7 +410,7 @@ static bool train(Train *t, Error *error) {
   print_start(t);
   if (options_flag(&t->job->options, "dry-run"))
     return dry_run(t, error);
-  checkpoint_clean(t->out);
+  writing_sweep(t->out);
   return make_folders(t->out, error) &&
          train_log_open(&t->log, t->job->arena, t->out, t->facts.step, error) &&
          validation_open(&t->validation, t->out, t->stepper.first.at[0].volume.size,

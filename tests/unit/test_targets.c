@@ -85,6 +85,27 @@ typedef struct Code {
   TextLibrary *text;
 } Code;
 
+#if TRICOT_LLVM
+static KernelCode *find_jitted(const Code *code, const char *name) {
+  return jit_find(code->jit, name);
+}
+static bool jit_kernels(Code *code, Error *error) {
+  code->jit = jit_build(code->build->kernels.at, code->build->kernels.count, 1, error);
+  return code->jit != NULL;
+}
+static void free_jitted(Code *code) { jit_free(code->jit); }
+#else /* nobody asks for BY_JIT then */
+static KernelCode *find_jitted(const Code *code, const char *name) {
+  (void)code, (void)name;
+  return NULL;
+}
+static bool jit_kernels(Code *code, Error *error) {
+  (void)code;
+  return error_set(error, "this build has no LLVM");
+}
+static void free_jitted(Code *code) { (void)code; }
+#endif
+
 static void run_step(const Code *code, const PlanStep *step, void **args) {
   Error error = {0};
   const Kernel *kernel = code->build->kernels.at[step->kernel];
@@ -93,7 +114,7 @@ static void run_step(const Code *code, const PlanStep *step, void **args) {
       fail_msg("kernel %s: %s", kernel->name, error.text);
     return;
   }
-  KernelCode *run = code->way == BY_JIT ? jit_find(code->jit, kernel->name)
+  KernelCode *run = code->way == BY_JIT ? find_jitted(code, kernel->name)
                                         : text_library_find(code->text, kernel->name);
   assert_non_null(run);
   run(args, 0, step->blocks / 2); /* in two parts, as a pool would */
@@ -167,7 +188,7 @@ static void check_sample(const struct Sample *sample, const Facts *facts, Way wa
     }
     Code code = {.way = way, .build = &build};
     Error error = {0};
-    if (way == BY_JIT && !(code.jit = jit_build(build.kernels.at, build.kernels.count, 1, &error)))
+    if (way == BY_JIT && !jit_kernels(&code, &error))
       fail_msg("%s: %s", sample->node, error.text);
     if ((way == BY_C || way == BY_SHIM) &&
         !(code.text = text_library_build(way == BY_C ? TEXT_C : TEXT_CUDA, build.kernels.at,
@@ -181,7 +202,7 @@ static void check_sample(const struct Sample *sample, const Facts *facts, Way wa
         fail_msg("result %d differs by %g: %s", i, difference, sample->node);
     }
     if (code.jit)
-      jit_free(code.jit);
+      free_jitted(&code);
     if (code.text)
       text_library_free(code.text);
   }
