@@ -26,8 +26,8 @@ LLVMBasicBlockRef walk_block(Walk *walk, const char *name) {
   return LLVMAppendBasicBlockInContext(walk->context, walk->function, name);
 }
 
-LLVMValueRef walk_intrinsic(Walk *walk, const char *name, LLVMTypeRef type,
-                            LLVMValueRef *arguments, int count) {
+LLVMValueRef walk_intrinsic(Walk *walk, const char *name, LLVMTypeRef type, LLVMValueRef *arguments,
+                            int count) {
   unsigned id = LLVMLookupIntrinsicID(name, strlen(name));
   if (!id)
     FAULT("LLVM has no %s", name);
@@ -142,8 +142,7 @@ static void mark_loop(Walk *walk, LLVMValueRef branch, int unroll) {
   if (unroll > 1)
     hint[1] = LLVMValueAsMetadata(LLVMConstInt(walk->i32, (unsigned)unroll, false));
   LLVMMetadataRef placeholder = LLVMTemporaryMDNode(context, NULL, 0);
-  LLVMMetadataRef parts[2] = {
-      placeholder, LLVMMDNodeInContext2(context, hint, unroll > 1 ? 2 : 1)};
+  LLVMMetadataRef parts[2] = {placeholder, LLVMMDNodeInContext2(context, hint, unroll > 1 ? 2 : 1)};
   LLVMMetadataRef node = LLVMMDNodeInContext2(context, parts, 2);
   LLVMMetadataReplaceAllUsesWith(placeholder, node);
   LLVMSetMetadata(branch, LLVMGetMDKindIDInContext(context, "llvm.loop", 9),
@@ -261,10 +260,9 @@ static void walk_let(Walk *walk, const Stmt *stmt) {
     CHECK(arguments[i]);
   }
   const KValue *operand = stmt->value_arg[info->kind == KOP_SELECT ? 1 : 0], *to = stmt->value;
-  walk->value[to->id] =
-      info->kind == KOP_SPLAT
-          ? walk_splat(walk, arguments[0], to->width)
-          : walk_kop(walk, stmt->kop, operand->dtype, to->dtype, operand->width, arguments);
+  walk->value[to->id] = info->kind == KOP_SPLAT ? walk_splat(walk, arguments[0], to->width)
+                                                : walk_kop(walk, stmt->kop, operand->dtype,
+                                                           to->dtype, operand->width, arguments);
 }
 
 static void walk_index_value(Walk *walk, const Stmt *stmt) {
@@ -272,9 +270,9 @@ static void walk_index_value(Walk *walk, const Stmt *stmt) {
   LLVMValueRef first = walk_sum_value(walk, walk_sum(walk, &stmt->at));
   LLVMValueRef result = walk_splat(walk, first, value->width);
   if (value->width > 1 && stmt->col_factor) {
-    LLVMValueRef lanes = LLVMBuildMul(
-        walk->builder, walk_lane_numbers(walk, walk->i64, value->width),
-        walk_number(walk, (double)stmt->col_factor, DT_i64, value->width), "");
+    LLVMValueRef lanes =
+        LLVMBuildMul(walk->builder, walk_lane_numbers(walk, walk->i64, value->width),
+                     walk_number(walk, (double)stmt->col_factor, DT_i64, value->width), "");
     result = LLVMBuildAdd(walk->builder, result, lanes, "");
   }
   walk->value[value->id] = walk_cast(walk, result, DT_i64, value->dtype, value->width);
@@ -286,9 +284,8 @@ static void set_debug_place(Walk *walk, Loc loc) {
     return;
   walk->line = loc.line;
   walk->column = loc.column;
-  LLVMMetadataRef place =
-      LLVMDIBuilderCreateDebugLocation(walk->context, (unsigned)loc.line, (unsigned)loc.column,
-                                       walk->subprogram, NULL);
+  LLVMMetadataRef place = LLVMDIBuilderCreateDebugLocation(
+      walk->context, (unsigned)loc.line, (unsigned)loc.column, walk->subprogram, NULL);
   LLVMSetCurrentDebugLocation2(walk->builder, place);
 }
 
@@ -415,6 +412,8 @@ static void walk_grid(Walk *walk, LLVMBasicBlockRef entry) {
   LLVMAddIncoming(number, &next, &latch, 1);
   LLVMMoveBasicBlockAfter(done, latch);
   LLVMPositionBuilderAtEnd(builder, done);
+  if (walk->streams) /* such stores are not ordered by the release that ends a task */
+    LLVMBuildFence(builder, LLVMAtomicOrderingSequentiallyConsistent, false, "");
   LLVMBuildRetVoid(builder);
 }
 
@@ -437,10 +436,9 @@ void llvm_walk_kernel(LLVMModuleRef module, const Kernel *kernel, const char *su
                .place = ARENA_ARRAY(arena, Place, kernel->buffers.count),
                .subprogram = subprogram};
   LLVMTypeRef parameters[] = {walk.pointer, walk.i64, walk.i64};
-  LLVMTypeRef signature =
-      LLVMFunctionType(LLVMVoidTypeInContext(context), parameters, 3, false);
-  walk.function = LLVMAddFunction(module, arena_printf(arena, "%s%s", kernel->name, suffix),
-                                  signature);
+  LLVMTypeRef signature = LLVMFunctionType(LLVMVoidTypeInContext(context), parameters, 3, false);
+  walk.function =
+      LLVMAddFunction(module, arena_printf(arena, "%s%s", kernel->name, suffix), signature);
   add_attributes(&walk, level);
   LLVMBasicBlockRef entry = walk_block(&walk, "entry");
   LLVMPositionBuilderAtEnd(walk.builder, entry);

@@ -64,14 +64,12 @@ static void mark_alias(Walk *walk, LLVMValueRef access, const Place *place) {
     LLVMSetMetadata(access, LLVMGetMDKindIDInContext(walk->context, "alias.scope", 11),
                     place->scope);
   if (place->no_alias)
-    LLVMSetMetadata(access, LLVMGetMDKindIDInContext(walk->context, "noalias", 7),
-                    place->no_alias);
+    LLVMSetMetadata(access, LLVMGetMDKindIDInContext(walk->context, "noalias", 7), place->no_alias);
 }
 
 static LLVMValueRef load_argument(Walk *walk, int position, const char *name) {
   LLVMValueRef at = walk_i64(walk, position), parameter = LLVMGetParam(walk->function, 0);
-  LLVMValueRef cell =
-      LLVMBuildInBoundsGEP2(walk->builder, walk->pointer, parameter, &at, 1, "");
+  LLVMValueRef cell = LLVMBuildInBoundsGEP2(walk->builder, walk->pointer, parameter, &at, 1, "");
   LLVMValueRef pointer = LLVMBuildLoad2(walk->builder, walk->pointer, cell, name);
   LLVMValueRef empty = LLVMMetadataAsValue(walk->context, node(walk, NULL, 0));
   LLVMSetMetadata(pointer, LLVMGetMDKindIDInContext(walk->context, "invariant.load", 14), empty);
@@ -139,8 +137,9 @@ static LLVMValueRef offset(Walk *walk, LLVMValueRef pointer, Dtype dtype, Sum su
   return pointer;
 }
 
-/* The alignment of a local access: what divides 64 and every part of its place. */
-static unsigned local_alignment(const Walk *walk, const Affine *at, int64_t constant, size_t size) {
+/* The alignment of an access to memory aligned to 64: what divides 64 and every part of its place.
+ */
+static unsigned alignment_of(const Walk *walk, const Affine *at, int64_t constant, size_t size) {
   uint64_t parts = LOCAL_ALIGNMENT | (uint64_t)constant * size;
   for (int i = 0; i < at->count; i++)
     if (walk->index[at->term[i].var->id].state == INDEX_VALUE)
@@ -155,16 +154,15 @@ static Address address_of(Walk *walk, const Stmt *stmt, int width) {
   if (!address.place->pointer)
     FAULT("%s: %%%s points nowhere yet", walk->kernel->name, buffer->name);
   Sum sum = walk_sum(walk, &stmt->at);
-  address.inside = !stmt->dynamic && sum.low >= 0 &&
-                   sum.high + width <= type_elements(&buffer->type);
+  address.inside =
+      !stmt->dynamic && sum.low >= 0 && sum.high + width <= type_elements(&buffer->type);
   if (buffer->space == SPACE_LOCAL || buffer->space == SPACE_SHARED)
-    address.alignment = local_alignment(walk, &stmt->at, sum.constant, size);
+    address.alignment = alignment_of(walk, &stmt->at, sum.constant, size);
   if (stmt->dynamic) {
     const KValue *dynamic = stmt->dynamic;
     CHECK(dynamic->width == 1 && !dtype_is_float(dynamic->dtype));
     address.alignment = (unsigned)size;
-    LLVMValueRef extra =
-        walk_cast(walk, walk->value[dynamic->id], dynamic->dtype, DT_i64, 1);
+    LLVMValueRef extra = walk_cast(walk, walk->value[dynamic->id], dynamic->dtype, DT_i64, 1);
     extra = LLVMBuildNSWMul(walk->builder, extra, walk_i64(walk, stmt->dynamic_factor), "");
     sum.dynamic = sum.dynamic ? LLVMBuildNSWAdd(walk->builder, sum.dynamic, extra, "") : extra;
   }
@@ -236,8 +234,7 @@ static LLVMValueRef masked_load(Walk *walk, LLVMTypeRef type, Address address, L
 static LLVMValueRef masked_store(Walk *walk, LLVMValueRef value, Address address,
                                  LLVMValueRef mask) {
   LLVMValueRef arguments[] = {value, address.pointer, mask};
-  return call_masked(walk, "llvm.masked.store", LLVMTypeOf(value), arguments, 1,
-                     address.alignment);
+  return call_masked(walk, "llvm.masked.store", LLVMTypeOf(value), arguments, 1, address.alignment);
 }
 
 static LLVMValueRef plain_load(Walk *walk, LLVMTypeRef type, Address address) {
@@ -247,10 +244,11 @@ static LLVMValueRef plain_load(Walk *walk, LLVMTypeRef type, Address address) {
   return value;
 }
 
-static void plain_store(Walk *walk, LLVMValueRef value, Address address) {
+static LLVMValueRef plain_store(Walk *walk, LLVMValueRef value, Address address) {
   LLVMValueRef store = LLVMBuildStore(walk->builder, value, address.pointer);
   LLVMSetAlignment(store, address.alignment);
   mark_alias(walk, store, address.place);
+  return store;
 }
 
 static bool is_local(const Buffer *buffer) {
@@ -267,8 +265,8 @@ static LLVMValueRef guarded_load(Walk *walk, const Stmt *stmt, LLVMTypeRef type,
   LLVMValueRef value, fill = walk_number(walk, stmt->number, stmt->value->dtype, width);
   bool short_buffer = type_elements(&stmt->buffer->type) < width;
   if (!address.inside)
-    address.pointer = LLVMBuildSelect(walk->builder, condition, address.pointer,
-                                      address.place->pointer, "");
+    address.pointer =
+        LLVMBuildSelect(walk->builder, condition, address.pointer, address.place->pointer, "");
   if (lanes.kind == LANES_MASK || (short_buffer && width > 1)) {
     LLVMValueRef mask = walk_splat(walk, condition, width);
     if (lanes.kind == LANES_MASK)
@@ -318,12 +316,28 @@ void walk_load(Walk *walk, const Stmt *stmt) {
 
 /* ---- stores ---- */
 
+/* Past the caches, where whole aligned vectors are stored. */
+static void mark_stream(Walk *walk, const Stmt *stmt, LLVMValueRef store) {
+  const KValue *value = stmt->value_arg[0];
+  size_t size = dtype_size(value->dtype);
+  Sum sum = walk_sum(walk, &stmt->at);
+  if (alignment_of(walk, &stmt->at, sum.constant, size) % (size * (size_t)value->width))
+    return;
+  LLVMMetadataRef one = LLVMValueAsMetadata(LLVMConstInt(walk->i32, 1, false));
+  LLVMSetAlignment(store, (unsigned)size * (unsigned)value->width);
+  LLVMSetMetadata(store, LLVMGetMDKindIDInContext(walk->context, "nontemporal", 11),
+                  LLVMMetadataAsValue(walk->context, node(walk, &one, 1)));
+  walk->streams = true;
+}
+
 static void free_store(Walk *walk, const Stmt *stmt, Lanes lanes) {
   const KValue *argument = stmt->value_arg[0];
   LLVMValueRef value = walk->value[argument->id];
   Address address = address_of(walk, stmt, argument->width);
   if (lanes.kind == LANES_ALL) {
-    plain_store(walk, value, address);
+    LLVMValueRef store = plain_store(walk, value, address);
+    if (stmt->stream && !stmt->dynamic)
+      mark_stream(walk, stmt, store);
   } else if (is_local(stmt->buffer) && address.inside) {
     LLVMValueRef old = plain_load(walk, LLVMTypeOf(value), address);
     plain_store(walk, LLVMBuildSelect(walk->builder, lanes.mask, value, old, ""), address);
@@ -380,9 +394,8 @@ void walk_pointer(Walk *walk, const Stmt *stmt) {
 
 void walk_prefetch(Walk *walk, const Stmt *stmt) {
   enum { READ = 0, KEEP = 3, DATA = 1 };
-  LLVMValueRef arguments[] = {address_of(walk, stmt, 1).pointer,
-                              LLVMConstInt(walk->i32, READ, false),
-                              LLVMConstInt(walk->i32, KEEP, false),
-                              LLVMConstInt(walk->i32, DATA, false)};
+  LLVMValueRef arguments[] = {
+      address_of(walk, stmt, 1).pointer, LLVMConstInt(walk->i32, READ, false),
+      LLVMConstInt(walk->i32, KEEP, false), LLVMConstInt(walk->i32, DATA, false)};
   walk_intrinsic(walk, "llvm.prefetch", walk->pointer, arguments, 4);
 }

@@ -28,7 +28,7 @@ typedef struct Index {
 
 /* Where a buffer is now: its first element, and what its accesses may be said not to alias. */
 typedef struct Place {
-  LLVMValueRef pointer; /* NULL: a pointer buffer not set yet */
+  LLVMValueRef pointer;         /* NULL: a pointer buffer not set yet */
   LLVMValueRef scope, no_alias; /* metadata as values; NULL for local buffers */
 } Place;
 
@@ -39,10 +39,11 @@ typedef struct Walk {
   LLVMBuilderRef builder;
   LLVMValueRef function;
   LLVMTypeRef i1, i32, i64, f32, pointer;
-  Index *index;        /* by IndexVar.id */
-  LLVMValueRef *value; /* by KValue.id */
-  Place *place;        /* by Buffer.id */
-  int order;           /* definitions of variables so far */
+  Index *index;               /* by IndexVar.id */
+  LLVMValueRef *value;        /* by KValue.id */
+  Place *place;               /* by Buffer.id */
+  int order;                  /* definitions of variables so far */
+  bool streams;               /* some store went past the caches */
   LLVMMetadataRef subprogram; /* NULL: no debug information */
   int line, column;           /* of the debug location in force */
 } Walk;
@@ -70,8 +71,8 @@ Condition walk_guards(Walk *walk, const Guards *guards);
 LLVMBasicBlockRef walk_block(Walk *walk, const char *name); /* appended to the function */
 LLVMValueRef walk_i64(const Walk *walk, int64_t number);
 /* Calls an intrinsic overloaded on `type` (NULL: not overloaded). */
-LLVMValueRef walk_intrinsic(Walk *walk, const char *name, LLVMTypeRef type,
-                            LLVMValueRef *arguments, int count);
+LLVMValueRef walk_intrinsic(Walk *walk, const char *name, LLVMTypeRef type, LLVMValueRef *arguments,
+                            int count);
 
 /* llvm_memory.c */
 void walk_locals(Walk *walk); /* argument pointers and local arrays, once */

@@ -74,7 +74,7 @@ typedef struct Buffer {
   const char *name;
   int id; /* for SPACE_GLOBAL: the argument's position, 0 .. n_arguments-1 */
   Space space;
-  Type type; /* GLOBAL: the tensor; others: [elements] */
+  Type type;    /* GLOBAL: the tensor; others: [elements] */
   bool written; /* GLOBAL: some statement stores into it */
   bool aliased; /* GLOBAL: shares its memory with another argument (an update in place): element i
                    of one is element i of the other, read before it is written */
@@ -86,9 +86,9 @@ typedef struct Tile {
   const char *name;
   int id;
   Dtype dtype;
-  int n_axes;              /* of the row box, 0: one row */
-  int axis[MAX_ROW_AXES];  /* extents */
-  int rows, cols;          /* rows = product of axis[] */
+  int n_axes;             /* of the row box, 0: one row */
+  int axis[MAX_ROW_AXES]; /* extents */
+  int rows, cols;         /* rows = product of axis[] */
 } Tile;
 
 /* Coordinate d of the element for row (r0,r1,…) and column c:
@@ -140,7 +140,7 @@ typedef struct KopInfo {
   const char *name;
   int arity;
   KopKind kind;
-  int flops; /* counted for an f32 result element */
+  int flops;                         /* counted for an f32 result element */
   const char *c_float, *c_int;       /* C spelling with $0 $1 $2, "" when it must be expanded */
   const char *llvm_float, *llvm_int; /* see ir/kops.def */
 } KopInfo;
@@ -172,6 +172,8 @@ typedef enum StmtKind {
   STMT_TILE_DOT,   /* tile[R,C] += tile_arg[0][R,K] . tile_arg[1][K,C], k in ascending order */
   STMT_TILE_FOLD,  /* tile = kop (add, max, min) over tile_arg[0]'s rows (fold_rows) or columns */
   STMT_TILE_STORE, /* access = tile_arg[0]; accumulate: += instead (gathered stores only) */
+  STMT_TILE_PREFETCH, /* the elements of access, at the rows and columns of `tile`, will be read
+                         soon; `tile` has no value */
   /* LOOP stage */
   STMT_INDEX,       /* var = (at / divisor) % modulus, at >= 0; modulus 0: no remainder taken */
   STMT_POINTER,     /* buffer (SPACE_POINTER) = &base[at] if guards hold, else zeros */
@@ -188,33 +190,37 @@ struct Stmt {
   StmtKind kind;
   Loc loc;
 
-  IndexVar *var;           /* FOR, LOOKUP, INDEX */
-  Affine at; /* LOOKUP, INDEX, POINTER, LOAD, STORE, INDEX_VALUE, PREFETCH, TILE_INDEX */
+  IndexVar *var; /* FOR, LOOKUP, INDEX */
+  Affine at;     /* LOOKUP, INDEX, POINTER, LOAD, STORE, INDEX_VALUE, PREFETCH, TILE_INDEX */
   Affine low, high, high2; /* FOR */
   bool has_high2;
   int64_t step;
-  int unroll;              /* FOR: 0 a loop, -1 unrolled whole, n > 1: by n as a hint */
-  Block body, other;       /* FOR, IF */
-  Guards guards;           /* IF, POINTER; LOAD: fill `number` where they fail; STORE: nothing */
+  int unroll;        /* FOR: 0 a loop, -1 unrolled whole, n > 1: by n as a hint */
+  Block body, other; /* FOR, IF */
+  Guards guards;     /* IF, POINTER; LOAD: fill `number` where they fail; STORE: nothing */
   const Table *table;
 
   Tile *tile;
   Tile *tile_arg[MAX_KOP_ARGS];
   Kop kop;
-  double number;           /* fill, constant */
+  double number; /* fill, constant */
   Access access;
   bool fold_rows, accumulate;
+  bool stream; /* TILE_STORE, STORE: will not be read soon, so caches need not keep it. The buffer
+                  is aligned to STREAM_ALIGNMENT bytes. */
   int64_t row_factor[MAX_ROW_AXES], col_factor;
 
   Buffer *buffer, *base;
   KValue *value;
   KValue *value_arg[MAX_KOP_ARGS];
-  KValue *dynamic;         /* LOAD, STORE: scalar integer added to the address times the factor */
+  KValue *dynamic; /* LOAD, STORE: scalar integer added to the address times the factor */
   int64_t dynamic_factor;
-  bool has_lanes;          /* LOAD, STORE of a vector: only lanes l with l < lanes are touched; */
-  Affine lanes;            /*   the others load as 0 */
+  bool has_lanes; /* LOAD, STORE of a vector: only lanes l with l < lanes are touched; */
+  Affine lanes;   /*   the others load as 0 */
   int64_t divisor, modulus;
 };
+
+enum { STREAM_ALIGNMENT = 64 };
 
 typedef enum Stage { STAGE_TILE, STAGE_LOOP } Stage;
 
@@ -225,9 +231,9 @@ typedef struct GridAxis {
 
 /* The numbers a schedule consists of; printed with the kernel, stored by tuning. */
 typedef struct Schedule {
-  int rows, cols;      /* register tile: rows by columns */
+  int rows, cols; /* register tile: rows by columns */
   int unroll_k;
-  int strips;          /* blocks a grid-wide fold is split into, 1: not split */
+  int strips;            /* blocks a grid-wide fold is split into, 1: not split */
   bool stage_a, stage_b; /* operands of a dot go through shared memory */
 } Schedule;
 
@@ -237,7 +243,7 @@ typedef struct Kernel {
   const char *doc; /* the graph ops inside, for people */
   Loc loc;         /* YAML place of its main op */
   Stage stage;
-  int threads;     /* LOOP stage */
+  int threads;      /* LOOP stage */
   IndexVar *thread; /* LOOP stage: its number 0 .. threads-1; may be NULL with one thread */
   int n_grid;
   GridAxis grid[MAX_GRID]; /* blocks are numbered with the last axis fastest */

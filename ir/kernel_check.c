@@ -260,6 +260,7 @@ static bool check_tile_statement(Checker *c, const Stmt *s) {
   case STMT_TILE_MAP: good = check_map(c, s); break;
   case STMT_TILE_DOT: good = check_dot(c, s); break;
   case STMT_TILE_FOLD: good = check_fold(c, s); break;
+  case STMT_TILE_PREFETCH: return check_access(c, &s->access, tile);
   default:
     if (!check_tile(c, tile) || !check_access(c, &s->access, tile))
       return false;
@@ -447,7 +448,7 @@ static bool check_lookup(Checker *c, const Stmt *s) {
 static bool check_block(Checker *c, const Block *block) {
   for (int i = 0; i < block->count; i++) {
     const Stmt *s = c->stmt = block->at[i];
-    bool tile_kind = s->kind >= STMT_TILE_FILL && s->kind <= STMT_TILE_STORE;
+    bool tile_kind = s->kind >= STMT_TILE_FILL && s->kind <= STMT_TILE_PREFETCH;
     bool good;
     if (s->kind == STMT_FOR || s->kind == STMT_IF)
       good = check_nested(c, s);

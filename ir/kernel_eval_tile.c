@@ -177,6 +177,7 @@ bool machine_tile_statement(Machine *m, const Stmt *s) {
   case STMT_TILE_DOT: run_dot(m, s); return true;
   case STMT_TILE_FOLD: run_fold(m, s); return true;
   case STMT_TILE_STORE: return run_store(m, s);
+  case STMT_TILE_PREFETCH: return true;
   default: FAULT("statement kind %d", s->kind);
   }
 }

@@ -134,10 +134,22 @@ static void parse_dot(Parser *p, Block *block, Loc loc) {
   s->tile = define_tile(p, loc, name, &type);
 }
 
-static void parse_tile_store(Parser *p, Block *block, Loc loc) {
+static void parse_tile_prefetch(Parser *p, Block *block, Loc loc) {
+  Stmt *s = stmt_add(p->kernel, block, STMT_TILE_PREFETCH);
+  Tile type;
+  s->loc = loc;
+  parse_access(p, &s->access);
+  scan_expect(p, ":");
+  scan_tile_type(p, &type);
+  if (!p->failed)
+    s->tile = kernel_tile(p->kernel, "soon", type.dtype, type.n_axes, type.axis, type.cols);
+}
+
+static void parse_tile_store(Parser *p, Block *block, Loc loc, bool stream) {
   Stmt *s = stmt_add(p->kernel, block, STMT_TILE_STORE);
   Tile type;
   s->loc = loc;
+  s->stream = stream;
   parse_access(p, &s->access);
   s->accumulate = scan_accept(p, "+=");
   if (!s->accumulate)
@@ -218,11 +230,12 @@ static void parse_value_definition(Parser *p, Block *block, Loc loc, const char 
   s->value = define_value(p, loc, name);
 }
 
-static void parse_loop_store(Parser *p, Block *block, Loc loc) {
+static void parse_loop_store(Parser *p, Block *block, Loc loc, bool stream) {
   Stmt *s = stmt_add(p->kernel, block, STMT_STORE);
   Dtype dtype;
   int width;
   s->loc = loc;
+  s->stream = stream;
   parse_address(p, s, &s->buffer);
   scan_expect(p, "=");
   s->value_arg[0] = scan_use(p, SYMBOL_VALUE);
@@ -304,18 +317,20 @@ static void parse_var_definition(Parser *p, Block *block, Loc loc, const char *n
 }
 
 static void parse_statement(Parser *p, Block *block) {
-  bool tiles = p->kernel->stage == STAGE_TILE;
+  bool tiles = p->kernel->stage == STAGE_TILE, stream = false;
   scan_space(p);
   Loc loc = scan_here(p);
   if (scan_accept(p, "for")) {
     parse_for(p, block, loc);
   } else if (scan_accept(p, "if")) {
     parse_if(p, block, loc);
-  } else if (scan_accept(p, "store")) {
+  } else if (scan_accept(p, "store") || (stream = scan_accept(p, "stream"))) {
     if (tiles)
-      parse_tile_store(p, block, loc);
+      parse_tile_store(p, block, loc, stream);
     else
-      parse_loop_store(p, block, loc);
+      parse_loop_store(p, block, loc, stream);
+  } else if (tiles && scan_accept(p, "prefetch")) {
+    parse_tile_prefetch(p, block, loc);
   } else if (tiles && scan_accept(p, "dot")) {
     parse_dot(p, block, loc);
   } else if (!tiles && scan_accept(p, "barrier")) {

@@ -179,7 +179,7 @@ static void print_var_definition(const Printer *p, const Stmt *s) {
 static void print_tile_statement(const Printer *p, const Stmt *s) {
   Text *out = p->out;
   const Tile *typed = s->kind == STMT_TILE_STORE ? s->tile_arg[0] : s->tile;
-  if (s->kind != STMT_TILE_STORE && s->kind != STMT_TILE_DOT)
+  if (s->kind < STMT_TILE_DOT || s->kind == STMT_TILE_FOLD)
     text_add(out, "%%%s = ", s->tile->name);
   switch (s->kind) {
   case STMT_TILE_FILL:
@@ -210,9 +210,13 @@ static void print_tile_statement(const Printer *p, const Stmt *s) {
              s->tile_arg[0]->name);
     break;
   case STMT_TILE_STORE:
-    text_add(out, "store ");
+    text_add(out, s->stream ? "stream " : "store ");
     print_access(p, &s->access);
     text_add(out, " %s %%%s", s->accumulate ? "+=" : "=", s->tile_arg[0]->name);
+    break;
+  case STMT_TILE_PREFETCH:
+    text_add(out, "prefetch ");
+    print_access(p, &s->access);
     break;
   default: FAULT("no tile statement: %d", s->kind);
   }
@@ -270,7 +274,7 @@ static void print_loop_statement(const Printer *p, const Stmt *s) {
     }
     break;
   case STMT_STORE:
-    text_add(out, "store ");
+    text_add(out, s->stream ? "stream " : "store ");
     print_address(p, s->buffer, s);
     text_add(out, " = %%%d", s->value_arg[0]->id);
     print_conditions(p, s);
@@ -309,7 +313,8 @@ static void print_line(const Printer *p, const Stmt *s) {
   case STMT_TILE_MAP:
   case STMT_TILE_DOT:
   case STMT_TILE_FOLD:
-  case STMT_TILE_STORE: print_tile_statement(p, s); break;
+  case STMT_TILE_STORE:
+  case STMT_TILE_PREFETCH: print_tile_statement(p, s); break;
   default: print_loop_statement(p, s);
   }
 }

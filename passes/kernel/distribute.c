@@ -115,6 +115,10 @@ void spread_block(Spread *spread, const SpreadHooks *hooks, const Block *from, B
       add_to_nest(spread, hooks, nest, s, to);
       continue;
     }
+    if (s->kind == STMT_TILE_PREFETCH) {
+      hooks->prefetch(spread, to, s);
+      continue;
+    }
     flush(spread, hooks, nest, to);
     if (s->kind == STMT_TILE_DOT) {
       hooks->dot(spread, to, s);
@@ -168,8 +172,8 @@ static Affine divided(Spread *spread, Block *block, Affine value, int64_t diviso
   Stmt *s = stmt_add(spread->to, block, STMT_INDEX);
   s->at = shifted;
   s->divisor = divisor;
-  s->var = kernel_var(spread->to, "q", affine_low(&shifted) / divisor,
-                      affine_high(&shifted) / divisor);
+  s->var =
+      kernel_var(spread->to, "q", affine_low(&shifted) / divisor, affine_high(&shifted) / divisor);
   return affine_offset(affine_var(s->var, 1), -shift);
 }
 

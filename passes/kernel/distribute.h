@@ -34,6 +34,7 @@ bool nest_private(const Spread *spread, const Nest *nest, const Tile *tile);
 typedef struct SpreadHooks {
   void (*nest)(Spread *, Block *to, const Nest *);
   void (*dot)(Spread *, Block *to, const Stmt *);
+  void (*prefetch)(Spread *, Block *to, const Stmt *);
 } SpreadHooks;
 void spread_block(Spread *spread, const SpreadHooks *hooks, const Block *from, Block *to);
 
@@ -45,10 +46,10 @@ typedef struct Position {
 } Position;
 
 typedef struct Address {
-  Affine flat;        /* element of the buffer, without the gathered dimension */
-  Guards guards;      /* must hold for the element to exist */
-  int64_t dynamic;    /* stride of the gathered dimension, 0: none */
-  bool col_limited;   /* the column's dimension may run over: lanes below `limit` exist */
+  Affine flat;      /* element of the buffer, without the gathered dimension */
+  Guards guards;    /* must hold for the element to exist */
+  int64_t dynamic;  /* stride of the gathered dimension, 0: none */
+  bool col_limited; /* the column's dimension may run over: lanes below `limit` exist */
   Affine limit;
 } Address;
 

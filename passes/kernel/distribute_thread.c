@@ -11,7 +11,6 @@
 
 enum { UNROLL_PASSES = 16 };
 
-
 static int64_t passes_of(const Spread *s, const Tile *tile) {
   int64_t elements = (int64_t)tile->rows * tile->cols;
   return (elements + s->to->threads - 1) / s->to->threads;
@@ -121,8 +120,7 @@ static Affine cell(Spread *s, const Tile *tile, const Element *e) {
 
 static KValue *tile_value(Spread *s, const Element *e, KValue **value, const Tile *tile) {
   if (!value[tile->id])
-    value[tile->id] =
-        load(s, e->block, storage(s, tile), cell(s, tile, e), tile->dtype)->value;
+    value[tile->id] = load(s, e->block, storage(s, tile), cell(s, tile, e), tile->dtype)->value;
   return value[tile->id];
 }
 
@@ -197,15 +195,14 @@ static void spread_fold(Spread *s, Block *to, const Stmt *from) {
   Element e = each_element(s, to, from->tile);
   double neutral = from->kop == K_max ? -INFINITY : from->kop == K_min ? INFINITY : 0;
   Buffer *sum = kernel_buffer(s->to, "fold", SPACE_LOCAL, source->dtype, 1);
-  store(s, e.block, sum, affine_constant(0),
-        stmt_const(s->to, e.block, neutral, source->dtype, 1));
+  store(s, e.block, sum, affine_constant(0), stmt_const(s->to, e.block, neutral, source->dtype, 1));
   int64_t length = from->fold_rows ? source->rows : source->cols;
   IndexVar *i = kernel_var(s->to, "i", 0, length - 1);
   Stmt *loop = stmt_for(s->to, e.block, i, 0, length, 1);
-  Affine at = from->fold_rows
-                  ? affine_add(affine_var(i, source->cols), e.position.col)
-                  : affine_add(affine_scale(tile_row(source, &e.position), source->cols),
-                               affine_var(i, 1));
+  Affine at =
+      from->fold_rows
+          ? affine_add(affine_var(i, source->cols), e.position.col)
+          : affine_add(affine_scale(tile_row(source, &e.position), source->cols), affine_var(i, 1));
   KValue *value = load(s, &loop->body, storage(s, source), at, source->dtype)->value;
   KValue *old = load(s, &loop->body, sum, affine_constant(0), source->dtype)->value;
   KValue *next = stmt_let(s->to, &loop->body, from->kop, source->dtype, 1, old, value, NULL);
@@ -253,8 +250,7 @@ static void spread_dot(Spread *s, Block *to, const Stmt *from) {
   Element e = each_element(s, to, from->tile);
   Buffer *sum = kernel_buffer(s->to, "dot", SPACE_LOCAL, DT_f32, 1);
   Affine zero = affine_constant(0), home = cell(s, from->tile, &e);
-  store(s, e.block, sum, zero,
-        load(s, e.block, storage(s, from->tile), home, DT_f32)->value);
+  store(s, e.block, sum, zero, load(s, e.block, storage(s, from->tile), home, DT_f32)->value);
   Block *block = e.block;
   Affine k = affine_constant(0);
   if (a->cols > 1) {
@@ -275,8 +271,13 @@ static void spread_dot(Spread *s, Block *to, const Stmt *from) {
   store(s, e.block, storage(s, from->tile), home, load(s, e.block, sum, zero, DT_f32)->value);
 }
 
+/* Many threads hide the time of memory by taking turns. */
+static void spread_prefetch(Spread *s, Block *to, const Stmt *from) {
+  (void)s, (void)to, (void)from;
+}
+
 void distribute_thread(Spread *spread) {
-  static const SpreadHooks hooks = {spread_nest, spread_dot};
+  static const SpreadHooks hooks = {spread_nest, spread_dot, spread_prefetch};
   kernel_thread(spread->to, "thread", spread->facts->threads);
   spread_block(spread, &hooks, &spread->from->body, &spread->to->body);
 }

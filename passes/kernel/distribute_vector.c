@@ -5,32 +5,29 @@
  * Where some access could leave its tensor, the nest is emitted twice under one test of the tile's
  * corners: free of checks for tiles that lie inside, guarded element by element for the border.
  *
- * A dot walks k in order; for every k it loads one row of B as vectors and spreads one element of A
- * per row (the outer-product form: no shuffles, accumulators stay put). Elements of A at the border
- * are read through per-row pointers, which point at zeros for rows outside, so its inner loop has
- * no tests either.
+ * Dots are in distribute_dot.c.
  */
-#include "passes/kernel/distribute.h"
+#include "passes/kernel/distribute_vector.h"
 #include <math.h>
 #include <string.h>
 
 enum { REGISTER_NEST = 48, UNROLL_COLUMNS = 4 };
 
-static int vectors(int cols, int width) { return (cols + width - 1) / width; }
+int vectors_of(int cols, int width) { return (cols + width - 1) / width; }
 
 /* Elements from one row of a tile's array to the next. */
-static int row_stride(const Spread *s, const Tile *tile) {
-  return tile->cols == 1 ? 1 : vectors(tile->cols, s->facts->vector) * s->facts->vector;
+int tile_row_stride(const Spread *s, const Tile *tile) {
+  return tile->cols == 1 ? 1 : vectors_of(tile->cols, s->facts->vector) * s->facts->vector;
 }
 
-static Buffer *storage(Spread *s, const Tile *tile) {
+Buffer *tile_storage(Spread *s, const Tile *tile) {
   if (!s->storage[tile->id])
     s->storage[tile->id] = kernel_buffer(s->to, tile->name, SPACE_LOCAL, tile->dtype,
-                                         (int64_t)tile->rows * row_stride(s, tile));
+                                         (int64_t)tile->rows * tile_row_stride(s, tile));
   return s->storage[tile->id];
 }
 
-static Stmt *load(Spread *s, Block *block, Buffer *buffer, Affine at, Dtype dtype, int width) {
+Stmt *vector_load(Spread *s, Block *block, Buffer *buffer, Affine at, Dtype dtype, int width) {
   Stmt *stmt = stmt_add(s->to, block, STMT_LOAD);
   stmt->buffer = buffer;
   stmt->at = at;
@@ -38,7 +35,7 @@ static Stmt *load(Spread *s, Block *block, Buffer *buffer, Affine at, Dtype dtyp
   return stmt;
 }
 
-static Stmt *store(Spread *s, Block *block, Buffer *buffer, Affine at, KValue *value) {
+Stmt *vector_store(Spread *s, Block *block, Buffer *buffer, Affine at, KValue *value) {
   Stmt *stmt = stmt_add(s->to, block, STMT_STORE);
   stmt->buffer = buffer;
   stmt->at = at;
@@ -51,13 +48,13 @@ static Stmt *store(Spread *s, Block *block, Buffer *buffer, Affine at, KValue *v
 typedef struct Walk {
   Spread *spread;
   const Nest *nest;
-  Block *block;      /* where statements go */
+  Block *block; /* where statements go */
   Position position;
-  int width;         /* of this walk's values */
-  int tail;          /* > 0: only so many lanes of the vector are columns */
-  bool checked;      /* accesses may leave their tensors */
-  KValue **value;    /* by tile id, at the current position */
-  Buffer **folded;   /* by statement: vector accumulator of a column fold */
+  int width;       /* of this walk's values */
+  int tail;        /* > 0: only so many lanes of the vector are columns */
+  bool checked;    /* accesses may leave their tensors */
+  KValue **value;  /* by tile id, at the current position */
+  Buffer **folded; /* by statement: vector accumulator of a column fold */
 } Walk;
 
 static KValue *widen(Walk *w, KValue *value) {
@@ -71,13 +68,14 @@ static KValue *tile_value(Walk *w, const Tile *tile) {
   if (w->value[tile->id])
     return w->value[tile->id];
   Spread *s = w->spread;
-  Affine at = affine_scale(tile_row(tile, &w->position), row_stride(s, tile));
+  Affine at = affine_scale(tile_row(tile, &w->position), tile_row_stride(s, tile));
   KValue *value;
   if (tile->cols == 1)
-    value = widen(w, load(s, w->block, storage(s, tile), at, tile->dtype, 1)->value);
+    value = widen(w, vector_load(s, w->block, tile_storage(s, tile), at, tile->dtype, 1)->value);
   else
-    value = load(s, w->block, storage(s, tile), affine_add(at, w->position.col), tile->dtype,
-                 w->width)->value;
+    value = vector_load(s, w->block, tile_storage(s, tile), affine_add(at, w->position.col),
+                        tile->dtype, w->width)
+                ->value;
   return w->value[tile->id] = value;
 }
 
@@ -99,14 +97,17 @@ static Stmt *access_stmt(Walk *w, const Stmt *from, KValue *stored) {
   KValue *dynamic = NULL;
   if (access->gather) {
     Affine row = affine_scale(tile_row(access->gather, &w->position), 1);
-    dynamic = load(s, w->block, storage(s, access->gather), row, access->gather->dtype, 1)->value;
+    dynamic =
+        vector_load(s, w->block, tile_storage(s, access->gather), row, access->gather->dtype, 1)
+            ->value;
   }
   bool spread_out = !stored && w->width > 1 && access_col_stride(access) == 0;
-  Stmt *stmt = stored ? store(s, w->block, access->buffer, address.flat, stored)
-                      : load(s, w->block, access->buffer, address.flat, from->tile->dtype,
-                             spread_out ? 1 : w->width);
+  Stmt *stmt = stored ? vector_store(s, w->block, access->buffer, address.flat, stored)
+                      : vector_load(s, w->block, access->buffer, address.flat, from->tile->dtype,
+                                    spread_out ? 1 : w->width);
   if (w->checked)
     stmt->guards = address.guards;
+  stmt->stream = from->stream;
   stmt->number = from->number;
   stmt->dynamic = dynamic;
   stmt->dynamic_factor = address.dynamic;
@@ -143,7 +144,7 @@ static KValue *index_value(Walk *w, const Stmt *from) {
 static void fold_step(Walk *w, int index, const Stmt *from) {
   Spread *s = w->spread;
   KValue *value = tile_value(w, from->tile_arg[0]);
-  Buffer *buffer = from->fold_rows ? storage(s, from->tile) : w->folded[index];
+  Buffer *buffer = from->fold_rows ? tile_storage(s, from->tile) : w->folded[index];
   Affine at = from->fold_rows && from->tile->cols > 1 ? w->position.col : affine_constant(0);
   if (!from->fold_rows && w->tail) {
     double neutral = from->kop == K_max ? -INFINITY : from->kop == K_min ? INFINITY : 0;
@@ -155,9 +156,9 @@ static void fold_step(Walk *w, int index, const Stmt *from) {
     KValue *other = stmt_const(s->to, w->block, neutral, value->dtype, w->width);
     value = stmt_let(s->to, w->block, K_select, value->dtype, w->width, inside, value, other);
   }
-  KValue *old = load(s, w->block, buffer, at, value->dtype, w->width)->value;
+  KValue *old = vector_load(s, w->block, buffer, at, value->dtype, w->width)->value;
   KValue *sum = stmt_let(s->to, w->block, from->kop, value->dtype, w->width, old, value, NULL);
-  store(s, w->block, buffer, at, sum);
+  vector_store(s, w->block, buffer, at, sum);
 }
 
 static void statement(Walk *w, int index) {
@@ -198,8 +199,9 @@ static void body(Walk *w, Block *block) {
       last = w->nest->stmt[j]->tile != tile;
     if (!last || nest_private(s, w->nest, tile))
       continue;
-    Affine at = affine_scale(tile_row(tile, &w->position), row_stride(s, tile));
-    store(s, w->block, storage(s, tile), affine_add(at, w->position.col), w->value[tile->id]);
+    Affine at = affine_scale(tile_row(tile, &w->position), tile_row_stride(s, tile));
+    vector_store(s, w->block, tile_storage(s, tile), affine_add(at, w->position.col),
+                 w->value[tile->id]);
   }
 }
 
@@ -233,22 +235,22 @@ static void start_folds(Walk *w, Block *block, bool by_rows) {
     if (from->kind != STMT_TILE_FOLD || from->fold_rows != by_rows)
       continue;
     double neutral = from->kop == K_max ? -INFINITY : from->kop == K_min ? INFINITY : 0;
-    int width = w->width, length = by_rows ? row_stride(s, from->tile) : width;
+    int width = w->width, length = by_rows ? tile_row_stride(s, from->tile) : width;
     if (by_rows && from->tile->cols == 1)
       width = 1;
-    Buffer *buffer = by_rows ? storage(s, from->tile) : w->folded[i];
+    Buffer *buffer = by_rows ? tile_storage(s, from->tile) : w->folded[i];
     if (!buffer)
       buffer = w->folded[i] = kernel_buffer(s->to, "fold", SPACE_LOCAL, from->tile->dtype, width);
     if (length / width > REGISTER_NEST) {
       IndexVar *at = kernel_var(s->to, "z", 0, length - width);
       Stmt *loop = stmt_for(s->to, block, at, 0, length, width);
       KValue *value = stmt_const(s->to, &loop->body, neutral, from->tile->dtype, width);
-      store(s, &loop->body, buffer, affine_var(at, 1), value);
+      vector_store(s, &loop->body, buffer, affine_var(at, 1), value);
       continue;
     }
     KValue *value = stmt_const(s->to, block, neutral, from->tile->dtype, width);
     for (int at = 0; at < length; at += width)
-      store(s, block, buffer, affine_constant(at), value);
+      vector_store(s, block, buffer, affine_constant(at), value);
   }
 }
 
@@ -258,13 +260,13 @@ static void finish_folds(Walk *w, Block *block) {
     const Stmt *from = w->nest->stmt[i];
     if (from->kind != STMT_TILE_FOLD || from->fold_rows)
       continue;
-    KValue *sum = load(s, block, w->folded[i], affine_constant(0), from->tile->dtype,
-                       w->width)->value;
+    KValue *sum =
+        vector_load(s, block, w->folded[i], affine_constant(0), from->tile->dtype, w->width)->value;
     if (w->width > 1) {
       Kop kop = from->kop == K_max ? K_hmax : from->kop == K_min ? K_hmin : K_hadd;
       sum = stmt_let(s->to, block, kop, from->tile->dtype, 1, sum, NULL, NULL);
     }
-    store(s, block, storage(s, from->tile), tile_row(from->tile, &w->position), sum);
+    vector_store(s, block, tile_storage(s, from->tile), tile_row(from->tile, &w->position), sum);
   }
 }
 
@@ -290,8 +292,8 @@ static void rows(Walk *w, Block *block, bool unrolled) {
 /* ---- tests of a tile's corners ---- */
 
 /* Adds guards that hold exactly when no element of the domain leaves the tensor. */
-static void corner_guards(Spread *s, Guards *guards, const Access *access, const Tile *domain,
-                          bool *possible) {
+void corner_guards(Spread *s, Guards *guards, const Access *access, const Tile *domain,
+                   bool *possible) {
   for (int d = 0; d < access->rank; d++) {
     const AccessDim *dim = &access->dim[d];
     if (access->gather && access->gather_dim == d)
@@ -338,8 +340,8 @@ static bool needs_scalars(const Nest *nest, int vector) {
     Affine high = affine_constant(0);
     for (int d = 0; d < s->access.rank; d++)
       if (s->access.dim[d].col)
-        high = affine_offset(s->access.dim[d].at, nest->domain->cols -
-                                                      s->access.buffer->type.dim[d]);
+        high =
+            affine_offset(s->access.dim[d].at, nest->domain->cols - s->access.buffer->type.dim[d]);
     bool may_run_over = affine_high(&high) > 0;
     if (may_run_over && s->kind == STMT_TILE_LOAD && s->number != 0)
       return true;
@@ -357,7 +359,7 @@ static void spread_nest(Spread *s, Block *to, const Nest *nest) {
   w.folded = ARENA_ARRAY(s->arena, Buffer *, nest->count);
   for (int j = 0; j < MAX_ROW_AXES; j++)
     w.position.row[j] = affine_constant(0);
-  bool unrolled = domain->rows * vectors(domain->cols, w.width) <= REGISTER_NEST;
+  bool unrolled = domain->rows * vectors_of(domain->cols, w.width) <= REGISTER_NEST;
   Guards guards = {0};
   bool possible = true;
   for (int i = 0; i < nest->count; i++)
@@ -375,218 +377,7 @@ static void spread_nest(Spread *s, Block *to, const Nest *nest) {
   rows(&w, to, unrolled);
 }
 
-/* ---- dots ---- */
-
-typedef struct Dot {
-  Spread *spread;
-  const Tile *sum, *a, *b;
-  const Access *access_a, *access_b; /* NULL: the operand lies in its tile's array */
-  int width;                         /* lanes of a vector of columns */
-  int across;                        /* vectors of columns */
-  int tail;                          /* lanes of the last one, 0: all */
-  bool checked;
-  Affine k;
-  Buffer **pointer; /* by row: where A's row is, in the checked version */
-} Dot;
-
-static Position row_position(const Tile *tile, int row) {
-  Position position = {.col = affine_constant(0)};
-  for (int j = tile->n_axes - 1; j >= 0; j--) {
-    position.row[j] = affine_constant(row % tile->axis[j]);
-    row /= tile->axis[j];
-  }
-  for (int j = tile->n_axes; j < MAX_ROW_AXES; j++)
-    position.row[j] = affine_constant(0);
-  return position;
-}
-
-static KValue *element_of_a(Dot *d, Block *block, int row) {
-  Spread *s = d->spread;
-  if (!d->access_a) {
-    Affine at = affine_offset(d->k, (int64_t)row * row_stride(s, d->a));
-    return load(s, block, storage(s, d->a), at, DT_f32, 1)->value;
-  }
-  Affine along = affine_scale(d->k, access_col_stride(d->access_a));
-  if (d->pointer)
-    return load(s, block, d->pointer[row], along, DT_f32, 1)->value;
-  Position position = row_position(d->a, row);
-  Affine flat = affine_constant(0);
-  for (int i = 0; i < d->access_a->rank; i++)
-    flat = affine_add(flat, affine_scale(access_value(&d->access_a->dim[i], &position),
-                                         access_stride(d->access_a, i)));
-  return load(s, block, d->access_a->buffer, affine_add(flat, along), DT_f32, 1)->value;
-}
-
-static KValue *vector_of_b(Dot *d, Block *block, int v) {
-  Spread *s = d->spread;
-  int width = d->width;
-  if (!d->access_b) {
-    Affine at = affine_offset(affine_scale(d->k, row_stride(s, d->b)), v * width);
-    return load(s, block, storage(s, d->b), at, DT_f32, width)->value;
-  }
-  Position position = {.col = affine_constant(v * width)};
-  position.row[0] = d->k;
-  for (int j = 1; j < MAX_ROW_AXES; j++)
-    position.row[j] = affine_constant(0);
-  Address address = address_of(s, block, d->access_b, &position, width > 1);
-  Stmt *stmt = load(s, block, d->access_b->buffer, address.flat, DT_f32, width);
-  if (v == d->across - 1 && d->tail) {
-    stmt->has_lanes = true;
-    stmt->lanes = affine_constant(d->tail);
-  } else if (d->checked && address.col_limited && affine_low(&address.limit) < width) {
-    stmt->has_lanes = true;
-    stmt->lanes = address.limit;
-  }
-  if (d->checked && width == 1)
-    stmt->guards = address.guards;
-  return stmt->value;
-}
-
-/* Guards of an operand that depend on k: where one fails the whole term is zero. */
-static void k_guards(Spread *s, const Access *access, const Affine *k, bool k_is_row,
-                     Guards *guards) {
-  for (int i = 0; access && i < access->rank; i++) {
-    const AccessDim *dim = &access->dim[i];
-    int64_t factor = k_is_row ? dim->row[0] : dim->col;
-    if (factor == 0)
-      continue;
-    CHECK(dim->divisor == 1);
-    Affine value = affine_add(dim->at, affine_scale(*k, factor));
-    if (!k_is_row)
-      for (int j = 0; j < MAX_ROW_AXES; j++)
-        CHECK(dim->row[j] == 0); /* rows and k never share a coordinate that may leave */
-    int64_t extent = access->buffer->type.dim[i];
-    Guard guard = {value, extent, 0};
-    if (affine_low(&value) < 0 || affine_high(&value) >= extent)
-      vec_push(s->arena, guards, guard);
-  }
-}
-
-static void dot_step(Dot *d, Block *block) {
-  Spread *s = d->spread;
-  int width = d->width;
-  Buffer *sum = storage(s, d->sum);
-  KValue **b = ARENA_ARRAY(s->arena, KValue *, d->across);
-  for (int v = 0; v < d->across; v++)
-    b[v] = vector_of_b(d, block, v);
-  for (int row = 0; row < d->sum->rows; row++) {
-    KValue *a = element_of_a(d, block, d->a->n_axes ? row : 0);
-    if (width > 1)
-      a = stmt_let(s->to, block, K_splat, DT_f32, width, a, NULL, NULL);
-    for (int v = 0; v < d->across; v++) {
-      Affine at = affine_constant((int64_t)row * row_stride(s, d->sum) + v * width);
-      KValue *old = load(s, block, sum, at, DT_f32, width)->value;
-      KValue *next = stmt_let(s->to, block, K_fma, DT_f32, width, a, b[v], old);
-      store(s, block, sum, at, next);
-    }
-  }
-}
-
-static void dot_loop(Dot *d, Block *block) {
-  Spread *s = d->spread;
-  int depth = d->a->cols;
-  d->k = affine_constant(0);
-  if (depth > 1) {
-    IndexVar *k = kernel_var(s->to, "k", 0, depth - 1);
-    Stmt *loop = stmt_for(s->to, block, k, 0, depth, 1);
-    loop->unroll = s->from->schedule.unroll_k;
-    d->k = affine_var(k, 1);
-    block = &loop->body;
-  }
-  Guards guards = {0};
-  k_guards(s, d->access_a, &d->k, false, &guards);
-  k_guards(s, d->access_b, &d->k, true, &guards);
-  if (guards.count) {
-    Stmt *inside = stmt_add(s->to, block, STMT_IF);
-    inside->guards = guards;
-    block = &inside->body;
-  }
-  dot_step(d, block);
-}
-
-/* One pointer a row of A: to its elements, or to zeros when the row lies outside. */
-static void row_pointers(Dot *d, Block *block) {
-  Spread *s = d->spread;
-  const Access *access = d->access_a;
-  int64_t along = access_col_stride(access);
-  d->pointer = ARENA_ARRAY(s->arena, Buffer *, d->a->rows);
-  for (int row = 0; row < d->a->rows; row++) {
-    Position position = row_position(d->a, row);
-    Access rows_only = *access;
-    for (int i = 0; i < access->rank; i++)
-      rows_only.dim[i].col = 0;
-    Address address = address_of(s, block, &rows_only, &position, false);
-    /* coordinates that vary with k are k_guards' business */
-    Guards kept = {0};
-    for (int g = 0; g < address.guards.count; g++) {
-      bool varies = false;
-      for (int i = 0; i < access->rank; i++) {
-        Affine value = access_value(&access->dim[i], &position);
-        varies |= access->dim[i].col && affine_equal(&value, &address.guards.at[g].value);
-      }
-      if (!varies)
-        vec_push(s->arena, &kept, address.guards.at[g]);
-    }
-    Stmt *stmt = stmt_add(s->to, block, STMT_POINTER);
-    stmt->base = access->buffer;
-    stmt->at = address.flat;
-    stmt->guards = kept;
-    stmt->buffer = d->pointer[row] =
-        kernel_buffer(s->to, "row", SPACE_POINTER, DT_f32, along * (d->a->cols - 1) + 1);
-  }
-}
-
-/* Row guards of A at the tile's corners, and whether B's columns are all there. */
-static bool dot_guards(Dot *d, Guards *guards) {
-  Spread *s = d->spread;
-  bool possible = true;
-  if (d->access_a) {
-    Access rows_only = *d->access_a;
-    for (int i = 0; i < rows_only.rank; i++)
-      if (rows_only.dim[i].col)
-        rows_only.dim[i] = (AccessDim){.at = affine_constant(0), .divisor = 1};
-    corner_guards(s, guards, &rows_only, d->a, &possible);
-  }
-  if (d->access_b) {
-    Access cols_only = *d->access_b;
-    for (int i = 0; i < cols_only.rank; i++)
-      if (!cols_only.dim[i].col)
-        cols_only.dim[i] = (AccessDim){.at = affine_constant(0), .divisor = 1};
-    corner_guards(s, guards, &cols_only, d->b, &possible);
-  }
-  return possible;
-}
-
-static void spread_dot(Spread *s, Block *to, const Stmt *from) {
-  const Stmt *load_a = s->deferred[from->tile_arg[0]->id];
-  const Stmt *load_b = s->deferred[from->tile_arg[1]->id];
-  Dot d = {.spread = s, .sum = from->tile, .a = from->tile_arg[0], .b = from->tile_arg[1]};
-  d.access_a = load_a ? &load_a->access : NULL;
-  d.access_b = load_b ? &load_b->access : NULL;
-  d.width = from->tile->cols == 1 ? 1 : s->facts->vector;
-  d.across = vectors(from->tile->cols, d.width);
-  d.tail = from->tile->cols % d.width;
-  CHECK(!load_b || (access_col_stride(d.access_b) == 1) || from->tile->cols == 1);
-  Guards guards = {0};
-  bool possible = dot_guards(&d, &guards);
-  if (guards.count == 0 && possible) {
-    dot_loop(&d, to);
-    return;
-  }
-  Block *border = to;
-  if (possible) {
-    Stmt *inside = stmt_add(s->to, to, STMT_IF);
-    inside->guards = guards;
-    dot_loop(&d, &inside->body);
-    border = &inside->other;
-  }
-  d.checked = true;
-  if (d.access_a)
-    row_pointers(&d, border);
-  dot_loop(&d, border);
-}
-
 void distribute_vector(Spread *spread) {
-  static const SpreadHooks hooks = {spread_nest, spread_dot};
+  static const SpreadHooks hooks = {spread_nest, vector_dot, vector_prefetch};
   spread_block(spread, &hooks, &spread->from->body, &spread->to->body);
 }

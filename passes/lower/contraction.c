@@ -9,7 +9,16 @@
 #include "passes/lower/taps.h"
 #include <string.h>
 
-enum { MAX_K = 5, FEW_BLOCKS = 256, STRIPS = 32, GPU_ROWS = 32, GPU_COLUMNS = 32, GPU_K = 16 };
+enum {
+  MAX_K = 5,
+  FEW_BLOCKS = 256,
+  STRIPS = 32,
+  GPU_ROWS = 32,
+  GPU_COLUMNS = 32,
+  GPU_K = 16,
+  TILE_STEPS = 100
+};
+/* TILE_STEPS: what starting and storing a register tile costs, in steps of its inner loop */
 
 typedef struct Contraction {
   int n_k;
@@ -22,13 +31,9 @@ typedef struct Contraction {
 
 static const Coordinate none = {-1, -1, -1, 1, 1};
 
-static Coordinate from_out(int out) {
-  return (Coordinate){out, -1, -1, 1, 1};
-}
+static Coordinate from_out(int out) { return (Coordinate){out, -1, -1, 1, 1}; }
 
-static Coordinate from_k(int k) {
-  return (Coordinate){-1, k, -1, 1, 1};
-}
+static Coordinate from_k(int k) { return (Coordinate){-1, k, -1, 1, 1}; }
 
 static void describe_matmul(const Node *node, Contraction *c) {
   int rank = node->out[0].type.rank, m = rank - 2, n = rank - 1;
@@ -103,29 +108,33 @@ static Contraction describe(const Node *node) {
 }
 
 /* Register tile: as many rows as accumulators fit beside one row of B and one element of A. */
-static void choose_tile(const Facts *facts, const Contraction *c, Frame *frame, int *box,
-                        int *cols) {
+static Tiling choose_tile(const Facts *facts, const Contraction *c, const Frame *frame) {
+  Tiling tiling = {0};
   int64_t width = frame->extent[frame->rank - 1];
   if (facts->threads > 1) {
-    *cols = width < GPU_COLUMNS ? (int)width : GPU_COLUMNS;
-    choose_box(frame->rank - 1, frame->extent, c->box_dims, GPU_ROWS, box);
-    return;
+    tiling.cols = width < GPU_COLUMNS ? (int)width : GPU_COLUMNS;
+    choose_box(frame->rank - 1, frame->extent, c->box_dims, GPU_ROWS, 1, tiling.box);
+    return tiling;
   }
   int64_t vectors = ceil_div(width, facts->vector);
   int across = vectors < 2 ? (int)vectors : 2;
-  *cols = width < across * facts->vector ? (int)width : across * facts->vector;
+  tiling.cols = width < across * facts->vector ? (int)width : across * facts->vector;
   int rows_that_fit = (facts->registers - across - 1) / across;
+  double steps = 1; /* of the tile: each multiplies all rows with one row of B */
+  for (int j = 0; j < c->n_k; j++)
+    steps *= (double)c->k_extent[j];
   choose_box(frame->rank - 1, frame->extent, c->box_dims, rows_that_fit < 12 ? rows_that_fit : 12,
-             box);
+             TILE_STEPS / steps, tiling.box);
+  return tiling;
 }
 
 /* How many leading k axes become strips: 0 unless blocks are few. */
-static int choose_strips(const Contraction *c, const Frame *frame, const int *box, int cols,
+static int choose_strips(const Contraction *c, const Frame *frame, const Tiling *tiling,
                          int64_t *strips) {
-  int64_t blocks = ceil_div(frame->extent[frame->rank - 1], cols);
+  int64_t blocks = ceil_div(frame->extent[frame->rank - 1], tiling->cols);
   int axes = 0;
   for (int d = 0; d < frame->rank - 1; d++)
-    blocks *= ceil_div(frame->extent[d], box[d]);
+    blocks *= ceil_div(frame->extent[d], tiling->box[d]);
   *strips = 1;
   while (c->tap_k < 0 && axes < c->n_k - 1 && *strips < STRIPS && blocks * *strips < FEW_BLOCKS)
     *strips *= c->k_extent[axes++];
@@ -197,10 +206,9 @@ void lower_contraction(Lower *lower) {
   Frame frame;
   frame_start(&frame, lower, "");
   frame_dims(&frame, &node->out[0].type);
-  int box[MAX_RANK], cols;
-  choose_tile(lower->facts, &c, &frame, box, &cols);
+  Tiling tiling = choose_tile(lower->facts, &c, &frame);
   int64_t strips, b_bytes = (int64_t)type_bytes(&node->in[1]->type);
-  int strip_axes = choose_strips(&c, &frame, box, cols, &strips);
+  int strip_axes = choose_strips(&c, &frame, &tiling, &strips);
 
   Affine k[MAX_K], strip = affine_constant(0), offset[3];
   for (int j = 0; j < strip_axes; j++) {
@@ -208,13 +216,21 @@ void lower_contraction(Lower *lower) {
                              : affine_constant(0);
     strip = affine_add(affine_scale(strip, c.k_extent[j]), k[j]);
   }
-  place_output(&frame, box, cols, strip_axes == 0 && b_bytes > lower->facts->l2 / 2);
+  tiling.columns_outermost = strip_axes == 0 && b_bytes > lower->facts->l2 / 2;
+  if (c.tap_k >= 0)
+    tiling.band = choose_band(lower->facts, node, tiling.box);
+  place_output(&frame, &tiling);
+  frame_stream_large(&frame);
   Taps taps = {0};
   if (c.tap_k >= 0 || c.tap_out >= 0)
     taps = taps_of(&frame, node);
   if (c.tap_out >= 0)
     taps_lookup(&frame, &taps, frame.place[c.tap_out].at, offset);
 
+  if (tiling.band) {
+    Place first[MAX_K] = {[1] = {.col = 1}};
+    prefetch_taps(&frame, c.a, first, (int)c.k_extent[1]);
+  }
   Tile *sum = frame_fill(&frame, 0, DT_f32, true, true);
   Block *outside = frame.block;
   Stmt *loop;
@@ -232,7 +248,9 @@ void lower_contraction(Lower *lower) {
     at = affine_var(frame_loop(&frame, "kk", 0, depth, chunk, &loop), 1);
   dot_statements(&frame, &c, k, at, chunk, offset, sum);
   frame.block = outside;
-  frame.kernel->schedule = (Schedule){.rows = sum->rows, .cols = cols, .unroll_k = 4,
+  frame.kernel->schedule = (Schedule){.rows = sum->rows,
+                                      .cols = tiling.cols,
+                                      .unroll_k = 4,
                                       .strips = (int)strips,
                                       .stage_a = lower->facts->threads > 1,
                                       .stage_b = lower->facts->threads > 1};

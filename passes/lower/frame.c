@@ -3,6 +3,8 @@
 #include <math.h>
 #include <string.h>
 
+enum { LARGE = 16 }; /* second-level caches: more than the last level is likely to hold */
+
 int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 int64_t divisor_below(int64_t n, int64_t limit) {
@@ -33,8 +35,8 @@ ViewMap frame_resolve(const Frame *frame, Value *value) {
 
 void frame_start(Frame *frame, Lower *lower, const char *suffix) {
   *frame = (Frame){.lower = lower};
-  frame->kernel = kernel_new(lower->arena, arena_printf(lower->arena, "%s%s", lower->name, suffix),
-                             STAGE_TILE);
+  frame->kernel =
+      kernel_new(lower->arena, arena_printf(lower->arena, "%s%s", lower->name, suffix), STAGE_TILE);
   frame->kernel->loc = lower->region->loc;
   frame->block = &frame->kernel->body;
   frame->tile = ARENA_ARRAY(lower->arena, Tile *, lower->body->n_values);
@@ -249,7 +251,12 @@ void frame_store(Frame *frame, const Access *access, Tile *tile) {
   Stmt *s = stmt_add(frame->kernel, frame->block, STMT_TILE_STORE);
   s->access = *access;
   s->tile_arg[0] = tile;
+  const Facts *facts = frame->lower->facts;
+  s->stream = frame->stream && tile->cols % facts->vector == 0 &&
+              (int64_t)type_bytes(&access->buffer->type) >= LARGE * facts->l2;
 }
+
+void frame_stream_large(Frame *frame) { frame->stream = frame->lower->facts->threads == 1; }
 
 IndexVar *frame_loop(Frame *frame, const char *name, int64_t low, int64_t high, int64_t step,
                      Stmt **loop) {
@@ -312,7 +319,8 @@ static Tile *fold_tile(Frame *frame, const Node *node) {
   if (operand->cols != frame->cols) /* folding a value that is the same in every column */
     operand = stmt_map(frame->kernel, frame->block,
                        frame_tile(frame, operand->dtype, operand->n_axes > 0, true), K_add, operand,
-                       frame_fill(frame, 0, operand->dtype, false, true), NULL)->tile;
+                       frame_fill(frame, 0, operand->dtype, false, true), NULL)
+                  ->tile;
   return frame_fold(frame, fold_kop(node), operand, false);
 }
 

@@ -36,16 +36,17 @@ typedef struct Partial {
 typedef struct Frame {
   Lower *lower;
   Kernel *kernel;
-  Block *block;     /* where statements go */
+  Block *block; /* where statements go */
   LoweredStep step;
   bool flat;
-  int rank;         /* of the space */
+  int rank;            /* of the space */
   int group[MAX_RANK]; /* flat: dimension -> group */
   int n_groups;
   int64_t extent[MAX_RANK]; /* of each dimension (not flat) or group (flat) */
   Place place[MAX_RANK];
   int n_axes, axis[MAX_ROW_AXES], cols; /* tile box */
-  Tile **tile;      /* by body value id: already computed here */
+  Tile **tile;                          /* by body value id: already computed here */
+  bool stream;                          /* outputs larger than the caches are written past them */
 } Frame;
 
 void frame_start(Frame *frame, Lower *lower, const char *suffix);
@@ -67,6 +68,9 @@ Tile *frame_load(Frame *frame, const Access *access, Dtype dtype, double fill);
 /* The tile of a body value at the current place: loads, computes, recursively. */
 Tile *frame_value(Frame *frame, Value *value);
 void frame_store(Frame *frame, const Access *access, Tile *tile);
+/* From now on stores of whole vectors into tensors that no cache would hold go past the caches; for
+ * kernels that write no tensor they read. */
+void frame_stream_large(Frame *frame);
 /* Computes and stores every output of the body that `wanted` accepts (NULL: all). */
 void frame_store_outputs(Frame *frame, bool (*wanted)(const Frame *, const Value *));
 Tile *frame_fill(Frame *frame, double number, Dtype dtype, bool rows, bool cols);

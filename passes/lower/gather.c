@@ -11,8 +11,7 @@
 static Access shifted(Frame *frame, Value *operand, const int64_t *before, const int64_t *step) {
   ViewMap map = frame_resolve(frame, operand);
   CHECK(!map.base->node && view_map_keeps_bounds(&map, &operand->type));
-  Access access = {.rank = map.type.rank,
-                   .buffer = frame_buffer(frame, map.base, map.type, false)};
+  Access access = {.rank = map.type.rank, .buffer = frame_buffer(frame, map.base, map.type, false)};
   CHECK(map.type.rank == frame->rank);
   for (int d = 0; d < access.rank; d++) {
     access.dim[d] = (AccessDim){.at = affine_offset(frame->place[d].at, -before[d]),
@@ -40,8 +39,8 @@ static void concat(Frame *frame, const Node *node) {
 }
 
 static void pad(Frame *frame, const Node *node) {
-  Access access = shifted(frame, node->in[0], node_ints(node, "before", NULL),
-                          node_ints(node, "step", NULL));
+  Access access =
+      shifted(frame, node->in[0], node_ints(node, "before", NULL), node_ints(node, "step", NULL));
   frame->tile[node->out[0].id] =
       frame_load(frame, &access, node->out[0].type.dtype, node_float(node, "value"));
 }
@@ -67,19 +66,18 @@ static void embedding_gradient(Lower *lower) {
   const Node *node = lower->anchor;
   int64_t width = node->out[0].type.dim[1], tokens = type_elements(&node->in[1]->type);
   Frame frame;
-  int box[MAX_RANK] = {1, 1};
   for (int d = 0; d < 2; d++) { /* first zeros everywhere, then the rows one by one */
     frame_start(&frame, lower, d ? "" : "_zero");
     frame_dims(&frame, &node->out[0].type);
     int cols = (int)(width < 16 ? width : 16);
     if (d)
       frame.extent[0] = 1;
-    place_output(&frame, box, d ? cols : (int)width, true);
+    place_output(
+        &frame, &(Tiling){.box = {1, 1}, .cols = d ? cols : (int)width, .columns_outermost = true});
     Access out = {.rank = 2,
                   .buffer = frame_buffer(&frame, &node->out[0], node->out[0].type, true)};
     for (int i = 0; i < 2; i++)
-      out.dim[i] = (AccessDim){
-          .at = frame.place[i].at, .col = frame.place[i].col, .divisor = 1};
+      out.dim[i] = (AccessDim){.at = frame.place[i].at, .col = frame.place[i].col, .divisor = 1};
     if (!d) {
       frame_store(&frame, &out, frame_fill(&frame, 0, DT_f32, false, true));
       frame_finish(&frame, "zero");
@@ -114,12 +112,13 @@ void lower_gather(Lower *lower) {
   Frame frame;
   frame_start(&frame, lower, "");
   frame_dims(&frame, &node->out[0].type);
-  int box[MAX_RANK];
+  Tiling tiling = {.cols = 1};
   for (int d = 0; d < frame.rank; d++)
-    box[d] = 1;
+    tiling.box[d] = 1;
   int64_t width = frame.rank ? frame.extent[frame.rank - 1] : 1;
   CHECK(frame.rank > 0);
-  place_output(&frame, box, (int)width, false);
+  tiling.cols = (int)width;
+  place_output(&frame, &tiling);
   if (strcmp(node->op->name, "concat") == 0)
     concat(&frame, node);
   else if (strcmp(node->op->name, "pad") == 0)

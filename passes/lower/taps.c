@@ -39,8 +39,7 @@ Access operand_access(Frame *frame, Value *operand, const Coordinate *coordinate
                       const Place *out_places, const Place *k_places, const Affine *offset) {
   ViewMap map = frame_resolve(frame, operand);
   CHECK(!map.base->node); /* fusion gives anchors' operands memory */
-  Access access = {.rank = map.type.rank,
-                   .buffer = frame_buffer(frame, map.base, map.type, false)};
+  Access access = {.rank = map.type.rank, .buffer = frame_buffer(frame, map.base, map.type, false)};
   for (int b = 0; b < map.type.rank; b++) {
     AccessDim *dim = &access.dim[b];
     *dim = (AccessDim){.at = affine_constant(map.offset[b]), .divisor = 1};
@@ -64,7 +63,8 @@ Access operand_access(Frame *frame, Value *operand, const Coordinate *coordinate
   return access;
 }
 
-void choose_box(int rank, const int64_t *extent, unsigned allowed, int limit, int *box) {
+void choose_box(int rank, const int64_t *extent, unsigned allowed, int limit, double overhead,
+                int *box) {
   for (int d = 0; d < rank; d++)
     box[d] = 1;
   for (int d = rank - 1, axes = 0; d >= 0 && limit > 1 && axes < MAX_ROW_AXES; d--) {
@@ -73,9 +73,9 @@ void choose_box(int rank, const int64_t *extent, unsigned allowed, int limit, in
     int best = 1;
     double best_cost = 1e30;
     for (int e = limit; e >= 1; e--) {
-      /* padded positions for one, small boxes lose reuse: cost per useful position */
+      /* padded positions and tiles for one useful position */
       double padded = (double)(ceil_div(extent[d], e) * e) / (double)extent[d];
-      double cost = padded * (1.0 + 1.0 / e);
+      double cost = padded * (1.0 + overhead / e);
       if (e <= extent[d] && cost < best_cost - 1e-9)
         best = e, best_cost = cost;
     }
@@ -87,29 +87,99 @@ void choose_box(int rank, const int64_t *extent, unsigned allowed, int limit, in
   }
 }
 
-void place_output(Frame *frame, const int *box, int cols, bool columns_outermost) {
+static void place_rows(Frame *frame, int d, const Tiling *tiling, const Affine *band) {
+  Place *place = &frame->place[d];
+  int box = tiling->box[d];
+  int64_t tiles = ceil_div(frame->extent[d], box);
+  *place = (Place){.at = affine_constant(0)};
+  if (band && d == 2)
+    place->at = *band;
+  if (tiles > 1) {
+    int64_t here = band && d == 2 ? tiling->band : tiles;
+    if (here > 1)
+      place->at = affine_add(place->at, affine_var(kernel_grid(frame->kernel, "r", here), box));
+  }
+  if (box > 1) {
+    place->row[frame->n_axes] = 1;
+    frame->axis[frame->n_axes++] = box;
+  }
+}
+
+void place_output(Frame *frame, const Tiling *tiling) {
   int last = frame->rank - 1;
-  frame->cols = cols;
+  Affine band;
+  frame->cols = tiling->cols;
   frame->n_axes = 0;
   for (int pass = 0; pass < 2; pass++) { /* columns before or after the rows in the grid */
-    if (pass == (columns_outermost ? 0 : 1)) {
+    if (pass == (tiling->columns_outermost ? 0 : 1)) {
       Place *place = &frame->place[last];
       *place = (Place){.at = affine_constant(0), .col = 1};
-      if (frame->extent[last] > cols)
-        place->at = affine_var(kernel_grid(frame->kernel, "c", ceil_div(frame->extent[last], cols)),
-                               cols);
+      int64_t blocks = ceil_div(frame->extent[last], tiling->cols);
+      if (blocks > 1)
+        place->at = affine_var(kernel_grid(frame->kernel, "c", blocks), tiling->cols);
       continue;
     }
     for (int d = 0; d < last; d++) {
-      Place *place = &frame->place[d];
-      *place = (Place){.at = affine_constant(0)};
-      if (frame->extent[d] > box[d])
-        place->at = affine_var(kernel_grid(frame->kernel, "r", ceil_div(frame->extent[d], box[d])),
-                               box[d]);
-      if (box[d] > 1) {
-        place->row[frame->n_axes] = 1;
-        frame->axis[frame->n_axes++] = box[d];
+      if (d == 1 && tiling->band) {
+        int64_t rows = tiling->band * tiling->box[2];
+        band =
+            affine_var(kernel_grid(frame->kernel, "band", ceil_div(frame->extent[2], rows)), rows);
       }
+      place_rows(frame, d, tiling, tiling->band ? &band : NULL);
     }
   }
+}
+
+/* ---- order and prefetching of ops over taps ---- */
+
+/* Least and greatest offset of the taps along an axis. */
+static void tap_range(const Node *node, int axis, int64_t *low, int64_t *high) {
+  int n;
+  const int64_t *taps = node_ints(node, "taps", &n);
+  *low = *high = taps[axis];
+  for (int t = axis; t < n; t += 3) {
+    *low = taps[t] < *low ? taps[t] : *low;
+    *high = taps[t] > *high ? taps[t] : *high;
+  }
+}
+
+int64_t choose_band(const Facts *facts, const Node *node, const int *box) {
+  const Type *x = &node->in[0]->type, *y = &node->out[0].type;
+  const int64_t *stride = node_ints(node, "stride", NULL);
+  int64_t low, high, planes, halo;
+  tap_range(node, 0, &low, &high);
+  planes = high - low + 1;
+  tap_range(node, 1, &low, &high);
+  halo = high - low;
+  int64_t row = x->dim[3] * x->dim[4] * (int64_t)dtype_size(x->dtype);
+  int64_t rows = facts->l2 / 2 / (planes * row) - halo; /* of a band, that fit with their planes */
+  int64_t tiles = ceil_div(y->dim[2], box[2]);
+  if (facts->threads > 1 || planes == 1 || rows >= x->dim[2])
+    return 0;
+  return divisor_below(tiles, rows / (stride[1] * box[2]) > 1 ? rows / (stride[1] * box[2]) : 1);
+}
+
+void prefetch_taps(Frame *frame, const Coordinate *coordinates, const Place *k_places, int depth) {
+  const Node *node = frame->lower->anchor;
+  int n;
+  const int64_t *taps = node_ints(node, "taps", &n), *first = taps;
+  for (int t = 0; t < n; t += 3) /* the tap that comes first to where no tap has been */
+    if (taps[t] > first[0] || (taps[t] == first[0] && taps[t + 1] > first[1]))
+      first = &taps[t];
+  Affine offset[3];
+  for (int axis = 0; axis < 3; axis++)
+    offset[axis] = affine_constant(first[axis]);
+  Place place[MAX_RANK];
+  for (int d = 0; d < frame->rank; d++) {
+    place[d] = frame->place[d];
+    place[d].col = 0;
+  }
+  int64_t box = 1;
+  for (int j = 0; j < frame->n_axes; j++)
+    box = place[2].row[j] ? frame->axis[j] : box;
+  place[2].at = affine_offset(place[2].at, box);
+  Stmt *s = stmt_add(frame->kernel, frame->block, STMT_TILE_PREFETCH);
+  s->access = operand_access(frame, node->in[0], coordinates, place, k_places, offset);
+  s->tile = kernel_tile(frame->kernel, "soon", node->in[0]->type.dtype, frame->n_axes, frame->axis,
+                        depth);
 }

@@ -24,8 +24,24 @@ typedef struct Coordinate {
 Access operand_access(Frame *frame, Value *operand, const Coordinate *coordinates,
                       const Place *out_places, const Place *k_places, const Affine *offset);
 
-/* Splits row extents (innermost last) into a box of at most `limit` points with little waste. */
-void choose_box(int rank, const int64_t *extent, unsigned allowed, int limit, int *box);
+/* Splits row extents (innermost last) into a box of at most `limit` points with little waste.
+ * `overhead`: what a tile costs beside its points, in points. */
+void choose_box(int rank, const int64_t *extent, unsigned allowed, int limit, double overhead,
+                int *box);
+/* How the blocks of an output lie and in which order they come. */
+typedef struct Tiling {
+  int box[MAX_RANK];      /* rows of a tile per dimension, the last one apart */
+  int cols;               /* columns of a tile */
+  bool columns_outermost; /* blocks of one column range come together */
+  int64_t band; /* > 0: dimension 2 is cut into bands of so many tiles, and dimension 1 runs
+                   through one band after the other: what neighbouring planes share stays in
+                   the cache */
+} Tiling;
+
 /* Gives every output dimension of a frame its place: grid variables, row axes by box[], columns. */
-void place_output(Frame *frame, const int *box, int cols, bool columns_outermost);
+void place_output(Frame *frame, const Tiling *tiling);
+/* The band in which an op over taps reads every element from memory once, 0: no need. */
+int64_t choose_band(const Facts *facts, const Node *node, const int *box);
+/* Announces the rows of operand 0 that the next tile along dimension 2 is the first to read. */
+void prefetch_taps(Frame *frame, const Coordinate *coordinates, const Place *k_places, int depth);
 #endif

@@ -151,8 +151,8 @@ static void weight_gradient(Lower *lower) {
   IndexVar *a0 = kernel_grid(frame.kernel, "a", dy_type->dim[1]);
   int64_t strips = dy_type->dim[0] * dy_type->dim[1];
   Affine strip = affine_add(affine_var(n, dy_type->dim[1]), affine_var(a0, 1));
-  int box[MAX_RANK] = {1, 1};
-  place_output(&frame, box, choose_columns(lower->facts, frame.extent[1]), false);
+  place_output(&frame,
+               &(Tiling){.box = {1, 1}, .cols = choose_columns(lower->facts, frame.extent[1])});
   Affine offset[3];
   Taps taps = taps_of(&frame, node);
   taps_lookup(&frame, &taps, frame.place[0].at, offset);
@@ -211,11 +211,12 @@ void lower_window(Lower *lower) {
   Window w = {.lower = lower, .node = node};
   frame_start(&w.frame, lower, "");
   frame_dims(&w.frame, &node->out[0].type);
-  int box[MAX_RANK], cols = choose_columns(lower->facts, w.frame.extent[4]);
-  int vectors = (int)ceil_div(cols, lower->facts->vector);
+  Tiling tiling = {.cols = choose_columns(lower->facts, w.frame.extent[4])};
+  int vectors = (int)ceil_div(tiling.cols, lower->facts->vector);
   int rows_limit = lower->facts->threads > 1 ? GPU_ROWS : lower->facts->registers / 4 / vectors;
-  choose_box(4, w.frame.extent, 0xE, rows_limit < 1 ? 1 : rows_limit, box);
-  place_output(&w.frame, box, cols, false);
+  choose_box(4, w.frame.extent, 0xE, rows_limit < 1 ? 1 : rows_limit, 1, tiling.box);
+  place_output(&w.frame, &tiling);
+  frame_stream_large(&w.frame);
   w.taps = taps_of(&w.frame, node);
   for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++)
     if (strcmp(rows[i].op, node->op->name) == 0) {

@@ -9,43 +9,13 @@
 #include <cmocka.h>
 
 #include "codegen/emit.h"
+#include "tests/unit/edge_array.h"
 #include "tests/unit/kernel_make.h"
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <time.h>
-
-/* ---- arrays that end where memory ends ---- */
-
-enum { PAGE = 4096, PAGES = 64 };
-
-static void *edge_array(size_t bytes) {
-  char *room = mmap(NULL, (PAGES + 1) * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
-                    -1, 0);
-  if (room == MAP_FAILED || bytes > (size_t)PAGES * PAGE)
-    abort();
-  mprotect(room + PAGES * PAGE, PAGE, PROT_NONE);
-  return room + PAGES * PAGE - bytes;
-}
-
-static float *edge_floats(int count, unsigned seed) {
-  float *array = edge_array(sizeof(float) * (size_t)count);
-  for (int i = 0; i < count; i++) {
-    seed = seed * 1103515245u + 12345u;
-    array[i] = (float)(int)(seed >> 16 & 255) - 100;
-  }
-  return array;
-}
-
-static void free_edge(void *array, size_t bytes) {
-  munmap((char *)array + bytes - PAGES * PAGE, (PAGES + 1) * PAGE);
-}
-
-static void free_floats(float *array, int count) {
-  free_edge(array, sizeof(float) * (size_t)count);
-}
 
 /* ---- running ---- */
 
@@ -88,8 +58,7 @@ static void elementwise_with_a_tail(void **state) {
       Affine lanes = plus(number(count), times(block, -width));
       Stmt *in = load_stmt(kernel, &kernel->body, x, times(block, width), width);
       KValue *half = stmt_const(kernel, &kernel->body, 0.5, DT_f32, width);
-      KValue *scaled =
-          stmt_let(kernel, &kernel->body, K_mul, DT_f32, width, in->value, half, NULL);
+      KValue *scaled = stmt_let(kernel, &kernel->body, K_mul, DT_f32, width, in->value, half, NULL);
       Stmt *out = store(kernel, &kernel->body, y, times(block, width), scaled);
       in->has_lanes = out->has_lanes = width > 1;
       in->lanes = out->lanes = lanes;
@@ -263,8 +232,8 @@ static void guarded_loads_of_short_buffers(void **state) {
     in->has_lanes = which;
     in->lanes = plus(number(COUNT), times(block, -1));
     guard_range(kernel, in, plus(times(block, 1), number(which ? 0 : 1)), which ? 3 : 1);
-    store(kernel, &kernel->body, y,
-          plus(times(block, 2 * WIDTH), number(which * WIDTH)), in->value);
+    store(kernel, &kernel->body, y, plus(times(block, 2 * WIDTH), number(which * WIDTH)),
+          in->value);
   }
   float *from = edge_floats(COUNT, 21), *to = edge_floats(2 * CASES * WIDTH, 22);
   run_pieces(kernel, (void *[]){from, to}, 1);
@@ -462,6 +431,37 @@ static char *emitted(Arena *arena, Kernel **kernels, int count, const char *leve
   return copy;
 }
 
+/* Stores past the caches: of aligned vectors only, and nothing else changes. */
+static void streamed_stores(void **state) {
+  (void)state;
+  enum { COUNT = 64, BLOCKS = 5 };
+  Arena *arena = arena_new();
+  Kernel *kernel = kernel_new(arena, "streamed", STAGE_LOOP);
+  Buffer *x = kernel_argument(kernel, "x", vector_type(DT_f32, COUNT * BLOCKS), false);
+  Buffer *y = kernel_argument(kernel, "y", vector_type(DT_f32, COUNT * BLOCKS), true);
+  IndexVar *block = kernel_grid(kernel, "b", BLOCKS);
+  int offsets[] = {0, 16, 33}; /* the last one is not aligned */
+  for (int i = 0; i < 3; i++) {
+    Affine at = affine_offset(affine_var(block, COUNT), offsets[i]);
+    store(kernel, &kernel->body, y, at, load(kernel, &kernel->body, x, at, 16))->stream = true;
+  }
+  int count = COUNT * BLOCKS;
+  float *from = edge_floats(count, 9), *to = edge_floats(count, 9),
+        *expected = edge_floats(count, 9);
+  for (int i = 0; i < count; i++) {
+    to[i] = -1;
+    expected[i] = i % COUNT < 32 || (i % COUNT >= 33 && i % COUNT < 49) ? from[i] : -1;
+  }
+  run_pieces(kernel, (void *[]){from, to}, 3);
+  assert_memory_equal(to, expected, sizeof(float) * (size_t)count);
+  char *text = emitted(arena, &kernel, 1, "x86-64-v4", "asm", NULL);
+  assert_int_equal(count_of(text, "vmovntps"), 2);
+  free_floats(from, count);
+  free_floats(to, count);
+  free_floats(expected, count);
+  arena_free(arena);
+}
+
 static void matmul_code_is_tight(void **state) {
   (void)state;
   Arena *arena = arena_new();
@@ -582,6 +582,7 @@ int main(void) {
       cmocka_unit_test(stencil_with_guards_or_pointers),
       cmocka_unit_test(guarded_loads_of_short_buffers),
       cmocka_unit_test(control_flow),
+      cmocka_unit_test(streamed_stores),
       cmocka_unit_test(local_array_in_memory),
       cmocka_unit_test(matmul_is_right),
       cmocka_unit_test(matmul_code_is_tight),

@@ -1,0 +1,278 @@
+/* Dots, and announcements of loads, for one thread with vector registers.
+ *
+ * A dot walks k in order; for every k it loads one row of B as vectors and spreads one element of A
+ * per row (the outer-product form: no shuffles, accumulators stay put). A tile of A that lies
+ * outside its tensor as a whole adds nothing and is skipped; where single rows may lie outside,
+ * elements are read through per-row pointers, which point at zeros for those rows, so the inner
+ * loop has no tests.
+ */
+#include "passes/kernel/distribute_vector.h"
+
+enum { CACHE_LINE = 64 }; /* bytes */
+
+typedef struct Dot {
+  Spread *spread;
+  const Tile *sum, *a, *b;
+  const Access *access_a, *access_b; /* NULL: the operand lies in its tile's array */
+  int width;                         /* lanes of a vector of columns */
+  int across;                        /* vectors of columns */
+  int tail;                          /* lanes of the last one, 0: all */
+  bool checked;
+  Affine k;
+  Guards uniform;   /* hold wherever the dot is emitted */
+  Buffer **pointer; /* by row: where A's row is, in the checked version */
+} Dot;
+
+static Position row_position(const Tile *tile, int row) {
+  Position position = {.col = affine_constant(0)};
+  for (int j = tile->n_axes - 1; j >= 0; j--) {
+    position.row[j] = affine_constant(row % tile->axis[j]);
+    row /= tile->axis[j];
+  }
+  for (int j = tile->n_axes; j < MAX_ROW_AXES; j++)
+    position.row[j] = affine_constant(0);
+  return position;
+}
+
+static KValue *element_of_a(Dot *d, Block *block, int row) {
+  Spread *s = d->spread;
+  if (!d->access_a) {
+    Affine at = affine_offset(d->k, (int64_t)row * tile_row_stride(s, d->a));
+    return vector_load(s, block, tile_storage(s, d->a), at, DT_f32, 1)->value;
+  }
+  Affine along = affine_scale(d->k, access_col_stride(d->access_a));
+  if (d->pointer)
+    return vector_load(s, block, d->pointer[row], along, DT_f32, 1)->value;
+  Position position = row_position(d->a, row);
+  Affine flat = affine_constant(0);
+  for (int i = 0; i < d->access_a->rank; i++)
+    flat = affine_add(flat, affine_scale(access_value(&d->access_a->dim[i], &position),
+                                         access_stride(d->access_a, i)));
+  return vector_load(s, block, d->access_a->buffer, affine_add(flat, along), DT_f32, 1)->value;
+}
+
+static KValue *vector_of_b(Dot *d, Block *block, int v) {
+  Spread *s = d->spread;
+  int width = d->width;
+  if (!d->access_b) {
+    Affine at = affine_offset(affine_scale(d->k, tile_row_stride(s, d->b)), v * width);
+    return vector_load(s, block, tile_storage(s, d->b), at, DT_f32, width)->value;
+  }
+  Position position = {.col = affine_constant(v * width)};
+  position.row[0] = d->k;
+  for (int j = 1; j < MAX_ROW_AXES; j++)
+    position.row[j] = affine_constant(0);
+  Address address = address_of(s, block, d->access_b, &position, width > 1);
+  Stmt *stmt = vector_load(s, block, d->access_b->buffer, address.flat, DT_f32, width);
+  if (v == d->across - 1 && d->tail) {
+    stmt->has_lanes = true;
+    stmt->lanes = affine_constant(d->tail);
+  } else if (d->checked && address.col_limited && affine_low(&address.limit) < width) {
+    stmt->has_lanes = true;
+    stmt->lanes = address.limit;
+  }
+  if (d->checked && width == 1)
+    stmt->guards = address.guards;
+  return stmt->value;
+}
+
+/* Guards of an operand that depend on k: where one fails the whole term is zero. */
+static void k_guards(Spread *s, const Access *access, const Affine *k, bool k_is_row,
+                     Guards *guards) {
+  for (int i = 0; access && i < access->rank; i++) {
+    const AccessDim *dim = &access->dim[i];
+    int64_t factor = k_is_row ? dim->row[0] : dim->col;
+    if (factor == 0)
+      continue;
+    CHECK(dim->divisor == 1);
+    Affine value = affine_add(dim->at, affine_scale(*k, factor));
+    if (!k_is_row)
+      for (int j = 0; j < MAX_ROW_AXES; j++)
+        CHECK(dim->row[j] == 0); /* rows and k never share a coordinate that may leave */
+    int64_t extent = access->buffer->type.dim[i];
+    Guard guard = {value, extent, 0};
+    if (affine_low(&value) < 0 || affine_high(&value) >= extent)
+      vec_push(s->arena, guards, guard);
+  }
+}
+
+static void dot_step(Dot *d, Block *block) {
+  Spread *s = d->spread;
+  int width = d->width;
+  Buffer *sum = tile_storage(s, d->sum);
+  KValue **b = ARENA_ARRAY(s->arena, KValue *, d->across);
+  for (int v = 0; v < d->across; v++)
+    b[v] = vector_of_b(d, block, v);
+  for (int row = 0; row < d->sum->rows; row++) {
+    KValue *a = element_of_a(d, block, d->a->n_axes ? row : 0);
+    if (width > 1)
+      a = stmt_let(s->to, block, K_splat, DT_f32, width, a, NULL, NULL);
+    for (int v = 0; v < d->across; v++) {
+      Affine at = affine_constant((int64_t)row * tile_row_stride(s, d->sum) + v * width);
+      KValue *old = vector_load(s, block, sum, at, DT_f32, width)->value;
+      KValue *next = stmt_let(s->to, block, K_fma, DT_f32, width, a, b[v], old);
+      vector_store(s, block, sum, at, next);
+    }
+  }
+}
+
+static void dot_loop(Dot *d, Block *block) {
+  Spread *s = d->spread;
+  int depth = d->a->cols;
+  d->k = affine_constant(0);
+  if (depth > 1) {
+    IndexVar *k = kernel_var(s->to, "k", 0, depth - 1);
+    Stmt *loop = stmt_for(s->to, block, k, 0, depth, 1);
+    loop->unroll = s->from->schedule.unroll_k;
+    d->k = affine_var(k, 1);
+    block = &loop->body;
+  }
+  Guards guards = {0};
+  k_guards(s, d->access_a, &d->k, false, &guards);
+  k_guards(s, d->access_b, &d->k, true, &guards);
+  if (guards.count) {
+    Stmt *inside = stmt_add(s->to, block, STMT_IF);
+    inside->guards = guards;
+    block = &inside->body;
+  }
+  dot_step(d, block);
+}
+
+static bool among(const Guards *guards, const Guard *guard) {
+  for (int i = 0; i < guards->count; i++)
+    if (guards->at[i].extent == guard->extent && guards->at[i].modulus == guard->modulus &&
+        affine_equal(&guards->at[i].value, &guard->value))
+      return true;
+  return false;
+}
+
+/* One pointer a row of A: to its elements, or to zeros when the row lies outside. */
+static void row_pointers(Dot *d, Block *block) {
+  Spread *s = d->spread;
+  const Access *access = d->access_a;
+  int64_t along = access_col_stride(access);
+  d->pointer = ARENA_ARRAY(s->arena, Buffer *, d->a->rows);
+  for (int row = 0; row < d->a->rows; row++) {
+    Position position = row_position(d->a, row);
+    Access rows_only = *access;
+    for (int i = 0; i < access->rank; i++)
+      rows_only.dim[i].col = 0;
+    Address address = address_of(s, block, &rows_only, &position, false);
+    /* coordinates that vary with k are k_guards' business */
+    Guards kept = {0};
+    for (int g = 0; g < address.guards.count; g++) {
+      bool varies = among(&d->uniform, &address.guards.at[g]);
+      for (int i = 0; i < access->rank; i++) {
+        Affine value = access_value(&access->dim[i], &position);
+        varies |= access->dim[i].col && affine_equal(&value, &address.guards.at[g].value);
+      }
+      if (!varies)
+        vec_push(s->arena, &kept, address.guards.at[g]);
+    }
+    Stmt *stmt = stmt_add(s->to, block, STMT_POINTER);
+    stmt->base = access->buffer;
+    stmt->at = address.flat;
+    stmt->guards = kept;
+    stmt->buffer = d->pointer[row] =
+        kernel_buffer(s->to, "row", SPACE_POINTER, DT_f32, along * (d->a->cols - 1) + 1);
+  }
+}
+
+/* Coordinates of A that are the same for all rows and all k: where one is outside, so is the whole
+ * tile, and the dot adds nothing. */
+static void uniform_guards(const Dot *d, Guards *guards) {
+  for (int i = 0; d->access_a && i < d->access_a->rank; i++) {
+    const AccessDim *dim = &d->access_a->dim[i];
+    bool varies = dim->col != 0 || dim->divisor > 1;
+    for (int j = 0; j < d->a->n_axes; j++)
+      varies |= dim->row[j] != 0;
+    Guard guard = {dim->at, d->access_a->buffer->type.dim[i], 0};
+    if (!varies && (affine_low(&dim->at) < 0 || affine_high(&dim->at) >= guard.extent))
+      vec_push(d->spread->arena, guards, guard);
+  }
+}
+
+/* Guards of A that differ between rows, at the tile's corners, and whether B's columns are all
+ * there. */
+static bool dot_guards(Dot *d, Guards *guards) {
+  Spread *s = d->spread;
+  bool possible = true;
+  if (d->access_a) {
+    Access rows_only = *d->access_a;
+    Guards all = {0};
+    for (int i = 0; i < rows_only.rank; i++)
+      if (rows_only.dim[i].col)
+        rows_only.dim[i] = (AccessDim){.at = affine_constant(0), .divisor = 1};
+    corner_guards(s, &all, &rows_only, d->a, &possible);
+    for (int i = 0; i < all.count; i++)
+      if (!among(&d->uniform, &all.at[i]))
+        vec_push(s->arena, guards, all.at[i]);
+  }
+  if (d->access_b) {
+    Access cols_only = *d->access_b;
+    for (int i = 0; i < cols_only.rank; i++)
+      if (!cols_only.dim[i].col)
+        cols_only.dim[i] = (AccessDim){.at = affine_constant(0), .divisor = 1};
+    corner_guards(s, guards, &cols_only, d->b, &possible);
+  }
+  return possible;
+}
+
+void vector_dot(Spread *s, Block *to, const Stmt *from) {
+  const Stmt *load_a = s->deferred[from->tile_arg[0]->id];
+  const Stmt *load_b = s->deferred[from->tile_arg[1]->id];
+  Dot d = {.spread = s, .sum = from->tile, .a = from->tile_arg[0], .b = from->tile_arg[1]};
+  d.access_a = load_a ? &load_a->access : NULL;
+  d.access_b = load_b ? &load_b->access : NULL;
+  d.width = from->tile->cols == 1 ? 1 : s->facts->vector;
+  d.across = vectors_of(from->tile->cols, d.width);
+  d.tail = from->tile->cols % d.width;
+  CHECK(!load_b || (access_col_stride(d.access_b) == 1) || from->tile->cols == 1);
+  uniform_guards(&d, &d.uniform);
+  if (d.uniform.count) {
+    Stmt *some = stmt_add(s->to, to, STMT_IF);
+    some->guards = d.uniform;
+    to = &some->body;
+  }
+  Guards guards = {0};
+  bool possible = dot_guards(&d, &guards);
+  if (guards.count == 0 && possible) {
+    dot_loop(&d, to);
+    return;
+  }
+  Block *border = to;
+  if (possible) {
+    Stmt *inside = stmt_add(s->to, to, STMT_IF);
+    inside->guards = guards;
+    dot_loop(&d, &inside->body);
+    border = &inside->other;
+  }
+  d.checked = true;
+  if (d.access_a)
+    row_pointers(&d, border);
+  dot_loop(&d, border);
+}
+
+/* Every cache line of a tile that lies in its tensor whole. */
+void vector_prefetch(Spread *s, Block *to, const Stmt *from) {
+  const Tile *domain = from->tile;
+  Guards guards = {0};
+  bool possible = true;
+  corner_guards(s, &guards, &from->access, domain, &possible);
+  if (!possible || access_col_stride(&from->access) != 1)
+    return;
+  if (guards.count) {
+    Stmt *inside = stmt_add(s->to, to, STMT_IF);
+    inside->guards = guards;
+    to = &inside->body;
+  }
+  int line = CACHE_LINE / (int)dtype_size(domain->dtype);
+  for (int row = 0; row < domain->rows; row++)
+    for (int col = 0; col < domain->cols; col += line) {
+      Position position = row_position(domain, row);
+      position.col = affine_constant(col);
+      Stmt *soon = stmt_add(s->to, to, STMT_PREFETCH);
+      soon->buffer = from->access.buffer;
+      soon->at = address_of(s, to, &from->access, &position, true).flat;
+    }
+}

@@ -1,0 +1,20 @@
+/* What the parts of distribution to one thread with vectors share: distribute_vector.c (nests) and
+ * distribute_dot.c. */
+#ifndef TRICOT_PASSES_KERNEL_DISTRIBUTE_VECTOR_H
+#define TRICOT_PASSES_KERNEL_DISTRIBUTE_VECTOR_H
+#include "passes/kernel/distribute.h"
+
+int vectors_of(int cols, int width);
+/* Elements from one row of a tile's array to the next, and the array (made when first asked for).
+ */
+int tile_row_stride(const Spread *, const Tile *);
+Buffer *tile_storage(Spread *, const Tile *);
+Stmt *vector_load(Spread *, Block *, Buffer *, Affine at, Dtype, int width);
+Stmt *vector_store(Spread *, Block *, Buffer *, Affine at, KValue *);
+/* Adds guards that hold exactly when no element of the domain leaves the tensor. Clears *possible
+ * where no guards can say so. */
+void corner_guards(Spread *, Guards *, const Access *, const Tile *domain, bool *possible);
+
+void vector_dot(Spread *, Block *to, const Stmt *dot);
+void vector_prefetch(Spread *, Block *to, const Stmt *prefetch);
+#endif
