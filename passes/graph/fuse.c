@@ -13,14 +13,10 @@
  * Merging is greedy in topological order: each elementwise op joins the regions of its operands
  * when spaces agree and no path leaves the union and returns to it.
  *
- * Cheap results are not stored to be read again: an elementwise op with one operand of its own size
- * (a value shifted or scaled by a row of numbers) is repeated beside each reader that can absorb
- * it, which then reads the operand instead. Such a copy is lazy: it waits for its reader and joins
- * what the reader joins. So is what only a fold over rows reads: better computed there than stored
- * by the kernel that has its operands.
+ * Cheap results are repeated beside their readers first (fuse_repeat.c). Last, regions over one
+ * space that read the same large tensor become one, which reads it once.
  */
-#include "ir/kernel.h"
-#include "passes/graph/common.h"
+#include "passes/graph/fuse.h"
 #include "passes/view_map.h"
 #include <string.h>
 
@@ -35,13 +31,13 @@ typedef struct Region {
 typedef struct Fusion {
   Arena *arena;
   const Graph *graph;
-  bool *has_memory;  /* by value id: a view or constant that must be written out */
-  Region **region;   /* by node id */
-  bool *post;        /* by node id: runs after its region's row fold */
-  bool *lazy;        /* by node id: waits for its only reader */
+  bool *has_memory; /* by value id: a view or constant that must be written out */
+  Region **region;  /* by node id */
+  bool *post;       /* by node id: runs after its region's row fold */
+  bool *lazy;       /* by node id: waits for its only reader */
   GraphMap map;
-  bool *emitted;     /* by node id: region built */
-  int *mark, marks;  /* by node id: visit stamps for path searches */
+  bool *emitted;    /* by node id: region built */
+  int *mark, marks; /* by node id: visit stamps for path searches */
 } Fusion;
 
 static bool is_base(void *context, const Value *value) {
@@ -57,11 +53,10 @@ static ViewMap resolve(Fusion *f, Value *value) {
 }
 
 static bool is_compute(const Fusion *f, const Node *node) {
-  return (node->op->cls != OP_SOURCE && node->op->cls != OP_VIEW) ||
-         f->has_memory[node->out[0].id];
+  return (node->op->cls != OP_SOURCE && node->op->cls != OP_VIEW) || f->has_memory[node->out[0].id];
 }
 
-static bool is_anchor(const Node *node) {
+bool op_anchors(const Node *node) {
   OpClass c = node->op->cls;
   return c == OP_CONTR || c == OP_WINDOW || c == OP_INDEX || c == OP_MOVE;
 }
@@ -118,7 +113,7 @@ static void settle_views(Fusion *f) {
         give_memory(f, stuck);
       continue;
     }
-    if (is_anchor(node))
+    if (op_anchors(node))
       for (int i = 0; i < node->n_in; i++)
         settle_operand(f, node, i);
   }
@@ -135,8 +130,7 @@ static void settle_views(Fusion *f) {
     Node *node = g->nodes.at[n];
     ViewMap map;
     Value *stuck;
-    while (node->op->cls == OP_VIEW &&
-           !view_map_resolve(&node->out[0], is_base, f, &map, &stuck))
+    while (node->op->cls == OP_VIEW && !view_map_resolve(&node->out[0], is_base, f, &map, &stuck))
       give_memory(f, stuck);
   }
 }
@@ -182,7 +176,7 @@ static bool crossing_allowed(Fusion *f, const Region *reader, const Region *writ
       Node *maker = map.base->node;
       if (!maker || !is_compute(f, maker) || f->region[maker->id] != writer)
         continue;
-      if (is_anchor(node) || !same_place(&map, &node->in[i]->type))
+      if (op_anchors(node) || !same_place(&map, &node->in[i]->type))
         return false;
       bool late = is_row_fold(maker) || f->post[maker->id];
       if (late != f->post[node->id])
@@ -271,7 +265,7 @@ static Region *new_region(Fusion *f, Node *node) {
   Region *region = ARENA_NEW(f->arena, Region);
   bool reduce = node->op->cls == OP_REDUCE;
   region->space = reduce ? node->in[0]->type : node->out[0].type;
-  region->has_anchor = is_anchor(node);
+  region->has_anchor = op_anchors(node);
   region->sealed = node->op->flags & OPF_SCATTERS;
   region->folds_columns = node_folds_columns(node);
   region->folded_rows = is_row_fold(node) ? axes_mask(node) : 0;
@@ -300,6 +294,65 @@ static void place(Fusion *f, Node *node) {
     join_operands(f, node, node);
 }
 
+/* ---- siblings: regions that read the same large tensor ---- */
+
+enum {
+  MAX_STREAMS = 12, /* large tensors one kernel reads: what prefetchers follow */
+  NEAR = 16         /* regions further apart in the program are not looked at */
+};
+
+/* Large tensors the region reads from memory, into `bases`; returns how many there are. */
+static int large_operands(Fusion *f, const Region *region, const Value **bases, int room) {
+  int count = 0;
+  int64_t whole = type_elements(&region->space);
+  for (int m = 0; m < region->members.count; m++)
+    for (int i = 0; i < region->members.at[m]->n_in; i++) {
+      const Value *base = resolve(f, region->members.at[m]->in[i]).base;
+      bool inside = base->node && is_compute(f, base->node) && f->region[base->node->id] == region;
+      bool known = inside || type_elements(&base->type) < whole;
+      for (int j = 0; j < count && !known; j++)
+        known = bases[j] == base;
+      if (!known && count < room)
+        bases[count++] = base;
+    }
+  return count;
+}
+
+static bool walks_rows(const Region *region) {
+  return !region->has_anchor && !region->sealed && region->space.rank > 0 &&
+         type_elements(&region->space) >= WORTH_REPEATING;
+}
+
+/* Two kernels over one space that read the same tensor become one that reads it once. */
+static bool try_merge_siblings(Fusion *f, Region *a, Region *b) {
+  const Value *of_a[MAX_STREAMS], *of_b[MAX_STREAMS];
+  int in_a = large_operands(f, a, of_a, MAX_STREAMS), shared = 0;
+  int in_b = large_operands(f, b, of_b, MAX_STREAMS);
+  for (int i = 0; i < in_a; i++)
+    for (int j = 0; j < in_b; j++)
+      shared += of_a[i] == of_b[j];
+  return shared && in_a + in_b - shared + 2 <= MAX_STREAMS && try_merge(f, a, b);
+}
+
+static void merge_siblings(Fusion *f) {
+  const Graph *g = f->graph;
+  VEC(Region *) regions = {0};
+  for (int n = 0; n < g->nodes.count; n++) {
+    Region *region = f->region[n];
+    if (region && region->members.at[0] == g->nodes.at[n] && walks_rows(region))
+      vec_push(f->arena, &regions, region);
+  }
+  for (int i = 0; i < regions.count; i++)
+    for (int j = i + 1; j < regions.count && j <= i + NEAR; j++) {
+      Region *a = regions.at[i], *b = regions.at[j];
+      /* a region that was merged away has no members of its own left */
+      if (f->region[a->members.at[0]->id] == a && f->region[b->members.at[0]->id] == b &&
+          same_shape(&a->space, &b->space) && a->folded_rows == b->folded_rows &&
+          a->folds_columns == b->folds_columns)
+        try_merge_siblings(f, a, b);
+    }
+}
+
 /* ---- building the regions ---- */
 
 typedef struct Body {
@@ -307,7 +360,7 @@ typedef struct Body {
   const Region *region;
   Graph *graph;
   Builder builder;
-  Value **value; /* outer value id -> body value */
+  Value **value;       /* outer value id -> body value */
   VEC(Value *) inputs; /* outer values feeding the body */
 } Body;
 
@@ -358,7 +411,7 @@ static bool *values_read_outside(Fusion *f) {
 static Node *main_member(const Region *region) {
   Node *best = region->members.at[region->members.count - 1];
   for (int m = 0; m < region->members.count; m++)
-    if (is_anchor(region->members.at[m]) || region->members.at[m]->op->cls == OP_REDUCE)
+    if (op_anchors(region->members.at[m]) || region->members.at[m]->op->cls == OP_REDUCE)
       return region->members.at[m];
   return best;
 }
@@ -464,105 +517,12 @@ static bool untranspose(void *context, Builder *b, const Node *old, Value *const
   return true;
 }
 
-/* ---- repeating cheap results ---- */
-
-enum { WORTH_REPEATING = 1 << 14 /* elements: smaller tensors stay in cache anyway */ };
-
-/* A stretched row of numbers, or a constant: nothing to read compared with the whole. */
-static bool is_small(const Value *value) {
-  int64_t whole = type_elements(&value->type);
-  while (value->node && value->node->op->cls == OP_VIEW)
-    value = value->node->in[0];
-  return (value->node && value->node->op->cls == OP_SOURCE) ||
-         type_elements(&value->type) * 16 <= whole;
-}
-
-static bool is_cheap(const Node *node) {
-  Kop kop;
-  if (node->op->cls != OP_EW || type_elements(&node->out[0].type) < WORTH_REPEATING ||
-      !kop_find(node->op->name, &kop) || !*kop_info[kop].c_float)
-    return false;
-  const Value *large = NULL;
-  for (int i = 0; i < node->n_in; i++) {
-    if (is_small(node->in[i]) || node->in[i] == large)
-      continue;
-    if (large)
-      return false;
-    large = node->in[i];
-  }
-  /* what an anchor has just computed is finished in its own kernel */
-  return large && !(large->node && is_anchor(large->node));
-}
-
-static bool absorbs(const Node *reader) {
-  return reader->op->cls == OP_EW || reader->op->cls == OP_REDUCE;
-}
-
-/* A copy of a cheap node, and of the cheap nodes it reads, for one reader. */
-static Value *repeat_for_reader(GraphMap *map, Value *value, bool *cheap) {
-  Node *node = value->node;
-  if (!node || !cheap[node->id])
-    return map->value[value->id];
-  Value *in[MAX_KOP_ARGS];
-  for (int i = 0; i < node->n_in; i++) {
-    in[i] = NULL;
-    for (int j = 0; j < i && !in[i]; j++)
-      if (node->in[j] == node->in[i])
-        in[i] = in[j];
-    if (!in[i])
-      in[i] = repeat_for_reader(map, node->in[i], cheap);
-  }
-  Builder b = {.graph = map->to, .loc = node->loc, .stage = node->stage};
-  return &build_node_attrs(&b, node->op, node->n_in, in, node->attrs)->out[0];
-}
-
-static Graph *repeat_cheap(PassContext *context, const Graph *graph) {
-  GraphMap map = graph_map_start(graph, context->arena);
-  bool *cheap = ARENA_ARRAY(context->arena, bool, graph->nodes.count + 1);
-  for (int n = 0; n < graph->nodes.count; n++) {
-    Node *node = graph->nodes.at[n];
-    cheap[n] = is_cheap(node);
-    Value *shared[MAX_KOP_ARGS] = {0};
-    bool own = !cheap[n] && absorbs(node); /* a cheap node itself is for readers of its memory */
-    for (int i = 0; own && i < node->n_in; i++) {
-      bool again = false; /* an operand given twice is repeated once */
-      for (int j = 0; j < i; j++)
-        again |= node->in[j] == node->in[i];
-      if (again)
-        continue;
-      shared[i] = map.value[node->in[i]->id];
-      map.value[node->in[i]->id] = repeat_for_reader(&map, node->in[i], cheap);
-    }
-    graph_map_copy(&map, node);
-    for (int i = 0; own && i < node->n_in; i++)
-      if (shared[i])
-        map.value[node->in[i]->id] = shared[i];
-  }
-  return graph_without_dead(graph_map_finish(&map), context->arena);
-}
-
-static void find_lazy(Fusion *f) {
-  const Graph *g = f->graph;
-  int *uses = graph_count_uses(g, f->arena);
-  f->lazy = ARENA_ARRAY(f->arena, bool, g->nodes.count + 1);
-  for (int n = g->nodes.count - 1; n >= 0; n--) {
-    const Node *reader = g->nodes.at[n];
-    bool only_folded = is_row_fold(reader) || (f->lazy[n] && !is_cheap(reader));
-    for (int i = 0; absorbs(reader) && i < reader->n_in; i++) {
-      const Node *maker = reader->in[i]->node;
-      if (maker && maker->op->cls == OP_EW && uses[reader->in[i]->id] == 1 &&
-          (only_folded || is_cheap(maker)))
-        f->lazy[maker->id] = true;
-    }
-  }
-}
-
 Graph *pass_fuse(PassContext *context, Graph *graph) {
   graph = graph_rewrite(graph, context->arena, take_apart, context);
   graph = graph_rewrite(graph, context->arena, untranspose, NULL);
-  graph = repeat_cheap(context, graph);
+  graph = fuse_repeat_cheap(context, graph);
   Fusion f = {.arena = context->arena, .graph = graph};
-  find_lazy(&f);
+  f.lazy = fuse_find_lazy(graph, f.arena);
   f.has_memory = ARENA_ARRAY(f.arena, bool, graph->n_values);
   f.region = ARENA_ARRAY(f.arena, Region *, graph->nodes.count);
   f.post = ARENA_ARRAY(f.arena, bool, graph->nodes.count);
@@ -572,6 +532,7 @@ Graph *pass_fuse(PassContext *context, Graph *graph) {
     if (is_compute(&f, graph->nodes.at[n]))
       place(&f, graph->nodes.at[n]);
 
+  merge_siblings(&f);
   bool *outside = values_read_outside(&f);
   f.map = graph_map_start(graph, context->arena);
   for (int n = 0; n < graph->nodes.count; n++)

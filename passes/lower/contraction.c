@@ -227,10 +227,12 @@ void lower_contraction(Lower *lower) {
   if (c.tap_out >= 0)
     taps_lookup(&frame, &taps, frame.place[c.tap_out].at, offset);
 
-  if (tiling.band) {
+  if (c.tap_k >= 0 && (int64_t)type_bytes(&node->in[0]->type) > lower->facts->l2) {
     Place first[MAX_K] = {[1] = {.col = 1}};
     prefetch_taps(&frame, c.a, first, (int)c.k_extent[1]);
   }
+  if (strips == 1)
+    frame_announce(&frame);
   Tile *sum = frame_fill(&frame, 0, DT_f32, true, true);
   Block *outside = frame.block;
   Stmt *loop;

@@ -112,6 +112,7 @@ void lower_fold(Lower *lower) {
   for (int i = 0; i < n_axes; i++)
     mask |= 1u << axes[i];
   frame_flatten(frame, space, mask);
+  frame_stream_large(frame);
   int last = frame->n_groups - 1, reduced_rows[MAX_RANK], n_reduced = 0;
   for (int d = 0; d < space->rank; d++)
     fold.reduced[frame->group[d]] = mask >> d & 1;
@@ -133,9 +134,10 @@ void lower_fold(Lower *lower) {
   /* strips of the outermost reduced group */
   int outer = n_reduced ? reduced_rows[0] : last;
   int inner = n_reduced ? reduced_rows[n_reduced - 1] : -1;
-  int64_t rows = inner < 0 ? 1 : divisor_below(frame->extent[inner], TILE / frame->cols < ROWS
-                                                                         ? TILE / frame->cols + 1
-                                                                         : ROWS);
+  int64_t rows = inner < 0
+                     ? 1
+                     : divisor_below(frame->extent[inner],
+                                     TILE / frame->cols < ROWS ? TILE / frame->cols + 1 : ROWS);
   int64_t unit = outer == inner ? rows : outer == last ? frame->cols : 1; /* of the strip loop */
   int64_t units = frame->extent[outer] / unit, work = type_elements(space) / blocks;
   int64_t strips = work / STRIP_WORK < BLOCKS / blocks ? work / STRIP_WORK : BLOCKS / blocks;
@@ -150,10 +152,10 @@ void lower_fold(Lower *lower) {
                                ? affine_var(kernel_grid(frame->kernel, "r", frame->extent[g]), 1)
                                : affine_constant(0);
   if (!fold.reduced[last])
-    frame->place[last].at = width > frame->cols
-                                ? affine_var(kernel_grid(frame->kernel, "c", width / frame->cols),
-                                             frame->cols)
-                                : affine_constant(0);
+    frame->place[last].at =
+        width > frame->cols
+            ? affine_var(kernel_grid(frame->kernel, "c", width / frame->cols), frame->cols)
+            : affine_constant(0);
   frame->place[last].col = 1;
 
   Tile **sums = ARENA_ARRAY(lower->arena, Tile *, fold.folds.count);

@@ -256,6 +256,34 @@ void frame_store(Frame *frame, const Access *access, Tile *tile) {
               (int64_t)type_bytes(&access->buffer->type) >= LARGE * facts->l2;
 }
 
+static void announce(Frame *frame, Value *value) {
+  const Facts *facts = frame->lower->facts;
+  ViewMap map = frame_resolve(frame, value);
+  if (map.base->node || value->type.rank != frame->rank ||
+      (int64_t)type_bytes(&value->type) <= facts->l2 ||
+      type_elements(&map.base->type) < type_elements(&value->type))
+    return;
+  Stmt *s = stmt_add(frame->kernel, frame->block, STMT_TILE_PREFETCH);
+  s->access = frame_access(frame, value);
+  s->tile = kernel_tile(frame->kernel, "soon", value->type.dtype, frame->n_axes, frame->axis,
+                        frame->cols);
+}
+
+void frame_announce(Frame *frame) {
+  const Graph *body = frame->lower->body;
+  if (frame->lower->facts->threads > 1)
+    return;
+  bool *done = ARENA_ARRAY(frame->lower->arena, bool, body->n_values);
+  for (int n = 0; n < body->nodes.count; n++) {
+    const Node *node = body->nodes.at[n];
+    for (int i = 0; node->op->cls == OP_EW && i < node->n_in; i++) {
+      if (!done[node->in[i]->id])
+        announce(frame, node->in[i]);
+      done[node->in[i]->id] = true;
+    }
+  }
+}
+
 void frame_stream_large(Frame *frame) { frame->stream = frame->lower->facts->threads == 1; }
 
 IndexVar *frame_loop(Frame *frame, const char *name, int64_t low, int64_t high, int64_t step,

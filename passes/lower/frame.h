@@ -68,12 +68,14 @@ Tile *frame_load(Frame *frame, const Access *access, Dtype dtype, double fill);
 /* The tile of a body value at the current place: loads, computes, recursively. */
 Tile *frame_value(Frame *frame, Value *value);
 void frame_store(Frame *frame, const Access *access, Tile *tile);
-/* From now on stores of whole vectors into tensors that no cache would hold go past the caches; for
- * kernels that write no tensor they read. */
+/* From now on stores of whole vectors into tensors that no cache would hold go past the caches. */
 void frame_stream_large(Frame *frame);
 /* Computes and stores every output of the body that `wanted` accepts (NULL: all). */
 void frame_store_outputs(Frame *frame, bool (*wanted)(const Frame *, const Value *));
 Tile *frame_fill(Frame *frame, double number, Dtype dtype, bool rows, bool cols);
+/* Announces what elementwise ops of the region will read from large tensors at this place: for
+ * kernels that first work on something else. */
+void frame_announce(Frame *frame);
 IndexVar *frame_loop(Frame *frame, const char *name, int64_t low, int64_t high, int64_t step,
                      Stmt **loop); /* opens a loop: frame->block moves inside */
 

@@ -59,6 +59,7 @@ void lower_rows(Lower *lower) {
   frame_start(&frame, lower, "");
   frame_flatten(&frame, space, folds ? 1u << (space->rank - 1) : 0);
   place_rows(&frame, folds);
+  frame_stream_large(&frame);
   frame_store_outputs(&frame, NULL);
   frame_finish(&frame, "rows");
 }

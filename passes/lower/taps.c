@@ -163,6 +163,8 @@ void prefetch_taps(Frame *frame, const Coordinate *coordinates, const Place *k_p
   const Node *node = frame->lower->anchor;
   int n;
   const int64_t *taps = node_ints(node, "taps", &n), *first = taps;
+  if (frame->lower->facts->threads > 1)
+    return;
   for (int t = 0; t < n; t += 3) /* the tap that comes first to where no tap has been */
     if (taps[t] > first[0] || (taps[t] == first[0] && taps[t + 1] > first[1]))
       first = &taps[t];

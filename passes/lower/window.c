@@ -217,6 +217,7 @@ void lower_window(Lower *lower) {
   choose_box(4, w.frame.extent, 0xE, rows_limit < 1 ? 1 : rows_limit, 1, tiling.box);
   place_output(&w.frame, &tiling);
   frame_stream_large(&w.frame);
+  frame_announce(&w.frame);
   w.taps = taps_of(&w.frame, node);
   for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++)
     if (strcmp(rows[i].op, node->op->name) == 0) {
