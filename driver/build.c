@@ -18,8 +18,8 @@
 /* A run of memory: one value of the graph, or a region's scratch. */
 typedef struct Storage {
   bool assigned;
-  PlanRef ref;  /* PERSISTENT is final; else `slot` says where the offset comes from */
-  int slot;     /* in the arena's or the prepared memory's slots */
+  PlanRef ref; /* PERSISTENT is final; else `slot` says where the offset comes from */
+  int slot;    /* in the arena's or the prepared memory's slots */
 } Storage;
 
 typedef struct Step {
@@ -34,11 +34,11 @@ typedef struct Step {
 typedef struct Entry {
   Build *build;
   const Graph *graph;
-  bool *prepared;      /* by value id: depends on persistent tensors alone */
-  Storage *storage;    /* by value id */
-  int *last_use;       /* by value id: step number */
-  int guard_node;      /* the last node that loss and grad_norm need, -1: no guard */
-  int guard;           /* steps up to and with it */
+  bool *prepared;   /* by value id: depends on persistent tensors alone */
+  Storage *storage; /* by value id */
+  int *last_use;    /* by value id: step number */
+  int guard_node;   /* the last node that loss and grad_norm need, -1: no guard */
+  int guard;        /* steps up to and with it */
   VEC(Step) steps, prepare;
   VEC(MemorySlot) slots, prepared_slots;
   VEC(MemoryNote) notes, prepared_notes; /* of the slots */
@@ -389,8 +389,12 @@ static PlanStep *final_steps(Entry *e, const Step *steps, int count) {
     for (int a = 0; a < step->n_args; a++)
       args[a] = final_ref(e, &step->args[a]);
     PlanStep *plan = &out[i];
-    *plan = (PlanStep){.kind = step->kind, .n_args = step->n_args, .args = args,
-                       .bytes = step->bytes, .label = "copy", .place = "",
+    *plan = (PlanStep){.kind = step->kind,
+                       .n_args = step->n_args,
+                       .args = args,
+                       .bytes = step->bytes,
+                       .label = "copy",
+                       .place = "",
                        .traffic = 2.0 * (double)step->bytes};
     if (step->kind != STEP_KERNEL)
       continue;
@@ -456,8 +460,8 @@ static void finish_entry(Entry *e, const char *name, const Storage *outputs) {
 static void interpret(Entry *e) {
   const Graph *g = e->graph;
   Arena *arena = e->build->arena;
-  Kernel *kernel = kernel_new(arena, arena_printf(arena, "interpret%d", e->build->graphs.count - 1),
-                              STAGE_LOOP);
+  Kernel *kernel =
+      kernel_new(arena, arena_printf(arena, "interpret%d", e->build->graphs.count - 1), STAGE_LOOP);
   Step step = {.kind = STEP_KERNEL, .kernel = kernel, .n_args = g->inputs.count + g->outputs.count};
   step.args = ARENA_ARRAY(arena, Storage, step.n_args);
   for (int i = 0; i < g->inputs.count; i++)
@@ -492,7 +496,7 @@ bool build_entry(Build *build, Graph *graph, const char *name) {
   if (!build->options.interpret) {
     if (!types_supported(build, graph))
       return false;
-    PassContext context = {arena, build->diag, build->options.facts};
+    PassContext context = {.arena = arena, .diag = build->diag, .facts = build->options.facts};
     int count;
     const char *const *passes = passes_standard(&count);
     graph = passes_run(&context, graph, passes, count, &build->options.passes);

@@ -47,6 +47,9 @@ static int list_passes(void) {
   for (int i = 0; i < pass_count(); i++)
     printf("%-10s %s%s\n", pass_at(i)->name, pass_at(i)->doc,
            pass_at(i)->required ? " (needed)" : "");
+  printf("\nparts of fuse, which can be skipped like passes:\n");
+  for (int i = 0; fusing_at(i); i++)
+    printf("  %-8s %s\n", fusing_at(i)->name, fusing_at(i)->doc);
   int count;
   const char *const *standard = passes_standard(&count);
   printf("\nstandard order:");
@@ -128,7 +131,7 @@ static int run(Arena *arena, Diag *diag, const Request *request) {
   if (!graphs)
     return EXIT_INPUT;
   Facts facts = {.vector = 8, .registers = 16, .threads = 1, .l1 = 32 << 10, .l2 = 1 << 20};
-  PassContext context = {arena, diag, &facts};
+  PassContext context = {.arena = arena, .diag = diag, .facts = &facts};
   Text text = {0};
   for (int i = 0; i < count; i++) {
     Graph *graph = passes_run(&context, graphs[i], request->passes.at, request->passes.count,

@@ -43,27 +43,27 @@ static void interpret(int slot, void *const *arguments) {
   arena_free(arena);
 }
 
-#define SLOT(n)                                                                                   \
-  static void interpret_##n(void *const *arguments, int64_t begin, int64_t end) {                 \
-    if (begin < end)                                                                              \
-      interpret(n, arguments);                                                                    \
+#define SLOT(n)                                                                                    \
+  static void interpret_##n(void *const *arguments, int64_t begin, int64_t end) {                  \
+    if (begin < end)                                                                               \
+      interpret(n, arguments);                                                                     \
   }
-SLOT(0) SLOT(1) SLOT(2) SLOT(3) SLOT(4) SLOT(5) SLOT(6) SLOT(7)
-SLOT(8) SLOT(9) SLOT(10) SLOT(11) SLOT(12) SLOT(13) SLOT(14) SLOT(15)
-SLOT(16) SLOT(17) SLOT(18) SLOT(19) SLOT(20) SLOT(21) SLOT(22) SLOT(23)
-SLOT(24) SLOT(25) SLOT(26) SLOT(27) SLOT(28) SLOT(29) SLOT(30) SLOT(31)
-SLOT(32) SLOT(33) SLOT(34) SLOT(35) SLOT(36) SLOT(37) SLOT(38) SLOT(39)
+SLOT(0)
+SLOT(1) SLOT(2) SLOT(3) SLOT(4) SLOT(5) SLOT(6) SLOT(7) SLOT(8) SLOT(9) SLOT(10) SLOT(11) SLOT(12)
+    SLOT(13) SLOT(14) SLOT(15) SLOT(16) SLOT(17) SLOT(18) SLOT(19) SLOT(20) SLOT(21) SLOT(22)
+        SLOT(23) SLOT(24) SLOT(25) SLOT(26) SLOT(27) SLOT(28) SLOT(29) SLOT(30) SLOT(31) SLOT(32)
+            SLOT(33) SLOT(34) SLOT(35) SLOT(36) SLOT(37) SLOT(38) SLOT(39)
 #undef SLOT
 
-static ProgramKernel *const interpreters[INTERPRETED] = {
-    interpret_0, interpret_1, interpret_2, interpret_3, interpret_4,
-    interpret_5, interpret_6, interpret_7, interpret_8, interpret_9,
-    interpret_10, interpret_11, interpret_12, interpret_13, interpret_14,
-    interpret_15, interpret_16, interpret_17, interpret_18, interpret_19,
-    interpret_20, interpret_21, interpret_22, interpret_23, interpret_24,
-    interpret_25, interpret_26, interpret_27, interpret_28, interpret_29,
-    interpret_30, interpret_31, interpret_32, interpret_33, interpret_34,
-    interpret_35, interpret_36, interpret_37, interpret_38, interpret_39};
+                static ProgramKernel *const interpreters[INTERPRETED] = {
+                    interpret_0,  interpret_1,  interpret_2,  interpret_3,  interpret_4,
+                    interpret_5,  interpret_6,  interpret_7,  interpret_8,  interpret_9,
+                    interpret_10, interpret_11, interpret_12, interpret_13, interpret_14,
+                    interpret_15, interpret_16, interpret_17, interpret_18, interpret_19,
+                    interpret_20, interpret_21, interpret_22, interpret_23, interpret_24,
+                    interpret_25, interpret_26, interpret_27, interpret_28, interpret_29,
+                    interpret_30, interpret_31, interpret_32, interpret_33, interpret_34,
+                    interpret_35, interpret_36, interpret_37, interpret_38, interpret_39};
 
 /* ---- targets ---- */
 
@@ -124,7 +124,7 @@ static void drop_taps(Graph *graph) {
 
 static Graph *entry_graph(Compiled *c, Model *model, const EntryRequest *want, Error *error) {
   if (train_entry_known(want->entry)) {
-    PassContext context = {c->arena, &c->diag, c->build.options.facts};
+    PassContext context = {.arena = c->arena, .diag = &c->diag, .facts = c->build.options.facts};
     return train_entry_build(&context, model, want->entry, want->keep_taps, want->keep_gradients,
                              error);
   }

@@ -31,7 +31,7 @@ static const char *const *split_list(Arena *arena, const char *text, int *count)
 
 static bool known_passes(const char *const *names, int count, Error *error) {
   for (int i = 0; i < count; i++)
-    if (!pass_find(names[i]))
+    if (!pass_find(names[i]) && !pass_can_skip(names[i]))
       return error_set(error, "--skip: no pass is called '%s' (tricot opt --list shows them)",
                        names[i]);
   return true;

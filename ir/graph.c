@@ -97,9 +97,7 @@ static const Attr *node_attr(const Node *node, const char *name, AttrKind kind) 
   return &node->attrs[i];
 }
 
-int64_t node_int(const Node *node, const char *attr) {
-  return node_attr(node, attr, ATTR_INT)->i;
-}
+int64_t node_int(const Node *node, const char *attr) { return node_attr(node, attr, ATTR_INT)->i; }
 
 double node_float(const Node *node, const char *attr) {
   return node_attr(node, attr, ATTR_FLOAT)->f;
@@ -128,16 +126,12 @@ int *graph_count_uses(const Graph *graph, Arena *arena) {
 
 static uint64_t hash_attr(const Attr *attr, uint64_t seed) {
   switch (attr->kind) {
-  case ATTR_INT:
-    return hash_bytes(&attr->i, sizeof attr->i, seed);
-  case ATTR_FLOAT:
-    return hash_bytes(&attr->f, sizeof attr->f, seed);
+  case ATTR_INT: return hash_bytes(&attr->i, sizeof attr->i, seed);
+  case ATTR_FLOAT: return hash_bytes(&attr->f, sizeof attr->f, seed);
   case ATTR_INTS:
     return hash_bytes(attr->ints, sizeof *attr->ints * (size_t)attr->n, seed + (uint64_t)attr->n);
-  case ATTR_TEXT:
-    return hash_bytes(attr->text, strlen(attr->text), seed);
-  default:
-    return seed;
+  case ATTR_TEXT: return hash_bytes(attr->text, strlen(attr->text), seed);
+  default: return seed;
   }
 }
 
@@ -145,16 +139,13 @@ static bool same_attr(const Attr *a, const Attr *b) {
   if (a->kind != b->kind)
     return false;
   switch (a->kind) {
-  case ATTR_INT:
-    return a->i == b->i;
+  case ATTR_INT: return a->i == b->i;
   case ATTR_FLOAT: /* by bits: 0 and -0 differ, nan equals itself */
     return memcmp(&a->f, &b->f, sizeof a->f) == 0;
   case ATTR_INTS:
     return a->n == b->n && (!a->n || !memcmp(a->ints, b->ints, sizeof *a->ints * (size_t)a->n));
-  case ATTR_TEXT:
-    return strcmp(a->text, b->text) == 0;
-  default:
-    return true;
+  case ATTR_TEXT: return strcmp(a->text, b->text) == 0;
+  default: return true;
   }
 }
 

@@ -190,9 +190,9 @@ static Value *elementwise(Builder *b, const char *op, int n_in, Value *const *in
   Value *stretched[4];
   for (int i = 0; i < n_in; i++)
     if (!join_shapes(&in[i]->type, &rank, dim))
-      return only(report(b, n_in, in,
-                         arena_printf(b->graph->arena, "%s: the operands' shapes do not broadcast",
-                                      op)));
+      return only(
+          report(b, n_in, in,
+                 arena_printf(b->graph->arena, "%s: the operands' shapes do not broadcast", op)));
   for (int i = 0; i < n_in; i++)
     stretched[i] = build_broadcast(b, in[i], rank, dim);
   return only(build_node(b, op, n_in, stretched, NULL));

@@ -152,8 +152,10 @@ static bool check_outputs(const Checker *c, const Map *inputs) {
       return error_set(c->error, "output \"%s\" updates \"%s\", which is no input", output->name,
                        output->updates);
     if (input->role == ROLE_INPUT)
-      return error_set(c->error, "output \"%s\" updates \"%s\", which is data, not a parameter, "
-                                 "buffer or state", output->name, output->updates);
+      return error_set(c->error,
+                       "output \"%s\" updates \"%s\", which is data, not a parameter, "
+                       "buffer or state",
+                       output->name, output->updates);
     if (!type_equal(&input->value->type, &output->value->type))
       return error_set(c->error, "output \"%s\" of type %s updates an input of type %s",
                        output->name, type_text(&output->value->type),

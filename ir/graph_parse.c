@@ -132,8 +132,7 @@ static bool accept_keyword(Parser *p, const char *word) {
 }
 
 static bool expect_mark(Parser *p, char mark) {
-  return accept_mark(p, mark) ||
-         fail(p, arena_printf(p->arena, "expected '%c' here", mark));
+  return accept_mark(p, mark) || fail(p, arena_printf(p->arena, "expected '%c' here", mark));
 }
 
 /* The text of a token of this kind; NULL after a failure. */
@@ -271,8 +270,9 @@ static bool parse_attrs(Parser *p, const Op *op, Loc op_loc, Attr *attrs) {
   for (int i = 0; i < count && !p->failed; i++)
     if (attrs[i].kind == ATTR_NONE) {
       if (!specs[i].has_default)
-        return fail_at(p, op_loc, arena_printf(p->arena, "op %s needs attribute '%s'", op->name,
-                                               specs[i].name));
+        return fail_at(
+            p, op_loc,
+            arena_printf(p->arena, "op %s needs attribute '%s'", op->name, specs[i].name));
       attrs[i] = specs[i].fallback;
     }
   return !p->failed;
@@ -286,8 +286,11 @@ static bool define(Parser *p, const char *name, Value *value, Loc loc) {
   map_set(&p->values, name, value);
   graph_name_value(p->graph, value, name);
   if (strcmp(value->name, name) != 0)
-    return fail_at(p, loc, arena_printf(p->arena, "%%%s is not a name: use letters, digits, '_', "
-                                                  "'.', '-'", name));
+    return fail_at(p, loc,
+                   arena_printf(p->arena,
+                                "%%%s is not a name: use letters, digits, '_', "
+                                "'.', '-'",
+                                name));
   return true;
 }
 
@@ -300,8 +303,9 @@ static void parse_init(Parser *p, Init *init) {
     if (strcmp(word, kinds[i]) == 0)
       kind = i;
   if (word && kind < 0)
-    fail_at(p, loc, "initial values are constant(a), uniform(a,b), normal(mean,deviation) or "
-                    "truncated(mean,deviation)");
+    fail_at(p, loc,
+            "initial values are constant(a), uniform(a,b), normal(mean,deviation) or "
+            "truncated(mean,deviation)");
   if (p->failed)
     return;
   init->kind = (InitKind)kind;
@@ -370,8 +374,9 @@ static Value *parse_operand(Parser *p) {
   for (int i = 0; i < p->values.entries.count; i++)
     names[i] = p->values.entries.at[i].key;
   const char *near = diag_nearest(name, names, p->values.entries.count);
-  fail_at(p, loc, arena_printf(p->arena, "%%%s is not defined above%s%s%s", name,
-                               near ? "; did you mean %" : "", near ? near : "", near ? "?" : ""));
+  fail_at(p, loc,
+          arena_printf(p->arena, "%%%s is not defined above%s%s%s", name,
+                       near ? "; did you mean %" : "", near ? near : "", near ? "?" : ""));
   return NULL;
 }
 
@@ -385,8 +390,9 @@ static const Op *parse_op(Parser *p) {
   for (int i = 0; i < op_count(); i++)
     names[i] = op_at(i)->name;
   const char *near = diag_nearest(name, names, op_count());
-  fail_at(p, loc, arena_printf(p->arena, "no op is called '%s'%s%s%s", name,
-                               near ? "; did you mean '" : "", near ? near : "", near ? "'?" : ""));
+  fail_at(p, loc,
+          arena_printf(p->arena, "no op is called '%s'%s%s%s", name, near ? "; did you mean '" : "",
+                       near ? near : "", near ? "'?" : ""));
   return NULL;
 }
 
@@ -446,16 +452,17 @@ typedef VEC(Token) Tokens;
 
 static void define_results(Parser *p, Node *node, const Tokens *results, const Tail *tail) {
   if (node->n_out != results->count) {
-    fail_at(p, results->at[0].loc, arena_printf(p->arena, "op %s has %d results, not %d",
-                                                node->op->name, node->n_out, results->count));
+    fail_at(p, results->at[0].loc,
+            arena_printf(p->arena, "op %s has %d results, not %d", node->op->name, node->n_out,
+                         results->count));
     return;
   }
   if (tail->n_types && tail->n_types != node->n_out)
     fail_at(p, tail->type_locs[0], "as many types as results are expected here");
   for (int i = 0; i < node->n_out && !p->failed; i++) {
     if (tail->n_types && !type_equal(&tail->types[i], &node->out[i].type))
-      fail_at(p, tail->type_locs[i], arena_printf(p->arena, "the result has type %s",
-                                                  type_text(&node->out[i].type)));
+      fail_at(p, tail->type_locs[i],
+              arena_printf(p->arena, "the result has type %s", type_text(&node->out[i].type)));
     else
       define(p, results->at[i].text, &node->out[i], results->at[i].loc);
   }
@@ -520,8 +527,9 @@ static void parse_output(Parser *p) {
   if (output.updates && !input)
     fail_at(p, output.loc, arena_printf(p->arena, "no input is called \"%s\"", output.updates));
   else if (input && !type_equal(&input->value->type, &output.value->type))
-    fail_at(p, output.loc, arena_printf(p->arena, "the input to update has type %s",
-                                        type_text(&input->value->type)));
+    fail_at(
+        p, output.loc,
+        arena_printf(p->arena, "the input to update has type %s", type_text(&input->value->type)));
   if (!p->failed)
     vec_push(p->arena, &p->graph->outputs, output);
 }
@@ -555,7 +563,11 @@ static Graph *parse_graph(Parser *p) {
 Graph **graph_parse(Arena *arena, Diag *diag, const char *path, const char *text, size_t size,
                     int *count) {
   Parser *p = ARENA_NEW(arena, Parser);
-  *p = (Parser){.arena = arena, .diag = diag, .at = text, .end = text + size, .line_start = text,
+  *p = (Parser){.arena = arena,
+                .diag = diag,
+                .at = text,
+                .end = text + size,
+                .line_start = text,
                 .loc = {diag_source(diag, path, text, size), 1, 0}};
   VEC(Graph *) graphs = {0};
   next(p);

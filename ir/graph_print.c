@@ -34,12 +34,8 @@ static bool is_word(const char *word) {
 
 static void add_attr(Text *text, const Attr *attr) {
   switch (attr->kind) {
-  case ATTR_INT:
-    text_add(text, "%lld", (long long)attr->i);
-    break;
-  case ATTR_FLOAT:
-    text_add_float(text, attr->f, 0);
-    break;
+  case ATTR_INT: text_add(text, "%lld", (long long)attr->i); break;
+  case ATTR_FLOAT: text_add_float(text, attr->f, 0); break;
   case ATTR_INTS:
     text_add(text, "[");
     for (int i = 0; i < attr->n; i++)
@@ -52,8 +48,7 @@ static void add_attr(Text *text, const Attr *attr) {
     else
       add_quoted(text, attr->text);
     break;
-  default:
-    FAULT("attribute without a kind");
+  default: FAULT("attribute without a kind");
   }
 }
 
@@ -62,17 +57,13 @@ static bool is_default(const AttrSpec *spec, const Attr *attr) {
   if (!spec->has_default)
     return false;
   switch (spec->kind) {
-  case ATTR_INT:
-    return attr->i == fallback->i;
-  case ATTR_FLOAT:
-    return memcmp(&attr->f, &fallback->f, sizeof attr->f) == 0;
+  case ATTR_INT: return attr->i == fallback->i;
+  case ATTR_FLOAT: return memcmp(&attr->f, &fallback->f, sizeof attr->f) == 0;
   case ATTR_INTS:
     return attr->n == fallback->n &&
            memcmp(attr->ints, fallback->ints, sizeof *attr->ints * (size_t)attr->n) == 0;
-  case ATTR_TEXT:
-    return strcmp(attr->text, fallback->text) == 0;
-  default:
-    return false;
+  case ATTR_TEXT: return strcmp(attr->text, fallback->text) == 0;
+  default: return false;
   }
 }
 

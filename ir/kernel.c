@@ -172,9 +172,16 @@ static Buffer *new_buffer(Kernel *kernel, const char *name, Space space, Type ty
 }
 
 Buffer *kernel_argument(Kernel *kernel, const char *name, Type type, bool written) {
-  CHECK(kernel->buffers.count == kernel->n_arguments); /* arguments come first */
   Buffer *buffer = new_buffer(kernel, name, SPACE_GLOBAL, type);
   buffer->written = written;
+  /* arguments come first: the block's own tensors move up */
+  for (; buffer->id > kernel->n_arguments; buffer->id--) {
+    Buffer *other = kernel->buffers.at[buffer->id - 1];
+    CHECK(kernel->stage == STAGE_TILE);
+    kernel->buffers.at[buffer->id] = other;
+    other->id = buffer->id;
+  }
+  kernel->buffers.at[buffer->id] = buffer;
   kernel->n_arguments++;
   return buffer;
 }
@@ -183,6 +190,11 @@ Buffer *kernel_buffer(Kernel *kernel, const char *name, Space space, Dtype dtype
                       int64_t elements) {
   CHECK(space != SPACE_GLOBAL);
   return new_buffer(kernel, name, space, (Type){.dtype = dtype, .rank = 1, .dim = {elements}});
+}
+
+Buffer *kernel_scratch(Kernel *kernel, const char *name, Type type) {
+  CHECK(kernel->stage == STAGE_TILE);
+  return new_buffer(kernel, name, SPACE_SHARED, type);
 }
 
 IndexVar *kernel_var(Kernel *kernel, const char *name, int64_t low, int64_t high) {

@@ -65,7 +65,7 @@ typedef struct Table {
 
 typedef enum Space {
   SPACE_GLOBAL, /* a kernel argument: a whole tensor */
-  SPACE_SHARED, /* per block, seen by all its threads; LOOP stage */
+  SPACE_SHARED, /* per block, seen by all its threads; in the TILE stage a tensor of any rank */
   SPACE_LOCAL,  /* per thread; constant indices end up in registers; LOOP stage */
   SPACE_POINTER /* a run of elements of a global buffer, or zeros (STMT_POINTER); LOOP stage */
 } Space;
@@ -74,7 +74,7 @@ typedef struct Buffer {
   const char *name;
   int id; /* for SPACE_GLOBAL: the argument's position, 0 .. n_arguments-1 */
   Space space;
-  Type type;    /* GLOBAL: the tensor; others: [elements] */
+  Type type;    /* the tensor; in the LOOP stage [elements] of all but arguments */
   bool written; /* GLOBAL: some statement stores into it */
   bool aliased; /* GLOBAL: shares its memory with another argument (an update in place): element i
                    of one is element i of the other, read before it is written */
@@ -265,6 +265,8 @@ typedef struct Kernel {
 Kernel *kernel_new(Arena *arena, const char *name, Stage stage);
 Buffer *kernel_argument(Kernel *, const char *name, Type type, bool written);
 Buffer *kernel_buffer(Kernel *, const char *name, Space space, Dtype dtype, int64_t elements);
+/* A tensor that lives as long as the block (TILE stage). */
+Buffer *kernel_scratch(Kernel *, const char *name, Type type);
 IndexVar *kernel_var(Kernel *, const char *name, int64_t low, int64_t high);
 IndexVar *kernel_grid(Kernel *, const char *name, int64_t extent);
 /* Sets `threads` and makes the variable that holds the thread's number (LOOP stage, once). */

@@ -203,8 +203,8 @@ static bool check_gather(Checker *c, const Access *access, const Tile *tile) {
 
 static bool check_access(Checker *c, const Access *access, const Tile *tile) {
   const Buffer *buffer = access->buffer;
-  if (!buffer || buffer->space != SPACE_GLOBAL)
-    return refuse(c, "tiles come from and go to global buffers only");
+  if (!buffer || (buffer->space != SPACE_GLOBAL && buffer->space != SPACE_SHARED))
+    return refuse(c, "tiles come from and go to arguments and shared tensors only");
   if (access->rank != buffer->type.rank)
     return refuse(c, "%d coordinates for %s", access->rank, type_text(&buffer->type));
   if (buffer->type.dtype != tile->dtype)
@@ -264,7 +264,7 @@ static bool check_tile_statement(Checker *c, const Stmt *s) {
   default:
     if (!check_tile(c, tile) || !check_access(c, &s->access, tile))
       return false;
-    if (!s->access.buffer->written)
+    if (!s->access.buffer->written && s->access.buffer->space == SPACE_GLOBAL)
       return refuse(c, "%%%s is not an output", s->access.buffer->name);
     if (s->accumulate && !s->access.gather)
       return refuse(c, "only gathered stores accumulate");
@@ -472,8 +472,9 @@ static bool check_buffers(Checker *c) {
     const Buffer *buffer = kernel->buffers.at[i];
     if (buffer->id != i || (buffer->space == SPACE_GLOBAL) != (i < kernel->n_arguments))
       return refuse(c, "buffers are numbered with the arguments first, not so %%%s", buffer->name);
-    if (kernel->stage == STAGE_TILE && buffer->space != SPACE_GLOBAL)
-      return refuse(c, "%%%s: the tile stage has only arguments", buffer->name);
+    if (kernel->stage == STAGE_TILE && buffer->space != SPACE_GLOBAL &&
+        buffer->space != SPACE_SHARED)
+      return refuse(c, "%%%s: the tile stage has arguments and shared tensors only", buffer->name);
     if (type_elements(&buffer->type) < 1)
       return refuse(c, "%%%s has no elements", buffer->name);
   }

@@ -431,11 +431,15 @@ static void parse_buffer(Parser *p, Space space) {
   scan_space(p);
   Loc loc = scan_here(p);
   Type type = scan_tensor_type(p);
-  if (!p->failed && type.rank != 1)
+  bool tiles = p->kernel->stage == STAGE_TILE;
+  if (!p->failed && tiles && space != SPACE_SHARED)
+    scan_fail(p, loc, "the tile stage has arguments and shared tensors only");
+  if (!p->failed && !tiles && type.rank != 1)
     scan_fail(p, loc, "such buffers have one dimension");
   if (!p->failed)
     scan_define(p, name, SYMBOL_BUFFER,
-                kernel_buffer(p->kernel, name, space, type.dtype, type.dim[0]));
+                tiles ? kernel_scratch(p->kernel, name, type)
+                      : kernel_buffer(p->kernel, name, space, type.dtype, type.dim[0]));
 }
 
 /* One line that comes before the statements; false when there is none. */

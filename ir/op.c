@@ -123,3 +123,25 @@ bool node_folds_columns(const Node *node) {
   const int64_t *axes = node_ints(node, "axes", &n);
   return n == 1 && axes[0] == node->in[0]->type.rank - 1;
 }
+
+bool node_keeps_rows(const Node *node) {
+  if (node->op->cls != OP_CONTR || node->n_in < 2)
+    return false;
+  const Type *x = &node->in[0]->type, *y = &node->out[0].type;
+  for (int d = 0; d + 1 < y->rank; d++)
+    if (x->rank != y->rank || x->dim[d] != y->dim[d])
+      return false;
+  if (op_attr_index(node->op, "ta") >= 0)
+    return !node_int(node, "ta") && node->in[1]->type.rank == 2;
+  if (op_attr_index(node->op, "taps") < 0 || op_attr_index(node->op, "size") < 0)
+    return false;
+  int n;
+  const int64_t *taps = node_ints(node, "taps", &n);
+  for (int i = 0; i < n; i++)
+    if (n != 3 || taps[i] != 0)
+      return false;
+  for (int i = 0; i < 3; i++)
+    if (node_ints(node, "stride", NULL)[i] != 1 || node_ints(node, "divisor", NULL)[i] != 1)
+      return false;
+  return true;
+}

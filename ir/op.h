@@ -54,7 +54,7 @@ typedef double FlopsFn(const Node *node);
 
 struct Op {
   const char *name;
-  int n_in; /* -1: one or more */
+  int n_in;  /* -1: one or more */
   int n_out; /* -1: as many as the region's body has outputs */
   OpClass cls;
   const char *signature; /* "stride:ints=1,1,1 groups:int=1"; kinds int float ints text; no '=':
@@ -85,6 +85,9 @@ int op_attr_index(const Op *op, const char *name);
 
 /* A fold over exactly the last axis: done within a row. Other folds go across rows. */
 bool node_folds_columns(const Node *node);
+/* A contraction in which each row of the result follows from the same row of operand 0 (one matrix
+ * for all rows; a convolution without neighbours). */
+bool node_keeps_rows(const Node *node);
 
 /* ---- shared helpers for the rules in ir/ops/ ---- */
 const Attr *call_attr(const OpCall *call, const char *name);

@@ -12,6 +12,7 @@ typedef struct PassContext {
   Arena *arena;
   Diag *diag;         /* for located errors about the user's model */
   const Facts *facts; /* the target's numbers; never its name */
+  const struct PassOptions *options; /* set by passes_run */
 } PassContext;
 
 /* Returns the new graph (or the same one when nothing changed); NULL after diag errors. */
@@ -24,6 +25,14 @@ typedef struct Pass {
 } Pass;
 
 const Pass *pass_find(const char *name);
+/* Fusions (passes/fusions.def) are parts of pass fuse that can be skipped by name. */
+typedef struct Fusing {
+  const char *name, *doc;
+} Fusing;
+const Fusing *fusing_at(int i); /* NULL: no more */
+bool fusing_wanted(const PassContext *context, const char *name);
+/* May --skip name it? A pass or a fusion, one that is not needed. */
+bool pass_can_skip(const char *name);
 int pass_count(void);
 const Pass *pass_at(int i);
 

@@ -13,6 +13,14 @@ static const Pass table[] = {
 #undef PASS
 };
 
+static const Fusing fusings[] = {
+#define FUSION(name, doc) {#name, doc},
+#include "passes/fusions.def"
+#undef FUSION
+};
+
+enum { FUSINGS = sizeof fusings / sizeof fusings[0] };
+
 enum { PASSES = sizeof table / sizeof table[0] };
 
 static const char *const standard[] = {
@@ -28,6 +36,20 @@ const Pass *pass_find(const char *name) {
 }
 
 int pass_count(void) { return PASSES; }
+
+const Fusing *fusing_at(int i) { return i >= 0 && i < FUSINGS ? &fusings[i] : NULL; }
+
+static bool is_fusing(const char *name) {
+  for (int i = 0; i < FUSINGS; i++)
+    if (strcmp(fusings[i].name, name) == 0)
+      return true;
+  return false;
+}
+
+bool pass_can_skip(const char *name) {
+  const Pass *pass = pass_find(name);
+  return pass ? !pass->required : is_fusing(name);
+}
 
 const Pass *pass_at(int i) {
   CHECK(i >= 0 && i < PASSES);
@@ -61,6 +83,12 @@ static bool listed(const char *name, const char *const *names, int count) {
   return false;
 }
 
+bool fusing_wanted(const PassContext *context, const char *name) {
+  CHECK(is_fusing(name));
+  const PassOptions *options = context->options;
+  return !options || !listed(name, options->skip, options->n_skip);
+}
+
 /* Every name the user gave must be a pass, and a skipped one must be optional. */
 static bool check_names(PassContext *context, const char *const *names, int count,
                         const PassOptions *options) {
@@ -68,6 +96,8 @@ static bool check_names(PassContext *context, const char *const *names, int coun
     if (!find_or_report(context, names[i]))
       return false;
   for (int i = 0; i < options->n_skip; i++) {
+    if (is_fusing(options->skip[i]))
+      continue;
     const Pass *pass = find_or_report(context, options->skip[i]);
     if (!pass)
       return false;
@@ -125,6 +155,7 @@ Graph *passes_run(PassContext *context, Graph *graph, const char *const *names, 
     options = &none;
   if (!check_names(context, names, count, options))
     return NULL;
+  context->options = options;
   check_graph(graph, "before the first pass");
   for (int i = 0; i < count && graph; i++) {
     if (!(options->n_skip && listed(names[i], options->skip, options->n_skip)))

@@ -246,7 +246,7 @@ static bool expected_errors(Test *test) {
 
 static bool run_passes(Test *test, Graph **graphs, int count) {
   Facts facts = {.vector = 8, .registers = 16, .threads = 1, .l1 = 32 << 10, .l2 = 1 << 20};
-  PassContext context = {test->arena, &test->diag, &facts};
+  PassContext context = {.arena = test->arena, .diag = &test->diag, .facts = &facts};
   Lines names = {0};
   char *rest = NULL, *copy = arena_strdup(test->arena, test->passes);
   for (char *name = strtok_r(copy, ",", &rest); name; name = strtok_r(NULL, ",", &rest)) {

@@ -56,8 +56,7 @@ static bool fold_norm(Folding *f, Builder *b, const Node *old, Value *const *in,
   Value *scale = build_binary(b, "mul", in[1], build_unary(b, "rsqrt", variance));
   Value *shift = build_unary(b, "neg", in[3]);
   for (int i = n_terms - 1; i >= 0; i--)
-    shift = build_binary(b, "add", shift,
-                         build_reshape(b, f->mapped[terms[i]->id], 1, &channels));
+    shift = build_binary(b, "add", shift, build_reshape(b, f->mapped[terms[i]->id], 1, &channels));
   shift = build_binary(b, "add", build_binary(b, "mul", shift, scale), in[2]);
 
   Value *weight = f->mapped[conv->in[1]->id];

@@ -117,7 +117,8 @@ static Value *simplify_slice(Builder *b, const Node *old, Value *x) {
     stop[i] = start[i] + (result->dim[i] - 1) * step[i] + 1;
   }
   return &build_node(b, "slice", 1, &inner->in[0], "start", result->rank, start, "stop",
-                     result->rank, stop, "step", result->rank, step, NULL)->out[0];
+                     result->rank, stop, "step", result->rank, step, NULL)
+              ->out[0];
 }
 
 static Value *simplify_pad(const Node *old, Value *x) {
@@ -155,7 +156,8 @@ static Value *transposed(const Value *x) {
 }
 
 static Value *simplify_matmul(Builder *b, const Node *old, Value *const *in) {
-  Value *x = transposed(in[0]), *y = transposed(in[1]);
+  bool one = in[1]->type.rank < in[0]->type.rank; /* matrix: its left operand stays as it is */
+  Value *x = one ? NULL : transposed(in[0]), *y = transposed(in[1]);
   if (!x && !y)
     return NULL;
   return build_matmul(b, x ? x : in[0], y ? y : in[1], node_int(old, "ta") ^ (x != NULL),

@@ -17,42 +17,21 @@
  * space that read the same large tensor become one, which reads it once.
  */
 #include "passes/graph/fuse.h"
-#include "passes/view_map.h"
 #include <string.h>
-
-typedef struct Region {
-  Type space;
-  bool has_anchor, folds_columns, sealed;
-  unsigned folded_rows; /* mask of axes folded by row folds; 0: none */
-  VEC(Node *) members;  /* in topological order */
-  int state;            /* of the final ordering */
-} Region;
-
-typedef struct Fusion {
-  Arena *arena;
-  const Graph *graph;
-  bool *has_memory; /* by value id: a view or constant that must be written out */
-  Region **region;  /* by node id */
-  bool *post;       /* by node id: runs after its region's row fold */
-  bool *lazy;       /* by node id: waits for its only reader */
-  GraphMap map;
-  bool *emitted;    /* by node id: region built */
-  int *mark, marks; /* by node id: visit stamps for path searches */
-} Fusion;
 
 static bool is_base(void *context, const Value *value) {
   const Fusion *f = context;
   return !value->node || value->node->op->cls != OP_VIEW || f->has_memory[value->id];
 }
 
-static ViewMap resolve(Fusion *f, Value *value) {
+ViewMap fuse_resolve(Fusion *f, Value *value) {
   ViewMap map;
   Value *stuck;
   CHECK(view_map_resolve(value, is_base, f, &map, &stuck));
   return map;
 }
 
-static bool is_compute(const Fusion *f, const Node *node) {
+bool fuse_is_compute(const Fusion *f, const Node *node) {
   return (node->op->cls != OP_SOURCE && node->op->cls != OP_VIEW) || f->has_memory[node->out[0].id];
 }
 
@@ -89,7 +68,7 @@ static void settle_operand(Fusion *f, const Node *node, int i) {
   OpClass cls = node->op->cls;
   if (cls == OP_MOVE || cls == OP_INDEX)
     give_memory(f, value);
-  ViewMap map = resolve(f, value);
+  ViewMap map = fuse_resolve(f, value);
   if (map.base->node && map.base->node->op->cls == OP_SOURCE)
     give_memory(f, map.base); /* anchors read memory, also of a constant */
   if (cls == OP_MOVE || cls == OP_INDEX)
@@ -119,7 +98,7 @@ static void settle_views(Fusion *f) {
   }
   for (int i = 0; i < g->outputs.count; i++) {
     Value *value = g->outputs.at[i].value;
-    ViewMap map = resolve(f, value);
+    ViewMap map = fuse_resolve(f, value);
     bool source = map.base->node && map.base->node->op->cls == OP_SOURCE;
     if (source || !view_map_is_dense(&map, &value->type))
       give_memory(f, value);
@@ -172,12 +151,14 @@ static bool crossing_allowed(Fusion *f, const Region *reader, const Region *writ
   for (int m = 0; m < reader->members.count; m++) {
     Node *node = reader->members.at[m];
     for (int i = 0; i < node->n_in; i++) {
-      ViewMap map = resolve(f, node->in[i]);
+      ViewMap map = fuse_resolve(f, node->in[i]);
       Node *maker = map.base->node;
-      if (!maker || !is_compute(f, maker) || f->region[maker->id] != writer)
+      if (!maker || !fuse_is_compute(f, maker) || f->region[maker->id] != writer)
         continue;
       if (op_anchors(node) || !same_place(&map, &node->in[i]->type))
         return false;
+      if (f->stage[maker->id] != writer->stage)
+        return false; /* gone when the chain's last product is there */
       bool late = is_row_fold(maker) || f->post[maker->id];
       if (late != f->post[node->id])
         return false;
@@ -195,8 +176,8 @@ static bool leads(Fusion *f, const Region *at, const Region *start, const Region
       continue;
     f->mark[node->id] = f->marks;
     for (int i = 0; i < node->n_in; i++) {
-      Node *maker = resolve(f, node->in[i]).base->node;
-      if (!maker || !is_compute(f, maker) || !f->region[maker->id])
+      Node *maker = fuse_resolve(f, node->in[i]).base->node;
+      if (!maker || !fuse_is_compute(f, maker) || !f->region[maker->id])
         continue;
       const Region *region = f->region[maker->id];
       if (region == goal || (direct && region == start))
@@ -208,7 +189,7 @@ static bool leads(Fusion *f, const Region *at, const Region *start, const Region
   return false;
 }
 
-static bool path_outside(Fusion *f, const Region *start, const Region *goal) {
+bool fuse_path_outside(Fusion *f, const Region *start, const Region *goal) {
   f->marks++;
   return leads(f, goal, start, goal, true);
 }
@@ -219,6 +200,8 @@ static bool try_merge(Fusion *f, Region *into, Region *from) {
   bool anchors = into->has_anchor || from->has_anchor;
   bool columns = into->folds_columns || from->folds_columns;
   unsigned rows = into->folded_rows | from->folded_rows;
+  if (from->stage) /* chains only take in */
+    return false;
   if (into->sealed || from->sealed || (into->has_anchor && from->has_anchor) ||
       (anchors && (columns || rows)) || (columns && rows) ||
       (into->folded_rows && from->folded_rows && into->folded_rows != from->folded_rows))
@@ -226,10 +209,11 @@ static bool try_merge(Fusion *f, Region *into, Region *from) {
   if (!same_shape(&into->space, &from->space))
     return false;
   if (!crossing_allowed(f, into, from) || !crossing_allowed(f, from, into) ||
-      path_outside(f, into, from) || path_outside(f, from, into))
+      fuse_path_outside(f, into, from) || fuse_path_outside(f, from, into))
     return false;
   for (int m = 0; m < from->members.count; m++) {
     f->region[from->members.at[m]->id] = into;
+    f->stage[from->members.at[m]->id] += into->stage;
     vec_push(f->arena, &into->members, from->members.at[m]);
   }
   into->has_anchor = anchors;
@@ -277,8 +261,8 @@ static Region *new_region(Fusion *f, Node *node) {
 /* Joins the node's region to those of `reader`'s operands, and through lazy operands to theirs. */
 static void join_operands(Fusion *f, Node *node, const Node *reader) {
   for (int i = 0; i < reader->n_in; i++) {
-    Node *maker = resolve(f, reader->in[i]).base->node;
-    if (!maker || !is_compute(f, maker))
+    Node *maker = fuse_resolve(f, reader->in[i]).base->node;
+    if (!maker || !fuse_is_compute(f, maker))
       continue;
     Region *region = f->region[maker->id], *mine = f->region[node->id];
     if (reader == node && mine->members.count == 1 && try_join_reduced(f, node, mine, region))
@@ -290,6 +274,8 @@ static void join_operands(Fusion *f, Node *node, const Node *reader) {
 
 static void place(Fusion *f, Node *node) {
   new_region(f, node);
+  if (f->chains && fuse_chain(f, node))
+    return;
   if ((node->op->cls == OP_EW || node->op->cls == OP_REDUCE) && !f->lazy[node->id])
     join_operands(f, node, node);
 }
@@ -307,8 +293,9 @@ static int large_operands(Fusion *f, const Region *region, const Value **bases, 
   int64_t whole = type_elements(&region->space);
   for (int m = 0; m < region->members.count; m++)
     for (int i = 0; i < region->members.at[m]->n_in; i++) {
-      const Value *base = resolve(f, region->members.at[m]->in[i]).base;
-      bool inside = base->node && is_compute(f, base->node) && f->region[base->node->id] == region;
+      const Value *base = fuse_resolve(f, region->members.at[m]->in[i]).base;
+      bool inside =
+          base->node && fuse_is_compute(f, base->node) && f->region[base->node->id] == region;
       bool known = inside || type_elements(&base->type) < whole;
       for (int j = 0; j < count && !known; j++)
         known = bases[j] == base;
@@ -369,7 +356,7 @@ static Value *body_value(Body *body, Value *outer) {
   if (body->value[outer->id])
     return body->value[outer->id];
   Node *node = outer->node;
-  bool inside = node && (!is_compute(f, node) || f->region[node->id] == body->region);
+  bool inside = node && (!fuse_is_compute(f, node) || f->region[node->id] == body->region);
   if (!inside) {
     Value *input = graph_add_input(body->graph, outer->name, ROLE_INPUT, outer->type,
                                    node ? node->loc : (Loc){0});
@@ -393,17 +380,17 @@ static bool *values_read_outside(Fusion *f) {
   bool *outside = ARENA_ARRAY(f->arena, bool, g->n_values);
   for (int n = 0; n < g->nodes.count; n++) {
     Node *node = g->nodes.at[n];
-    if (!is_compute(f, node))
+    if (!fuse_is_compute(f, node))
       continue;
     for (int i = 0; i < node->n_in; i++) {
-      Value *base = resolve(f, node->in[i]).base;
-      if (base->node && is_compute(f, base->node) &&
+      Value *base = fuse_resolve(f, node->in[i]).base;
+      if (base->node && fuse_is_compute(f, base->node) &&
           f->region[base->node->id] != f->region[node->id])
         outside[base->id] = true;
     }
   }
   for (int i = 0; i < g->outputs.count; i++)
-    outside[resolve(f, g->outputs.at[i].value).base->id] = true;
+    outside[fuse_resolve(f, g->outputs.at[i].value).base->id] = true;
   return outside;
 }
 
@@ -463,8 +450,8 @@ static void build_after_operands(Fusion *f, Region *region, const bool *outside)
   for (int m = 0; m < region->members.count; m++) {
     Node *node = region->members.at[m];
     for (int i = 0; i < node->n_in; i++) {
-      Node *maker = resolve(f, node->in[i]).base->node;
-      if (maker && is_compute(f, maker) && f->region[maker->id] != region)
+      Node *maker = fuse_resolve(f, node->in[i]).base->node;
+      if (maker && fuse_is_compute(f, maker) && f->region[maker->id] != region)
         build_after_operands(f, f->region[maker->id], outside);
     }
   }
@@ -520,29 +507,33 @@ static bool untranspose(void *context, Builder *b, const Node *old, Value *const
 Graph *pass_fuse(PassContext *context, Graph *graph) {
   graph = graph_rewrite(graph, context->arena, take_apart, context);
   graph = graph_rewrite(graph, context->arena, untranspose, NULL);
-  graph = fuse_repeat_cheap(context, graph);
-  Fusion f = {.arena = context->arena, .graph = graph};
+  if (fusing_wanted(context, "repeat"))
+    graph = fuse_repeat_cheap(context, graph);
+  Fusion f = {.arena = context->arena, .graph = graph, .facts = context->facts};
+  f.chains = fusing_wanted(context, "chain");
   f.lazy = fuse_find_lazy(graph, f.arena);
   f.has_memory = ARENA_ARRAY(f.arena, bool, graph->n_values);
   f.region = ARENA_ARRAY(f.arena, Region *, graph->nodes.count);
   f.post = ARENA_ARRAY(f.arena, bool, graph->nodes.count);
+  f.stage = ARENA_ARRAY(f.arena, int, graph->nodes.count);
   f.mark = ARENA_ARRAY(f.arena, int, graph->nodes.count);
   settle_views(&f);
   for (int n = 0; n < graph->nodes.count; n++)
-    if (is_compute(&f, graph->nodes.at[n]))
+    if (fuse_is_compute(&f, graph->nodes.at[n]))
       place(&f, graph->nodes.at[n]);
 
-  merge_siblings(&f);
+  if (fusing_wanted(context, "siblings"))
+    merge_siblings(&f);
   bool *outside = values_read_outside(&f);
   f.map = graph_map_start(graph, context->arena);
   for (int n = 0; n < graph->nodes.count; n++)
-    if (is_compute(&f, graph->nodes.at[n]))
+    if (fuse_is_compute(&f, graph->nodes.at[n]))
       build_after_operands(&f, f.region[n], outside);
   Builder b = {.graph = f.map.to};
   for (int i = 0; i < graph->outputs.count; i++) {
     Value *value = graph->outputs.at[i].value;
     if (!f.map.value[value->id]) {
-      Value *base = f.map.value[resolve(&f, value).base->id];
+      Value *base = f.map.value[fuse_resolve(&f, value).base->id];
       b.loc = value->node->loc;
       f.map.value[value->id] = build_reshape(&b, base, value->type.rank, value->type.dim);
     }

@@ -2,8 +2,41 @@
 #ifndef TRICOT_PASSES_GRAPH_FUSE_H
 #define TRICOT_PASSES_GRAPH_FUSE_H
 #include "passes/graph/common.h"
+#include "passes/view_map.h"
 
 enum { WORTH_REPEATING = 1 << 14 /* elements: smaller tensors stay in cache anyway */ };
+
+typedef struct Region {
+  Type space;
+  bool has_anchor, folds_columns, sealed;
+  int stage;            /* anchors in a chain after the first */
+  unsigned folded_rows; /* mask of axes folded by row folds; 0: none */
+  VEC(Node *) members;  /* in topological order */
+  int state;            /* of the final ordering */
+} Region;
+
+typedef struct Fusion {
+  Arena *arena;
+  const Graph *graph;
+  const Facts *facts;
+  bool chains;      /* are wanted */
+  bool *has_memory; /* by value id: a view or constant that must be written out */
+  Region **region;  /* by node id */
+  bool *post;       /* by node id: runs after its region's row fold */
+  bool *lazy;       /* by node id: waits for its only reader */
+  int *stage;       /* by node id: in a chain, the number of the anchor it follows */
+  GraphMap map;
+  bool *emitted;    /* by node id: region built */
+  int *mark, marks; /* by node id: visit stamps for path searches */
+} Fusion;
+
+/* The tensor with memory, or the computed value, that a value is a view of. */
+ViewMap fuse_resolve(Fusion *f, Value *value);
+bool fuse_is_compute(const Fusion *f, const Node *node);
+/* Does some path lead from one region to the other through a third? */
+bool fuse_path_outside(Fusion *f, const Region *start, const Region *goal);
+/* Joins a contraction, alone in its region yet, to the region that computes its left operand. */
+bool fuse_chain(Fusion *f, Node *node);
 
 /* Does the op give its region the shape of its loops (contractions, windows, indexing, moves)? */
 bool op_anchors(const Node *node);

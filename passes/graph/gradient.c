@@ -11,8 +11,8 @@
 typedef struct Reverse {
   PassContext *context;
   Graph *graph;
-  bool *need;       /* by value id of the forward part: depends on a trained parameter */
-  Value **gradient; /* by value id of the forward part: NULL while zero */
+  bool *need;               /* by value id of the forward part: depends on a trained parameter */
+  Value **gradient;         /* by value id of the forward part: NULL while zero */
   const char *const *names; /* data inputs that are differentiated too */
   int n_names;
 } Reverse;
@@ -51,8 +51,10 @@ static bool differentiate(Reverse *r, const Node *node) {
   if (!reached || !wanted)
     return true;
   if (node->op->grad == grad_none)
-    return diag_error(r->context->diag, node->loc, "%s has no gradient, but the loss depends on a "
-                      "trained parameter through it", node->op->name);
+    return diag_error(r->context->diag, node->loc,
+                      "%s has no gradient, but the loss depends on a "
+                      "trained parameter through it",
+                      node->op->name);
   Builder b = {.graph = r->graph, .loc = node->loc, .stage = node->stage, .uncounted = true};
   node->op->grad(&b, node, dout, need, din);
   for (int i = 0; i < node->n_in; i++) {
@@ -93,8 +95,12 @@ Graph *graph_add_input_gradients(PassContext *context, Graph *from, const char *
                type_text(&output->value->type));
     return NULL;
   }
-  Reverse r = {context, graph, ARENA_ARRAY(arena, bool, graph->n_values + 1),
-               ARENA_ARRAY(arena, Value *, graph->n_values + 1), names, n_names};
+  Reverse r = {context,
+               graph,
+               ARENA_ARRAY(arena, bool, graph->n_values + 1),
+               ARENA_ARRAY(arena, Value *, graph->n_values + 1),
+               names,
+               n_names};
   mark_needed(&r);
   Builder b = {.graph = graph, .loc = output->loc, .uncounted = true};
   r.gradient[output->value->id] = build_like(&b, 1, output->value);

@@ -122,7 +122,8 @@ static Value *rows(Builder *b, Value *w, int64_t from, int64_t count) {
     step[i] = 1;
   }
   return &build_node(b, "slice", 1, &w, "start", w->type.rank, start, "stop", w->type.rank, stop,
-                     "step", w->type.rank, step, NULL)->out[0];
+                     "step", w->type.rank, step, NULL)
+              ->out[0];
 }
 
 /* One op with the taps of all. */

@@ -259,8 +259,8 @@ static void place(Layout *layout, Builder *b, const Node *old) {
 Graph *pass_layout(PassContext *context, Graph *graph) {
   Arena *arena = context->arena;
   GraphMap map = graph_map_start(graph, arena);
-  Layout layout = {arena, ARENA_ARRAY(arena, Seen, graph->n_values + 1),
-                   graph_mark_data(graph, arena), {0}};
+  Layout layout = {
+      arena, ARENA_ARRAY(arena, Seen, graph->n_values + 1), graph_mark_data(graph, arena), {0}};
   map_init(&layout.usual, arena);
   for (int i = 0; i < graph->inputs.count; i++) {
     const Value *old = graph->inputs.at[i].value;

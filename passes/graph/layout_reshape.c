@@ -214,13 +214,11 @@ static bool rows_of_product(Layout *layout, Builder *b, const Node *old) {
   const Order order = layout_seen(layout, old->in[0])->order;
   if (node_int(old, "ta") || !has_rows(&order, &old->in[0]->type))
     return false;
-  Value *in[] = {rows_in(layout, b, old->in[0], &order), layout_get_plain(layout, b, old->in[1])};
+  Value *in[] = {layout_get(layout, b, old->in[0], &order),
+                 layout_get_plain(layout, b, old->in[1])};
   Value *product = &build_node_attrs(b, old->op, 2, in, old->attrs)->out[0];
   Order result = with_columns(&order, old->out[0].type.dim[1]);
-  int64_t dim[MAX_RANK];
-  for (int i = 0; i < result.view.rank; i++)
-    dim[result.perm[i]] = result.view.dim[i];
-  layout_set(layout, &old->out[0], build_reshape(b, product, result.view.rank, dim), &result);
+  layout_set(layout, &old->out[0], product, &result);
   return true;
 }
 

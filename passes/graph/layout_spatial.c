@@ -93,7 +93,8 @@ static Value *slice_axis(Builder *b, Value *x, int axis, int64_t start, int64_t 
   from[axis] = start;
   to[axis] = stop;
   return &build_node(b, "slice", 1, &x, "start", rank, from, "stop", rank, to, "step", rank, step,
-                     NULL)->out[0];
+                     NULL)
+              ->out[0];
 }
 
 /* Part g of `parts` equal ones along an axis. */
@@ -119,7 +120,8 @@ static Value *tap_op(const Spatial *s, const char *op, Value *x, Value *w, const
                      const int64_t *divisor) {
   Value *in[] = {x, w};
   return &build_node(s->b, op, 2, in, "taps", 3 * s->n_taps, s->taps, "stride", 3, stride,
-                     "divisor", 3, divisor, "size", 3, s->size, NULL)->out[0];
+                     "divisor", 3, divisor, "size", 3, s->size, NULL)
+              ->out[0];
 }
 
 /* conv3d and conv3d_grad_input: `order` says where w's axes go in [k0,k1,k2,read,made]. */
@@ -165,8 +167,8 @@ static void conv3d_grad_weight(Layout *layout, Builder *b, const Node *old) {
   Value **parts = ARENA_ARRAY(layout->arena, Value *, n_parts);
   for (int g = 0; g < n_parts; g++) {
     Value *in[] = {part(b, x, 4, g, n_parts), part(b, dy, 4, g, n_parts)};
-    parts[g] = &build_node(b, op, 2, in, "taps", 3 * s.n_taps, s.taps, "stride", 3, s.stride,
-                           NULL)->out[0];
+    parts[g] = &build_node(b, op, 2, in, "taps", 3 * s.n_taps, s.taps, "stride", 3, s.stride, NULL)
+                    ->out[0];
   }
   dw = concat(b, n_parts, parts, 2);
   int64_t dim[] = {s.kernel[0], s.kernel[1], s.kernel[2], channels / s.groups, outputs};
@@ -197,7 +199,8 @@ static void max_pool_grad(Layout *layout, Builder *b, const Node *old) {
 static Value *tap_sum(const Spatial *s, Value *x, const int64_t *stride, const int64_t *divisor,
                       const int64_t *size) {
   return &build_node(s->b, "tap_sum", 1, &x, "taps", 3 * s->n_taps, s->taps, "stride", 3, stride,
-                     "divisor", 3, divisor, "size", 3, size, NULL)->out[0];
+                     "divisor", 3, divisor, "size", 3, size, NULL)
+              ->out[0];
 }
 
 /* One over how many elements of each window lie inside the grid `from` (author's order, as `to`,
@@ -220,16 +223,16 @@ static Value *inverse_count(Spatial *s, Dtype dtype, const int64_t *from, const 
 static void avg_pool(Layout *layout, Builder *b, const Node *old) {
   Spatial s = spatial(layout, b, old, node_ints(old, "kernel", NULL), 1);
   Value *sum = tap_sum(&s, operand(&s, 0), s.stride, s.unit, s.size);
-  Value *scale = inverse_count(&s, sum->type.dtype, old->in[0]->type.dim + 2,
-                               old->out[0].type.dim + 2);
+  Value *scale =
+      inverse_count(&s, sum->type.dtype, old->in[0]->type.dim + 2, old->out[0].type.dim + 2);
   set_result(&s, 0, build_binary(b, "mul", sum, scale));
 }
 
 static void avg_pool_grad(Layout *layout, Builder *b, const Node *old) {
   Spatial s = spatial(layout, b, old, node_ints(old, "kernel", NULL), 1);
   Value *dy = operand(&s, 0);
-  Value *scale = inverse_count(&s, dy->type.dtype, old->out[0].type.dim + 2,
-                               old->in[0]->type.dim + 2);
+  Value *scale =
+      inverse_count(&s, dy->type.dtype, old->out[0].type.dim + 2, old->in[0]->type.dim + 2);
   find_taps(&s, -1);
   set_result(&s, 0, tap_sum(&s, build_binary(b, "mul", dy, scale), s.unit, s.stride, s.size));
 }

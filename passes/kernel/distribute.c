@@ -60,6 +60,10 @@ static bool joins(const Nest *nest, const Stmt *s) {
     return false;
   for (int i = 0; i < nest->count; i++) {
     const Stmt *earlier = nest->stmt[i];
+    bool stores = earlier->kind == STMT_TILE_STORE || s->kind == STMT_TILE_STORE;
+    if (stores && s->access.buffer && s->access.buffer == earlier->access.buffer &&
+        s->access.buffer->space == SPACE_SHARED)
+      return false; /* what one element of the domain stores another may read */
     if (earlier->kind == STMT_TILE_FOLD && (reads(s, earlier->tile) || s->tile == earlier->tile))
       return false; /* a fold is complete only after the nest */
     /* a broadcast operand is read from its array: it must be complete before the nest */
@@ -134,6 +138,10 @@ void spread_block(Spread *spread, const SpreadHooks *hooks, const Block *from, B
 }
 
 /* ---- addresses ---- */
+
+Buffer *spread_buffer(const Spread *spread, Buffer *buffer) {
+  return buffer->space == SPACE_SHARED ? spread->scratch[buffer->id] : buffer;
+}
 
 int64_t access_stride(const Access *access, int dim) {
   int64_t stride = 1;
@@ -244,9 +252,16 @@ Kernel *kernel_distribute(const Kernel *from, const Facts *facts, Arena *arena) 
   to->n_grid = from->n_grid;
   for (int i = 0; i < from->n_grid; i++)
     to->grid[i] = from->grid[i];
-  for (int i = 0; i < from->buffers.count; i++)
+  for (int i = 0; i < from->n_arguments; i++)
     vec_push(arena, &to->buffers, from->buffers.at[i]);
   to->n_arguments = from->n_arguments;
+  spread.scratch = ARENA_ARRAY(arena, Buffer *, from->buffers.count + 1);
+  for (int i = from->n_arguments; i < from->buffers.count; i++) {
+    const Buffer *tensor = from->buffers.at[i];
+    spread.scratch[i] =
+        kernel_buffer(to, tensor->name, facts->threads > 1 ? SPACE_SHARED : SPACE_LOCAL,
+                      tensor->type.dtype, type_elements(&tensor->type));
+  }
   for (int i = 0; i < from->tables.count; i++)
     vec_push(arena, &to->tables, from->tables.at[i]);
   for (int i = 0; i < from->vars.count; i++)

@@ -13,6 +13,7 @@ typedef struct Spread {
   Buffer **storage;      /* by tile id: local or shared array of rows x row_stride */
   const Stmt **deferred; /* by tile id: a load read only by dots: never materialised */
   int *references;       /* by tile id: statements that define or read it */
+  Buffer **scratch;      /* by id of the TILE stage's buffers: a shared tensor's array */
 } Spread;
 
 /* A run of statements over one domain of rows x columns that becomes one loop nest. */
@@ -60,6 +61,8 @@ Affine access_value(const AccessDim *dim, const Position *position);
  */
 Address address_of(Spread *spread, Block *block, const Access *access, const Position *position,
                    bool vector_columns);
+/* What stands for a buffer of the TILE stage in the LOOP stage. */
+Buffer *spread_buffer(const Spread *spread, Buffer *buffer);
 int64_t access_stride(const Access *access, int dim); /* elements */
 int64_t access_col_stride(const Access *access);      /* flat, of one column step */
 /* Row-major place of a row in a tile's storage. */

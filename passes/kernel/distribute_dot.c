@@ -48,7 +48,9 @@ static KValue *element_of_a(Dot *d, Block *block, int row) {
   for (int i = 0; i < d->access_a->rank; i++)
     flat = affine_add(flat, affine_scale(access_value(&d->access_a->dim[i], &position),
                                          access_stride(d->access_a, i)));
-  return vector_load(s, block, d->access_a->buffer, affine_add(flat, along), DT_f32, 1)->value;
+  return vector_load(s, block, spread_buffer(s, d->access_a->buffer), affine_add(flat, along),
+                     DT_f32, 1)
+      ->value;
 }
 
 static KValue *vector_of_b(Dot *d, Block *block, int v) {
@@ -63,7 +65,8 @@ static KValue *vector_of_b(Dot *d, Block *block, int v) {
   for (int j = 1; j < MAX_ROW_AXES; j++)
     position.row[j] = affine_constant(0);
   Address address = address_of(s, block, d->access_b, &position, width > 1);
-  Stmt *stmt = vector_load(s, block, d->access_b->buffer, address.flat, DT_f32, width);
+  Stmt *stmt =
+      vector_load(s, block, spread_buffer(s, d->access_b->buffer), address.flat, DT_f32, width);
   if (v == d->across - 1 && d->tail) {
     stmt->has_lanes = true;
     stmt->lanes = affine_constant(d->tail);
@@ -170,6 +173,7 @@ static void row_pointers(Dot *d, Block *block) {
         vec_push(s->arena, &kept, address.guards.at[g]);
     }
     Stmt *stmt = stmt_add(s->to, block, STMT_POINTER);
+    CHECK(access->buffer->space == SPACE_GLOBAL);
     stmt->base = access->buffer;
     stmt->at = address.flat;
     stmt->guards = kept;
@@ -272,7 +276,7 @@ void vector_prefetch(Spread *s, Block *to, const Stmt *from) {
       Position position = row_position(domain, row);
       position.col = affine_constant(col);
       Stmt *soon = stmt_add(s->to, to, STMT_PREFETCH);
-      soon->buffer = from->access.buffer;
+      soon->buffer = spread_buffer(s, from->access.buffer);
       soon->at = address_of(s, to, &from->access, &position, true).flat;
     }
 }

@@ -130,7 +130,7 @@ static KValue *access_load(Spread *s, const Element *e, const Stmt *from, Dtype 
   const Tile *gather = from->access.gather;
   if (gather)
     dynamic = load(s, e->block, storage(s, gather), cell(s, gather, e), gather->dtype)->value;
-  Stmt *stmt = load(s, e->block, from->access.buffer, address.flat, dtype);
+  Stmt *stmt = load(s, e->block, spread_buffer(s, from->access.buffer), address.flat, dtype);
   stmt->guards = address.guards;
   stmt->number = from->number;
   stmt->dynamic = dynamic;
@@ -150,7 +150,7 @@ static void access_store(Spread *s, const Element *e, const Stmt *from, KValue *
   if (gather)
     dynamic = load(s, e->block, storage(s, gather), cell(s, gather, e), gather->dtype)->value;
   Stmt *stmt = stmt_add(s->to, e->block, STMT_STORE);
-  stmt->buffer = from->access.buffer;
+  stmt->buffer = spread_buffer(s, from->access.buffer);
   stmt->at = address.flat;
   stmt->guards = address.guards;
   stmt->value_arg[0] = value;

@@ -102,8 +102,9 @@ static Stmt *access_stmt(Walk *w, const Stmt *from, KValue *stored) {
             ->value;
   }
   bool spread_out = !stored && w->width > 1 && access_col_stride(access) == 0;
-  Stmt *stmt = stored ? vector_store(s, w->block, access->buffer, address.flat, stored)
-                      : vector_load(s, w->block, access->buffer, address.flat, from->tile->dtype,
+  Buffer *buffer = spread_buffer(s, access->buffer);
+  Stmt *stmt = stored ? vector_store(s, w->block, buffer, address.flat, stored)
+                      : vector_load(s, w->block, buffer, address.flat, from->tile->dtype,
                                     spread_out ? 1 : w->width);
   if (w->checked)
     stmt->guards = address.guards;

@@ -37,17 +37,20 @@ static Coordinate from_k(int k) { return (Coordinate){-1, k, -1, 1, 1}; }
 
 static void describe_matmul(const Node *node, Contraction *c) {
   int rank = node->out[0].type.rank, m = rank - 2, n = rank - 1;
+  int of_b = node->in[1]->type.rank; /* 2: one matrix for all rows of a grid */
   bool ta = node_int(node, "ta");
   CHECK(!node_int(node, "tb"));
   c->n_k = 1;
-  c->k_extent[0] = node->in[1]->type.dim[m];
-  c->box_dims = 1u << m;
+  c->k_extent[0] = node->in[1]->type.dim[of_b - 2];
+  c->box_dims = of_b < rank ? (1u << n) - 1 : 1u << m;
   for (int d = 0; d < m; d++)
-    c->a[d] = c->b[d] = from_out(d);
+    c->a[d] = from_out(d);
+  for (int d = 0; d < of_b - 2; d++)
+    c->b[d] = from_out(d);
   c->a[ta ? n : m] = from_out(m);
   c->a[ta ? m : n] = from_k(0);
-  c->b[m] = from_k(0);
-  c->b[n] = from_out(n);
+  c->b[of_b - 2] = from_k(0);
+  c->b[of_b - 1] = from_out(n);
 }
 
 static void describe_tap_conv(const Node *node, Contraction *c) {
@@ -107,18 +110,22 @@ static Contraction describe(const Node *node) {
   FAULT("no contraction is described for op %s", node->op->name);
 }
 
+int contraction_columns(const Facts *facts, int64_t width) {
+  if (facts->threads > 1)
+    return width < GPU_COLUMNS ? (int)width : GPU_COLUMNS;
+  int across = width > facts->vector ? 2 : 1;
+  return width < across * facts->vector ? (int)width : across * facts->vector;
+}
+
 /* Register tile: as many rows as accumulators fit beside one row of B and one element of A. */
 static Tiling choose_tile(const Facts *facts, const Contraction *c, const Frame *frame) {
   Tiling tiling = {0};
-  int64_t width = frame->extent[frame->rank - 1];
+  tiling.cols = contraction_columns(facts, frame->extent[frame->rank - 1]);
   if (facts->threads > 1) {
-    tiling.cols = width < GPU_COLUMNS ? (int)width : GPU_COLUMNS;
     choose_box(frame->rank - 1, frame->extent, c->box_dims, GPU_ROWS, 1, tiling.box);
     return tiling;
   }
-  int64_t vectors = ceil_div(width, facts->vector);
-  int across = vectors < 2 ? (int)vectors : 2;
-  tiling.cols = width < across * facts->vector ? (int)width : across * facts->vector;
+  int across = (int)ceil_div(tiling.cols, facts->vector);
   int rows_that_fit = (facts->registers - across - 1) / across;
   double steps = 1; /* of the tile: each multiplies all rows with one row of B */
   for (int j = 0; j < c->n_k; j++)
@@ -164,10 +171,22 @@ static void store_partial(Frame *frame, Tile *sum, const Affine *strip, int64_t 
   frame_store(frame, &access, sum);
 }
 
+/* The tile's rows in the block's own tensor [rows, K], columns from `chunk` on. */
+static Access left_access(const Frame *frame, Buffer *left, Affine chunk) {
+  Access access = {.buffer = left, .rank = 2};
+  access.dim[0] = (AccessDim){.at = affine_constant(0), .divisor = 1};
+  int64_t stride = 1;
+  for (int j = frame->n_axes - 1; j >= 0; j--) {
+    access.dim[0].row[j] = stride;
+    stride *= frame->axis[j];
+  }
+  access.dim[1] = (AccessDim){.at = chunk, .col = 1, .divisor = 1};
+  return access;
+}
+
 /* The operands' accesses and the dot itself, for one chunk of the last k axis at `chunk`. */
-static void dot_statements(Frame *frame, const Contraction *c, const Affine *k, Affine chunk,
-                           int depth, const Affine *offset, Tile *sum) {
-  const Node *node = frame->lower->anchor;
+static void dot_statements(Frame *frame, const Node *node, const Contraction *c, const Affine *k,
+                           Affine chunk, int depth, const Affine *offset, Buffer *left, Tile *sum) {
   Place out_b[MAX_RANK], ka[MAX_K] = {0}, kb[MAX_K] = {0};
   for (int d = 0; d < frame->rank; d++) {
     out_b[d] = frame->place[d];
@@ -186,7 +205,8 @@ static void dot_statements(Frame *frame, const Contraction *c, const Affine *k, 
     out_a[d] = frame->place[d];
     out_a[d].col = 0; /* A's columns are k */
   }
-  Access a = operand_access(frame, node->in[0], c->a, out_a, ka, offset);
+  Access a = left ? left_access(frame, left, chunk)
+                  : operand_access(frame, node->in[0], c->a, out_a, ka, offset);
   Access b = operand_access(frame, node->in[1], c->b, out_b, kb, offset);
   Stmt *load_a = stmt_add(frame->kernel, frame->block, STMT_TILE_LOAD);
   load_a->access = a;
@@ -200,6 +220,39 @@ static void dot_statements(Frame *frame, const Contraction *c, const Affine *k, 
   dot->tile_arg[1] = load_b->tile;
 }
 
+/* Loops over the k axes from `first` on, k[] of those before given, around the dot. */
+static void add_terms(Frame *frame, const Node *node, const Contraction *c, int first, Affine *k,
+                      Buffer *left, Tile *sum) {
+  Block *outside = frame->block;
+  Stmt *loop;
+  Affine offset[3];
+  Taps taps = {0};
+  if (!left && (c->tap_k >= 0 || c->tap_out >= 0))
+    taps = taps_of(frame, node);
+  if (c->tap_out >= 0)
+    taps_lookup(frame, &taps, frame->place[c->tap_out].at, offset);
+  for (int j = first; j < c->n_k - 1; j++) {
+    k[j] = affine_constant(0);
+    if (c->k_extent[j] > 1)
+      k[j] = affine_var(frame_loop(frame, "k", 0, c->k_extent[j], 1, &loop), 1);
+    if (j == c->tap_k && !left)
+      taps_lookup(frame, &taps, k[j], offset);
+  }
+  int64_t depth = c->k_extent[c->n_k - 1];
+  int chunk = frame->lower->facts->threads > 1 && depth > GPU_K ? GPU_K : (int)depth;
+  Affine at = affine_constant(0);
+  if (depth > chunk)
+    at = affine_var(frame_loop(frame, "kk", 0, depth, chunk, &loop), 1);
+  dot_statements(frame, node, c, k, at, chunk, offset, left, sum);
+  frame->block = outside;
+}
+
+void contraction_add(Frame *frame, const Node *node, Buffer *left, Tile *sum) {
+  Contraction c = describe(node);
+  Affine k[MAX_K];
+  add_terms(frame, node, &c, 0, k, left, sum);
+}
+
 void lower_contraction(Lower *lower) {
   const Node *node = lower->anchor;
   Contraction c = describe(node);
@@ -210,7 +263,7 @@ void lower_contraction(Lower *lower) {
   int64_t strips, b_bytes = (int64_t)type_bytes(&node->in[1]->type);
   int strip_axes = choose_strips(&c, &frame, &tiling, &strips);
 
-  Affine k[MAX_K], strip = affine_constant(0), offset[3];
+  Affine k[MAX_K], strip = affine_constant(0);
   for (int j = 0; j < strip_axes; j++) {
     k[j] = c.k_extent[j] > 1 ? affine_var(kernel_grid(frame.kernel, "k", c.k_extent[j]), 1)
                              : affine_constant(0);
@@ -221,41 +274,21 @@ void lower_contraction(Lower *lower) {
     tiling.band = choose_band(lower->facts, node, tiling.box);
   place_output(&frame, &tiling);
   frame_stream_large(&frame);
-  Taps taps = {0};
-  if (c.tap_k >= 0 || c.tap_out >= 0)
-    taps = taps_of(&frame, node);
-  if (c.tap_out >= 0)
-    taps_lookup(&frame, &taps, frame.place[c.tap_out].at, offset);
-
-  if (c.tap_k >= 0 && (int64_t)type_bytes(&node->in[0]->type) > lower->facts->l2) {
+  if (c.tap_k >= 0) {
     Place first[MAX_K] = {[1] = {.col = 1}};
-    prefetch_taps(&frame, c.a, first, (int)c.k_extent[1]);
+    prefetch_taps(&frame, node, c.a, first, (int)c.k_extent[1]);
   }
   if (strips == 1)
     frame_announce(&frame);
   Tile *sum = frame_fill(&frame, 0, DT_f32, true, true);
-  Block *outside = frame.block;
-  Stmt *loop;
-  for (int j = strip_axes; j < c.n_k - 1; j++) {
-    k[j] = affine_constant(0);
-    if (c.k_extent[j] > 1)
-      k[j] = affine_var(frame_loop(&frame, "k", 0, c.k_extent[j], 1, &loop), 1);
-    if (j == c.tap_k)
-      taps_lookup(&frame, &taps, k[j], offset);
-  }
-  int64_t depth = c.k_extent[c.n_k - 1];
-  int chunk = lower->facts->threads > 1 && depth > GPU_K ? GPU_K : (int)depth;
-  Affine at = affine_constant(0);
-  if (depth > chunk)
-    at = affine_var(frame_loop(&frame, "kk", 0, depth, chunk, &loop), 1);
-  dot_statements(&frame, &c, k, at, chunk, offset, sum);
-  frame.block = outside;
+  add_terms(&frame, node, &c, strip_axes, k, NULL, sum);
+  bool staged = lower->facts->threads > 1;
   frame.kernel->schedule = (Schedule){.rows = sum->rows,
                                       .cols = tiling.cols,
                                       .unroll_k = 4,
                                       .strips = (int)strips,
-                                      .stage_a = lower->facts->threads > 1,
-                                      .stage_b = lower->facts->threads > 1};
+                                      .stage_a = staged,
+                                      .stage_b = staged};
   if (strips > 1) {
     Partial partial;
     store_partial(&frame, sum, &strip, strips, &partial);

@@ -288,7 +288,8 @@ void frame_stream_large(Frame *frame) { frame->stream = frame->lower->facts->thr
 
 IndexVar *frame_loop(Frame *frame, const char *name, int64_t low, int64_t high, int64_t step,
                      Stmt **loop) {
-  IndexVar *var = kernel_var(frame->kernel, name, low, high > low ? high - 1 : low);
+  int64_t final = high > low ? low + (high - low - 1) / step * step : low;
+  IndexVar *var = kernel_var(frame->kernel, name, low, final);
   *loop = stmt_for(frame->kernel, frame->block, var, low, high, step);
   frame->block = &(*loop)->body;
   return var;

@@ -88,6 +88,7 @@ void lower_fold(Lower *lower);
 void lower_contraction(Lower *lower);
 void lower_window(Lower *lower);
 void lower_gather(Lower *lower);
+void lower_chain(Lower *lower);
 /* Sums partial results [strips, result elements] of some body values in strip order and goes on
  * with everything that follows them: the second half of a split fold or contraction. */
 void lower_finish(Lower *lower, const Partial *partials, int count, int strips);

@@ -26,16 +26,19 @@ void lower_region(const Node *region, const Facts *facts, Arena *arena, const ch
   Lower lower = {.arena = arena, .facts = facts, .region = region, .name = name, .out = out};
   lower.body = with_columns(region->body, arena);
   bool folds_rows = false;
+  int anchors = 0;
   for (int n = 0; n < lower.body->nodes.count; n++) {
     const Node *node = lower.body->nodes.at[n];
     OpClass cls = node->op->cls;
     if (cls == OP_CONTR || cls == OP_WINDOW || cls == OP_INDEX || cls == OP_MOVE) {
-      CHECK(!lower.anchor);
+      anchors++;
       lower.anchor = node;
     }
     folds_rows |= cls == OP_REDUCE && !node_folds_columns(node);
   }
-  if (!lower.anchor)
+  if (anchors > 1)
+    lower_chain(&lower);
+  else if (!lower.anchor)
     (folds_rows ? lower_fold : lower_rows)(&lower);
   else if (lower.anchor->op->cls == OP_CONTR)
     lower_contraction(&lower);

@@ -5,6 +5,7 @@
  *   fold         folds over rows: strips of partial results, then a finish (fold.c)
  *   contraction  sums of products on register tiles, then the epilogue     (contraction.c)
  *   window       per-channel folds over taps, then the epilogue            (window.c)
+ *   chain        contractions on rows just computed                        (chain.c)
  *   index, move  gathers, scatters, concat, pad                            (gather.c)
  * Epilogues and everything else elementwise are the same code for all (frame.c).
  */

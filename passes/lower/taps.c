@@ -132,38 +132,46 @@ void place_output(Frame *frame, const Tiling *tiling) {
 
 /* ---- order and prefetching of ops over taps ---- */
 
-/* Least and greatest offset of the taps along an axis. */
-static void tap_range(const Node *node, int axis, int64_t *low, int64_t *high) {
+/* Rows of the input (runs along dimensions 3 and 4) that one position's taps touch beyond the
+ * position's own in each plane, and how many planes they touch. */
+static void tap_rows(const Node *node, int64_t *planes, int64_t *halo) {
   int n;
   const int64_t *taps = node_ints(node, "taps", &n);
-  *low = *high = taps[axis];
-  for (int t = axis; t < n; t += 3) {
-    *low = taps[t] < *low ? taps[t] : *low;
-    *high = taps[t] > *high ? taps[t] : *high;
+  *planes = *halo = 0;
+  for (int t = 0; t < n; t += 3) {
+    int64_t low = taps[t + 1], high = low;
+    bool first = true;
+    for (int u = 0; u < n; u += 3) {
+      if (taps[u] != taps[t])
+        continue;
+      first &= u >= t;
+      low = taps[u + 1] < low ? taps[u + 1] : low;
+      high = taps[u + 1] > high ? taps[u + 1] : high;
+    }
+    *planes += first;
+    *halo += first ? high - low : 0;
   }
 }
 
 int64_t choose_band(const Facts *facts, const Node *node, const int *box) {
   const Type *x = &node->in[0]->type, *y = &node->out[0].type;
   const int64_t *stride = node_ints(node, "stride", NULL);
-  int64_t low, high, planes, halo;
-  tap_range(node, 0, &low, &high);
-  planes = high - low + 1;
-  tap_range(node, 1, &low, &high);
-  halo = high - low;
+  int64_t planes, halo;
+  tap_rows(node, &planes, &halo);
   int64_t row = x->dim[3] * x->dim[4] * (int64_t)dtype_size(x->dtype);
-  int64_t rows = facts->l2 / 2 / (planes * row) - halo; /* of a band, that fit with their planes */
-  int64_t tiles = ceil_div(y->dim[2], box[2]);
-  if (facts->threads > 1 || planes == 1 || rows >= x->dim[2])
+  if (facts->threads > 1 || planes == 1 || planes * x->dim[2] * row <= facts->l2 / 2)
     return 0;
-  return divisor_below(tiles, rows / (stride[1] * box[2]) > 1 ? rows / (stride[1] * box[2]) : 1);
+  int64_t rows = (facts->l2 / 2 / row - halo) / planes; /* of a band, that fit with their planes */
+  int64_t tiles = rows / (stride[1] * box[2]);
+  return divisor_below(ceil_div(y->dim[2], box[2]), tiles > 1 ? tiles : 1);
 }
 
-void prefetch_taps(Frame *frame, const Coordinate *coordinates, const Place *k_places, int depth) {
-  const Node *node = frame->lower->anchor;
+void prefetch_taps(Frame *frame, const Node *node, const Coordinate *coordinates,
+                   const Place *k_places, int depth) {
+  const Facts *facts = frame->lower->facts;
   int n;
   const int64_t *taps = node_ints(node, "taps", &n), *first = taps;
-  if (frame->lower->facts->threads > 1)
+  if (facts->threads > 1 || (int64_t)type_bytes(&node->in[0]->type) <= facts->l2)
     return;
   for (int t = 0; t < n; t += 3) /* the tap that comes first to where no tap has been */
     if (taps[t] > first[0] || (taps[t] == first[0] && taps[t + 1] > first[1]))

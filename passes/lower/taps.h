@@ -42,6 +42,18 @@ typedef struct Tiling {
 void place_output(Frame *frame, const Tiling *tiling);
 /* The band in which an op over taps reads every element from memory once, 0: no need. */
 int64_t choose_band(const Facts *facts, const Node *node, const int *box);
-/* Announces the rows of operand 0 that the next tile along dimension 2 is the first to read. */
-void prefetch_taps(Frame *frame, const Coordinate *coordinates, const Place *k_places, int depth);
+/* Announces the rows of the node's operand 0 that the next tile along dimension 2 is the first to
+ * read, where they come from memory. `depth`: columns that a tile reads. */
+void prefetch_taps(Frame *frame, const Node *node, const Coordinate *coordinates,
+                   const Place *k_places, int depth);
+
+/* ---- what templates do at the frame's current place ---- */
+
+/* Adds the terms of a contraction to `sum`. `left`: the block's own tensor [rows, K] of the tile's
+ * rows of operand 0; NULL: they are read from operand 0. */
+void contraction_add(Frame *frame, const Node *node, Buffer *left, Tile *sum);
+/* Columns of a tile of a contraction whose result is so wide. */
+int contraction_columns(const Facts *facts, int64_t width);
+/* Computes the results of a window op: sets the frame's tiles of them. */
+void window_results(Frame *frame, const Node *node);
 #endif

@@ -12,9 +12,8 @@
 enum { STRIPS = 64, GPU_ROWS = 32, POSITIONS = 16 };
 
 typedef struct Window {
-  Lower *lower;
   const Node *node;
-  Frame frame;
+  Frame *frame;
   Taps taps;
   Affine offset[3];
   IndexVar *tap; /* loop variable */
@@ -38,8 +37,8 @@ static Tile *load_tapped(Window *w, int operand, double fill) {
   Coordinate c[MAX_RANK];
   tapped_coordinates(w, c);
   Access access =
-      operand_access(&w->frame, w->node->in[operand], c, w->frame.place, NULL, w->offset);
-  return frame_load(&w->frame, &access, w->node->in[operand]->type.dtype, fill);
+      operand_access(w->frame, w->node->in[operand], c, w->frame->place, NULL, w->offset);
+  return frame_load(w->frame, &access, w->node->in[operand]->type.dtype, fill);
 }
 
 static Tile *map(Frame *frame, Kop kop, Tile *result, Tile *a, Tile *b, Tile *c) {
@@ -47,21 +46,21 @@ static Tile *map(Frame *frame, Kop kop, Tile *result, Tile *a, Tile *b, Tile *c)
 }
 
 static Tile *tap_number(Window *w) {
-  Stmt *s = stmt_add(w->frame.kernel, w->frame.block, STMT_TILE_INDEX);
+  Stmt *s = stmt_add(w->frame->kernel, w->frame->block, STMT_TILE_INDEX);
   s->at = affine_var(w->tap, 1);
-  return s->tile = frame_tile(&w->frame, DT_f32, false, false);
+  return s->tile = frame_tile(w->frame, DT_f32, false, false);
 }
 
 static void open_taps(Window *w) {
   Stmt *loop;
-  w->tap = frame_loop(&w->frame, "t", 0, w->taps.count, 1, &loop);
-  taps_lookup(&w->frame, &w->taps, affine_var(w->tap, 1), w->offset);
+  w->tap = frame_loop(w->frame, "t", 0, w->taps.count, 1, &loop);
+  taps_lookup(w->frame, &w->taps, affine_var(w->tap, 1), w->offset);
 }
 
 /* ---- one row of the table below per op ---- */
 
 static void depthwise(Window *w) {
-  Frame *f = &w->frame;
+  Frame *f = w->frame;
   Tile *sum = frame_fill(f, 0, DT_f32, true, true);
   Block *outside = f->block;
   open_taps(w);
@@ -75,7 +74,7 @@ static void depthwise(Window *w) {
 }
 
 static void tap_sum(Window *w) {
-  Frame *f = &w->frame;
+  Frame *f = w->frame;
   Tile *sum = frame_fill(f, 0, DT_f32, true, true);
   Block *outside = f->block;
   open_taps(w);
@@ -85,7 +84,7 @@ static void tap_sum(Window *w) {
 }
 
 static void tap_max(Window *w) {
-  Frame *f = &w->frame;
+  Frame *f = w->frame;
   Tile *best = frame_fill(f, -INFINITY, DT_f32, true, true);
   Tile *which = frame_fill(f, 0, DT_f32, true, true);
   Block *outside = f->block;
@@ -101,7 +100,7 @@ static void tap_max(Window *w) {
 }
 
 static void tap_max_grad(Window *w) {
-  Frame *f = &w->frame;
+  Frame *f = w->frame;
   Tile *sum = frame_fill(f, 0, DT_f32, true, true);
   Tile *zero = frame_fill(f, 0, DT_f32, false, false);
   Block *outside = f->block;
@@ -202,29 +201,33 @@ static void weight_gradient(Lower *lower) {
   lower_finish(lower, &partial, 1, (int)strips);
 }
 
+void window_results(Frame *frame, const Node *node) {
+  Window w = {.node = node, .frame = frame, .taps = taps_of(frame, node)};
+  for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++)
+    if (strcmp(rows[i].op, node->op->name) == 0) {
+      rows[i].statements(&w);
+      return;
+    }
+  FAULT("no window lowering for op %s", node->op->name);
+}
+
 void lower_window(Lower *lower) {
   const Node *node = lower->anchor;
   if (strcmp(node->op->name, "tap_depthwise_grad_weight") == 0) {
     weight_gradient(lower);
     return;
   }
-  Window w = {.lower = lower, .node = node};
-  frame_start(&w.frame, lower, "");
-  frame_dims(&w.frame, &node->out[0].type);
-  Tiling tiling = {.cols = choose_columns(lower->facts, w.frame.extent[4])};
+  Frame frame;
+  frame_start(&frame, lower, "");
+  frame_dims(&frame, &node->out[0].type);
+  Tiling tiling = {.cols = choose_columns(lower->facts, frame.extent[4])};
   int vectors = (int)ceil_div(tiling.cols, lower->facts->vector);
   int rows_limit = lower->facts->threads > 1 ? GPU_ROWS : lower->facts->registers / 4 / vectors;
-  choose_box(4, w.frame.extent, 0xE, rows_limit < 1 ? 1 : rows_limit, 1, tiling.box);
-  place_output(&w.frame, &tiling);
-  frame_stream_large(&w.frame);
-  frame_announce(&w.frame);
-  w.taps = taps_of(&w.frame, node);
-  for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++)
-    if (strcmp(rows[i].op, node->op->name) == 0) {
-      rows[i].statements(&w);
-      frame_store_outputs(&w.frame, NULL);
-      frame_finish(&w.frame, node->op->name);
-      return;
-    }
-  FAULT("no window lowering for op %s", node->op->name);
+  choose_box(4, frame.extent, 0xE, rows_limit < 1 ? 1 : rows_limit, 1, tiling.box);
+  place_output(&frame, &tiling);
+  frame_stream_large(&frame);
+  frame_announce(&frame);
+  window_results(&frame, node);
+  frame_store_outputs(&frame, NULL);
+  frame_finish(&frame, node->op->name);
 }

@@ -1,4 +1,4 @@
-# skip.sh TARGET: every optimising pass can be left out, alone and all together, with equal results.
+# skip.sh TARGET: every optimising pass and fusion can be left out, alone and all together, with equal results.
 . "$(dirname "$0")/common.sh"
 target=$1
 need "$nano_expected"
@@ -24,6 +24,9 @@ for pass in $order; do
   case " $passes " in *" $pass "*) ;; *) passes="$passes $pass" ;; esac
 done
 [ -n "$passes" ] || fail "opt --list shows no optimising pass"
+fusions=$(echo "$list" | sed -n 's/^  \([a-z]*\) .*/\1/p')
+[ -n "$fusions" ] || fail "opt --list shows no fusion"
+passes="$passes $(echo $fusions)"
 
 for skipped in $passes $(echo $passes | tr ' ' ,); do
   check "forward without $skipped" run forward --entry forward --skip "$skipped"

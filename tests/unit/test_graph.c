@@ -288,7 +288,7 @@ static void long_lines_are_cheap(void **state) {
 static void required_passes_cannot_be_skipped(void **state) {
   World *w = *state;
   Facts facts = {.vector = 8};
-  PassContext context = {w->arena, &w->diag, &facts};
+  PassContext context = {.arena = w->arena, .diag = &w->diag, .facts = &facts};
   const char *const passes[] = {"dce", "expand"}, *const skip[] = {"expand"};
   PassOptions options = {.skip = skip, .n_skip = 1};
   assert_null(passes_run(&context, w->graph, passes, 2, &options));
