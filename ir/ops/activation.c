@@ -17,8 +17,7 @@ void eval_activation(const Node *node, double *const *in, double *const *out) {
   static const struct {
     const char *name;
     double (*call)(double, double);
-  } rows[] = {
-      {"relu", relu}, {"leaky_relu", leaky_relu}, {"sigmoid", sigmoid}, {"gelu", gelu}};
+  } rows[] = {{"relu", relu}, {"leaky_relu", leaky_relu}, {"sigmoid", sigmoid}, {"gelu", gelu}};
   double slope = op_attr_index(node->op, "slope") >= 0 ? node_float(node, "slope") : 0;
   int64_t n = type_elements(out_type(node, 0));
   for (size_t row = 0; row < sizeof rows / sizeof rows[0]; row++) {
@@ -63,8 +62,7 @@ void expand_sigmoid(Builder *b, const Node *old, Value *const *in, Value **out) 
   out[0] = over(b, build_like(b, 1, in[0]), build_offset(b, e, 1));
 }
 
-void grad_sigmoid(Builder *b, const Node *node, Value *const *dout, const bool *need,
-                  Value **din) {
+void grad_sigmoid(Builder *b, const Node *node, Value *const *dout, const bool *need, Value **din) {
   Value *y = &node->out[0];
   if (dout[0] && need[0])
     din[0] = times(b, dout[0], minus(b, y, times(b, y, y)));

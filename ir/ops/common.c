@@ -5,15 +5,15 @@
 
 int64_t call_int(const OpCall *call, const char *name) { return call_attr(call, name)->i; }
 
-bool call_ints(const OpCall *call, const char *name, int count, int64_t least,
-               const int64_t **ints, Error *error) {
+bool call_ints(const OpCall *call, const char *name, int count, int64_t least, const int64_t **ints,
+               Error *error) {
   const Attr *attr = call_attr(call, name);
   if (count >= 0 && attr->n != count)
     return error_set(error, "%s wants %d numbers, got %d", name, count, attr->n);
   for (int i = 0; i < attr->n; i++)
     if (attr->ints[i] < least)
       return error_set(error, "%s has %lld, the least possible is %lld", name,
-                    (long long)attr->ints[i], (long long)least);
+                       (long long)attr->ints[i], (long long)least);
   *ints = attr->ints;
   return true;
 }
@@ -21,8 +21,7 @@ bool call_ints(const OpCall *call, const char *name, int count, int64_t least,
 bool want_type(const OpCall *call, int i, const char *what, const Type *type, Error *error) {
   if (type_equal(call->in[i], type))
     return true;
-  return error_set(error, "%s is %s, expected %s", what, type_text(call->in[i]),
-                type_text(type));
+  return error_set(error, "%s is %s, expected %s", what, type_text(call->in[i]), type_text(type));
 }
 
 bool want_float(const OpCall *call, int i, Error *error) {

@@ -35,9 +35,8 @@ static bool conv_attrs(const OpCall *call, ConvAttrs *attrs, Error *error) {
 static bool want_grid(const OpCall *call, int i, const char *what, Error *error) {
   if (call->in[i]->rank != 5)
     return error_set(error, "%s has %d axes, expected 5", what, call->in[i]->rank);
-  return want_float(call, i, error) &&
-         (call->in[i]->dtype == call->in[0]->dtype ||
-          error_set(error, "the operands' element types differ"));
+  return want_float(call, i, error) && (call->in[i]->dtype == call->in[0]->dtype ||
+                                        error_set(error, "the operands' element types differ"));
 }
 
 /* Places of a kernel of size `kernel` on a padded axis; refuses when there are none. */
@@ -67,8 +66,8 @@ static bool want_places(const ConvAttrs *attrs, const int64_t *size, const int64
 
 static bool want_groups(int64_t groups, int64_t channels, int64_t outputs, Error *error) {
   if (channels % groups || outputs % groups)
-    return error_set(error, "%lld groups do not divide %lld and %lld channels",
-                     (long long)groups, (long long)channels, (long long)outputs);
+    return error_set(error, "%lld groups do not divide %lld and %lld channels", (long long)groups,
+                     (long long)channels, (long long)outputs);
   return true;
 }
 
@@ -178,8 +177,7 @@ static void walk_tap(const Conv *c, const int64_t *tap, double *x, double *w, do
       if (i1 < 0 || i1 >= c->x[1])
         continue;
       int64_t from = (i0 * c->x[1] + i1) * c->x[2] + first * c->stride[2] + shift;
-      run(x + from, c->stride[2], w, y + (o0 * c->y[1] + o1) * c->y[2] + first,
-          last - first + 1);
+      run(x + from, c->stride[2], w, y + (o0 * c->y[1] + o1) * c->y[2] + first, last - first + 1);
     }
   }
 }
@@ -193,11 +191,11 @@ static void walk_triples(const Conv *c, double *x, double *w, double *y, Run *ru
       for (int64_t in_group = 0; in_group < per_group; in_group++)
         for (int64_t t = 0; t < taps; t++) {
           int64_t channel = o / outputs_per_group * per_group + in_group;
-          int64_t tap[AXES] = {t / (c->kernel[1] * c->kernel[2]),
-                               t / c->kernel[2] % c->kernel[1], t % c->kernel[2]};
+          int64_t tap[AXES] = {t / (c->kernel[1] * c->kernel[2]), t / c->kernel[2] % c->kernel[1],
+                               t % c->kernel[2]};
           walk_tap(c, tap, x + (n * c->channels + channel) * x_grid,
-                   w + (o * per_group + in_group) * taps + t,
-                   y + (n * c->outputs + o) * y_grid, run);
+                   w + (o * per_group + in_group) * taps + t, y + (n * c->outputs + o) * y_grid,
+                   run);
         }
 }
 
@@ -222,16 +220,15 @@ void eval_conv3d_grad_weight(const Node *node, double *const *in, double *const 
 
 /* ---- gradients and FLOPs ---- */
 
-void grad_conv3d(Builder *b, const Node *node, Value *const *dout, const bool *need,
-                 Value **din) {
+void grad_conv3d(Builder *b, const Node *node, Value *const *dout, const bool *need, Value **din) {
   Value *d = dout[0], *x = node->in[0], *w = node->in[1];
   const int64_t *stride = node_ints(node, "stride", NULL), *pad = node_ints(node, "pad", NULL);
   const int64_t *pad_after = node_ints(node, "pad_after", NULL);
   int64_t groups = node_int(node, "groups");
   if (d && need[0]) {
     Node *dx = build_node(b, "conv3d_grad_input", 2, (Value *[]){d, w}, "stride", AXES, stride,
-                          "pad", AXES, pad, "pad_after", AXES, pad_after, "groups", groups,
-                          "size", AXES, x->type.dim + 2, NULL);
+                          "pad", AXES, pad, "pad_after", AXES, pad_after, "groups", groups, "size",
+                          AXES, x->type.dim + 2, NULL);
     din[0] = dx ? &dx->out[0] : NULL;
   }
   if (d && need[1]) {

@@ -117,12 +117,12 @@ static Scalar *find_scalar(const char *name) {
   static const struct {
     const char *name;
     Scalar *call;
-  } rows[] = {{"neg", scalar_neg},     {"abs", scalar_abs},     {"sign", scalar_sign},
-              {"exp", scalar_exp},     {"log", scalar_log},     {"sqrt", scalar_sqrt},
-              {"rsqrt", scalar_rsqrt}, {"tanh", scalar_tanh},   {"erf", scalar_erf},
-              {"floor", scalar_floor}, {"add", scalar_add},     {"sub", scalar_sub},
-              {"mul", scalar_mul},     {"div", scalar_div},     {"max", scalar_max},
-              {"min", scalar_min},     {"lt", scalar_lt},       {"le", scalar_le},
+  } rows[] = {{"neg", scalar_neg},     {"abs", scalar_abs},      {"sign", scalar_sign},
+              {"exp", scalar_exp},     {"log", scalar_log},      {"sqrt", scalar_sqrt},
+              {"rsqrt", scalar_rsqrt}, {"tanh", scalar_tanh},    {"erf", scalar_erf},
+              {"floor", scalar_floor}, {"add", scalar_add},      {"sub", scalar_sub},
+              {"mul", scalar_mul},     {"div", scalar_div},      {"max", scalar_max},
+              {"min", scalar_min},     {"lt", scalar_lt},        {"le", scalar_le},
               {"eq", scalar_eq},       {"select", scalar_select}};
   for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++)
     if (strcmp(rows[i].name, name) == 0)
@@ -227,7 +227,6 @@ void grad_min(Builder *b, const Node *node, Value *const *dout, const bool *need
   grad_pick(b, build_binary(b, "le", node->in[0], node->in[1]), dout[0], need, din);
 }
 
-void grad_select(Builder *b, const Node *node, Value *const *dout, const bool *need,
-                 Value **din) {
+void grad_select(Builder *b, const Node *node, Value *const *dout, const bool *need, Value **din) {
   grad_pick(b, node->in[0], dout[0], need + 1, din + 1);
 }

@@ -109,8 +109,7 @@ void expand_softmax(Builder *b, const Node *old, Value *const *in, Value **out) 
   out[0] = over(b, e, fold_last(b, "reduce_sum", e));
 }
 
-void grad_softmax(Builder *b, const Node *node, Value *const *dout, const bool *need,
-                  Value **din) {
+void grad_softmax(Builder *b, const Node *node, Value *const *dout, const bool *need, Value **din) {
   Value *d = dout[0], *y = &node->out[0];
   if (d && need[0])
     din[0] = times(b, y, minus(b, d, fold_last(b, "reduce_sum", times(b, d, y))));

@@ -42,8 +42,7 @@ void eval_concat(const Node *node, double *const *in, double *const *out) {
   }
 }
 
-void grad_concat(Builder *b, const Node *node, Value *const *dout, const bool *need,
-                 Value **din) {
+void grad_concat(Builder *b, const Node *node, Value *const *dout, const bool *need, Value **din) {
   const Type *y = out_type(node, 0);
   int64_t axis = node_int(node, "axis"), start[MAX_RANK] = {0}, step[MAX_RANK];
   if (!dout[0])

@@ -105,8 +105,8 @@ void eval_layer_norm(const Node *node, double *const *in, double *const *out) {
     const double *from = in[0] + r * width;
     double mean = mean_of(&row, from, 0, 0, false), variance = mean_of(&row, from, 0, mean, true);
     for (int64_t i = 0; i < width; i++)
-      out[0][r * width + i] = (from[i] - mean) / sqrt(variance + node_float(node, "eps")) *
-                                  in[1][i] + in[2][i];
+      out[0][r * width + i] =
+          (from[i] - mean) / sqrt(variance + node_float(node, "eps")) * in[1][i] + in[2][i];
   }
 }
 
@@ -146,6 +146,17 @@ static Statistics statistics_of(Builder *b, Value *x, int n_axes, const int64_t 
   s.mean = build_mean(b, x, n_axes, axes);
   s.centred = minus(b, x, s.mean);
   s.variance = build_mean(b, times(b, s.centred, s.centred), n_axes, axes);
+  s.rstd = rstd_of(b, s.variance, eps);
+  return s;
+}
+
+/* The same with the variance as one fold, so that both are made in one pass over x. */
+static Statistics statistics_in_one_pass(Builder *b, Value *x, int n_axes, const int64_t *axes,
+                                         double eps) {
+  Statistics s;
+  s.mean = build_mean(b, x, n_axes, axes);
+  s.centred = minus(b, x, s.mean);
+  s.variance = build_reduce(b, "variance", x, n_axes, axes);
   s.rstd = rstd_of(b, s.variance, eps);
   return s;
 }
@@ -198,7 +209,7 @@ void expand_batch_norm_train(Builder *b, const Node *old, Value *const *in, Valu
   int64_t axes[MAX_RANK], channels = x->dim[1];
   int n_axes = other_axes(x, 1, axes);
   double momentum = node_float(old, "momentum"), n = (double)(type_elements(x) / channels);
-  Statistics s = statistics_of(b, in[0], n_axes, axes, node_float(old, "eps"));
+  Statistics s = statistics_in_one_pass(b, in[0], n_axes, axes, node_float(old, "eps"));
   Value *scale = times(b, beside(b, in[1], x), s.rstd);
   out[0] = plus(b, times(b, s.centred, scale), beside(b, in[2], x));
   out[1] = running(b, in[3], as_vector(b, s.mean, channels), momentum);
@@ -217,7 +228,7 @@ void grad_batch_norm_train(Builder *b, const Node *node, Value *const *dout, con
   if (!d)
     return;
   double n = (double)(type_elements(x) / channels);
-  Statistics s = statistics_of(b, in[0], n_axes, axes, node_float(node, "eps"));
+  Statistics s = statistics_in_one_pass(b, in[0], n_axes, axes, node_float(node, "eps"));
   Value *scale = times(b, beside(b, in[1], x), s.rstd);
   Value *sum = build_reduce(b, "reduce_sum", d, n_axes, axes);
   Value *product = build_reduce(b, "reduce_sum", times(b, d, s.centred), n_axes, axes);

@@ -209,10 +209,10 @@ void eval_avg_pool_grad(const Node *node, double *const *in, double *const *out)
 
 static void grad_pool(Builder *b, const Node *node, const char *op, int n_in, Value *const *in,
                       Value **din) {
-  Node *dx = build_node(b, op, n_in, in, "kernel", AXES, node_ints(node, "kernel", NULL),
-                        "stride", AXES, node_ints(node, "stride", NULL), "pad", AXES,
-                        node_ints(node, "pad", NULL), "size", AXES, in_type(node, 0)->dim + 2,
-                        NULL);
+  Node *dx =
+      build_node(b, op, n_in, in, "kernel", AXES, node_ints(node, "kernel", NULL), "stride", AXES,
+                 node_ints(node, "stride", NULL), "pad", AXES, node_ints(node, "pad", NULL), "size",
+                 AXES, in_type(node, 0)->dim + 2, NULL);
   din[0] = dx ? &dx->out[0] : NULL;
 }
 

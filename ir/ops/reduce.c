@@ -1,6 +1,7 @@
 /* Reductions: fold over axes, which stay with size 1. No axes at all: the operand unchanged. */
 #include "ir/ops/rules.h"
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 bool shape_reduce(const OpCall *call, Type *out, Error *error) {
@@ -44,6 +45,42 @@ void eval_reduce(const Node *node, double *const *in, double *const *out) {
   }
   for (int64_t i = 0; i < kept && mean; i++)
     out[0][i] /= (double)(n / kept);
+}
+
+void eval_variance(const Node *node, double *const *in, double *const *out) {
+  const Type *x = in_type(node, 0), *y = out_type(node, 0);
+  int64_t step[MAX_RANK], n = type_elements(x), kept = type_elements(y);
+  type_strides(y, step);
+  for (int i = 0; i < x->rank; i++)
+    if (y->dim[i] != x->dim[i])
+      step[i] = 0;
+  double *mean = mem_alloc(sizeof(double) * (size_t)kept), share = (double)kept / (double)n;
+  for (int64_t i = 0; i < kept; i++)
+    mean[i] = out[0][i] = 0;
+  Walk walk = walk_start(x, 0, step);
+  for (int64_t i = 0; i < n; i++)
+    mean[walk_next(&walk)] += in[0][i] * share;
+  walk = walk_start(x, 0, step);
+  for (int64_t i = 0; i < n; i++) {
+    int64_t at = walk_next(&walk);
+    double distance = in[0][i] - mean[at];
+    out[0][at] += distance * distance * share;
+  }
+  free(mean);
+}
+
+/* 2 (x - mean) / n */
+void grad_variance(Builder *b, const Node *node, Value *const *dout, const bool *need,
+                   Value **din) {
+  Value *x = node->in[0];
+  int n_axes;
+  const int64_t *axes = node_ints(node, "axes", &n_axes);
+  double count = (double)(type_elements(&x->type) / type_elements(out_type(node, 0)));
+  if (!dout[0] || !need[0])
+    return;
+  Value *mean = build_scale(b, build_reduce(b, "reduce_sum", x, n_axes, axes), 1 / count);
+  Value *distance = minus(b, x, mean);
+  din[0] = times(b, distance, build_scale(b, dout[0], 2 / count));
 }
 
 void grad_reduce_sum(Builder *b, const Node *node, Value *const *dout, const bool *need,

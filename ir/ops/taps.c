@@ -79,9 +79,8 @@ static bool shape_grad_weight(const OpCall *call, int64_t *count, Error *error) 
     return false;
   const Type *x = call->in[0], *dy = call->in[1];
   return (x->dtype == dy->dtype || error_set(error, "the operands' element types differ")) &&
-         (x->dim[0] == dy->dim[0] ||
-          error_set(error, "x has %lld samples, dy %lld", (long long)x->dim[0],
-                    (long long)dy->dim[0]));
+         (x->dim[0] == dy->dim[0] || error_set(error, "x has %lld samples, dy %lld",
+                                               (long long)x->dim[0], (long long)dy->dim[0]));
 }
 
 bool shape_tap_conv_grad_weight(const OpCall *call, Type *out, Error *error) {
@@ -99,9 +98,8 @@ bool shape_tap_depthwise_grad_weight(const OpCall *call, Type *out, Error *error
     return false;
   const Type *x = call->in[0], *dy = call->in[1];
   *out = type_of(x->dtype, 2, (int64_t[]){count, x->dim[4]});
-  return x->dim[4] == dy->dim[4] ||
-         error_set(error, "x has %lld channels, dy %lld", (long long)x->dim[4],
-                   (long long)dy->dim[4]);
+  return x->dim[4] == dy->dim[4] || error_set(error, "x has %lld channels, dy %lld",
+                                              (long long)x->dim[4], (long long)dy->dim[4]);
 }
 
 bool shape_tap_max(const OpCall *call, Type *out, Error *error) {
@@ -185,8 +183,7 @@ typedef struct Sums {
 } Sums;
 
 #define VISIT(name)                                                                                \
-  static void visit_##name(void *context, int t, double *x, double *y, int64_t x_at,               \
-                           int64_t y_at)
+  static void visit_##name(void *context, int t, double *x, double *y, int64_t x_at, int64_t y_at)
 
 VISIT(conv) {
   Sums *s = context;

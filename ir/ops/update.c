@@ -59,8 +59,8 @@ void expand_adamw(Builder *b, const Node *old, Value *const *in, Value **out) {
   Value *v = plus(b, build_scale(b, in[3], beta2), build_scale(b, times(b, g, g), 1 - beta2));
   Value *root = build_unary(b, "sqrt", over(b, v, as_dtype(b, second, dtype)));
   Value *change = over(b, m, build_offset(b, root, node_float(old, "eps")));
-  out[0] = minus(b, times(b, p, as_dtype(b, keep, dtype)),
-                 times(b, as_dtype(b, rate, dtype), change));
+  out[0] =
+      minus(b, times(b, p, as_dtype(b, keep, dtype)), times(b, as_dtype(b, rate, dtype), change));
   out[1] = m;
   out[2] = v;
 }

@@ -17,8 +17,8 @@ bool shape_reshape(const OpCall *call, Type *out, Error *error) {
     return false;
   *out = type_of(call->in[0]->dtype, rank, dim);
   if (type_elements(out) != type_elements(call->in[0]))
-    return error_set(error, "%lld elements do not fill %s",
-                     (long long)type_elements(call->in[0]), type_text(out));
+    return error_set(error, "%lld elements do not fill %s", (long long)type_elements(call->in[0]),
+                     type_text(out));
   return true;
 }
 
@@ -26,8 +26,7 @@ void eval_reshape(const Node *node, double *const *in, double *const *out) {
   memcpy(out[0], in[0], sizeof(double) * (size_t)type_elements(out_type(node, 0)));
 }
 
-void grad_reshape(Builder *b, const Node *node, Value *const *dout, const bool *need,
-                  Value **din) {
+void grad_reshape(Builder *b, const Node *node, Value *const *dout, const bool *need, Value **din) {
   const Type *type = in_type(node, 0);
   if (need[0])
     din[0] = build_reshape(b, dout[0], type->rank, type->dim);
@@ -69,8 +68,7 @@ void eval_permute(const Node *node, double *const *in, double *const *out) {
   gather(node, in[0], out[0], 0, step);
 }
 
-void grad_permute(Builder *b, const Node *node, Value *const *dout, const bool *need,
-                  Value **din) {
+void grad_permute(Builder *b, const Node *node, Value *const *dout, const bool *need, Value **din) {
   const int64_t *perm = node_ints(node, "perm", NULL);
   int64_t inverse[MAX_RANK] = {0};
   for (int i = 0; i < in_type(node, 0)->rank; i++)

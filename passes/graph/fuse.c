@@ -194,6 +194,20 @@ bool fuse_path_outside(Fusion *f, const Region *start, const Region *goal) {
   return leads(f, goal, start, goal, true);
 }
 
+/* Can the kernel of an anchor fold its rows as it makes them? Where they are positions, all of them
+ * are folded, and each is made once. */
+static bool folds_positions(const Fusion *f, const Region *a, const Region *b, unsigned rows) {
+  const Region *anchored = a->has_anchor ? a : b;
+  const Node *anchor = anchored->members.at[0];
+  for (int m = 0; m < anchored->members.count; m++)
+    if (op_anchors(anchored->members.at[m]))
+      anchor = anchored->members.at[m];
+  int rank = anchored->space.rank;
+  return f->statistics && !anchored->stage &&
+         (op_attr_index(anchor->op, "size") >= 0 || node_keeps_rows(anchor)) &&
+         rows == (1u << (rank - 1)) - 1;
+}
+
 static bool try_merge(Fusion *f, Region *into, Region *from) {
   if (into == from)
     return true;
@@ -203,7 +217,8 @@ static bool try_merge(Fusion *f, Region *into, Region *from) {
   if (from->stage) /* chains only take in */
     return false;
   if (into->sealed || from->sealed || (into->has_anchor && from->has_anchor) ||
-      (anchors && (columns || rows)) || (columns && rows) ||
+      (anchors && (columns || (rows && !folds_positions(f, into, from, rows)))) ||
+      (columns && rows) ||
       (into->folded_rows && from->folded_rows && into->folded_rows != from->folded_rows))
     return false;
   if (!same_shape(&into->space, &from->space))
@@ -511,6 +526,7 @@ Graph *pass_fuse(PassContext *context, Graph *graph) {
     graph = fuse_repeat_cheap(context, graph);
   Fusion f = {.arena = context->arena, .graph = graph, .facts = context->facts};
   f.chains = fusing_wanted(context, "chain");
+  f.statistics = fusing_wanted(context, "statistics");
   f.lazy = fuse_find_lazy(graph, f.arena);
   f.has_memory = ARENA_ARRAY(f.arena, bool, graph->n_values);
   f.region = ARENA_ARRAY(f.arena, Region *, graph->nodes.count);

@@ -19,12 +19,12 @@ typedef struct Fusion {
   Arena *arena;
   const Graph *graph;
   const Facts *facts;
-  bool chains;      /* are wanted */
-  bool *has_memory; /* by value id: a view or constant that must be written out */
-  Region **region;  /* by node id */
-  bool *post;       /* by node id: runs after its region's row fold */
-  bool *lazy;       /* by node id: waits for its only reader */
-  int *stage;       /* by node id: in a chain, the number of the anchor it follows */
+  bool chains, statistics; /* are wanted */
+  bool *has_memory;        /* by value id: a view or constant that must be written out */
+  Region **region;         /* by node id */
+  bool *post;              /* by node id: runs after its region's row fold */
+  bool *lazy;              /* by node id: waits for its only reader */
+  int *stage;              /* by node id: in a chain, the number of the anchor it follows */
   GraphMap map;
   bool *emitted;    /* by node id: region built */
   int *mark, marks; /* by node id: visit stamps for path searches */

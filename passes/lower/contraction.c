@@ -16,7 +16,7 @@ enum {
   GPU_ROWS = 32,
   GPU_COLUMNS = 32,
   GPU_K = 16,
-  TILE_STEPS = 100
+  TILE_STEPS = 50
 };
 /* TILE_STEPS: what starting and storing a register tile costs, in steps of its inner loop */
 
@@ -264,6 +264,7 @@ void lower_contraction(Lower *lower) {
   int strip_axes = choose_strips(&c, &frame, &tiling, &strips);
 
   Affine k[MAX_K], strip = affine_constant(0);
+  Block *outside = frame.block;
   for (int j = 0; j < strip_axes; j++) {
     k[j] = c.k_extent[j] > 1 ? affine_var(kernel_grid(frame.kernel, "k", c.k_extent[j]), 1)
                              : affine_constant(0);
@@ -272,8 +273,15 @@ void lower_contraction(Lower *lower) {
   tiling.columns_outermost = strip_axes == 0 && b_bytes > lower->facts->l2 / 2;
   if (c.tap_k >= 0)
     tiling.band = choose_band(lower->facts, node, tiling.box);
+  RowFolds folds = row_folds_of(lower);
+  tiling.inner_loop = folds.nodes.count > 0;
   place_output(&frame, &tiling);
   frame_stream_large(&frame);
+  if (folds.nodes.count) {
+    row_folds_start(&frame, &folds, true);
+    outside = frame.block;
+    open_inner_loop(&frame, &tiling);
+  }
   if (c.tap_k >= 0) {
     Place first[MAX_K] = {[1] = {.col = 1}};
     prefetch_taps(&frame, node, c.a, first, (int)c.k_extent[1]);
@@ -293,10 +301,17 @@ void lower_contraction(Lower *lower) {
     Partial partial;
     store_partial(&frame, sum, &strip, strips, &partial);
     frame_finish(&frame, node->op->name);
-    lower_finish(lower, &partial, 1, (int)strips);
+    lower_finish(lower, &partial, 1, (int)strips, -1);
     return;
   }
   frame.tile[node->out[0].id] = sum;
-  frame_store_outputs(&frame, NULL);
-  frame_finish(&frame, node->op->name);
+  frame_store_outputs(&frame, frame_is_early);
+  if (!folds.nodes.count) {
+    frame_finish(&frame, node->op->name);
+    return;
+  }
+  row_folds_add(&frame, &folds, rows_are_ragged(&frame, &tiling));
+  frame.block = outside;
+  Affine number = block_number(&frame, &strips);
+  row_folds_finish(&frame, &folds, NULL, number, strips);
 }

@@ -15,27 +15,8 @@ typedef struct Fold {
   Frame frame;
   const Type *space;
   bool reduced[MAX_RANK]; /* by group */
-  VEC(Node *) folds;
-  bool *late; /* by value id: a fold's result, or computed from one */
+  RowFolds folds;
 } Fold;
-
-static void find_folds(Fold *fold, Lower *lower) {
-  const Graph *body = lower->body;
-  fold->late = ARENA_ARRAY(lower->arena, bool, body->n_values);
-  for (int n = 0; n < body->nodes.count; n++) {
-    Node *node = body->nodes.at[n];
-    bool late = false;
-    if (node->op->cls == OP_REDUCE) {
-      vec_push(lower->arena, &fold->folds, node);
-      late = true;
-    }
-    for (int i = 0; i < node->n_in; i++)
-      late |= fold->late[node->in[i]->id];
-    for (int i = 0; i < node->n_out; i++)
-      fold->late[node->out[i].id] = late;
-  }
-  fold->space = &fold->folds.at[0]->in[0]->type;
-}
 
 /* The loop over a reduced group: whole, or this block's strip of it. */
 static void loop_group(Fold *fold, int group, int64_t step, int64_t strip_length, IndexVar *strip) {
@@ -56,58 +37,15 @@ static void loop_group(Fold *fold, int group, int64_t step, int64_t strip_length
   frame->place[group].at = affine_var(var, 1);
 }
 
-/* A value that does not vary along the tile still counts once an element. */
-static Tile *whole_tile(Frame *frame, Tile *tile) {
-  if ((tile->n_axes > 0) == (frame->n_axes > 0) && tile->cols == frame->cols)
-    return tile;
-  Tile *whole = frame_tile(frame, tile->dtype, true, true);
-  Tile *zero = frame_fill(frame, 0, tile->dtype, true, true);
-  stmt_map(frame->kernel, frame->block, whole, K_add, tile, zero, NULL);
-  return whole;
-}
-
-static bool is_early(const Frame *frame, const Value *value) {
-  return !((const Fold *)frame)->late[value->id];
-}
-
-static bool is_late(const Frame *frame, const Value *value) {
-  return ((const Fold *)frame)->late[value->id];
-}
-
-static void store_partials(Fold *fold, Tile **sums, IndexVar *strip, int strips) {
-  Frame *frame = &fold->frame;
-  Lower *lower = frame->lower;
-  VEC(Partial) partials = {0};
-  for (int i = 0; i < fold->folds.count; i++) {
-    Node *node = fold->folds.at[i];
-    Type type = {DT_f32, 2, {strips, type_elements(&node->out[0].type)}};
-    Partial partial = frame_partial(lower, &node->out[0], fold_kop(node), &type);
-    vec_push(lower->arena, &partials, partial);
-    Access access = {.rank = 2, .buffer = frame_temp(frame, partial.temp, type, true)};
-    access.dim[0] = (AccessDim){.at = affine_var(strip, 1), .divisor = 1};
-    access.dim[1] = (AccessDim){.at = affine_constant(0), .divisor = 1};
-    int64_t stride = 1;
-    for (int g = frame->n_groups - 1; g >= 0; g--) {
-      if (fold->reduced[g])
-        continue;
-      access.dim[1].at = affine_add(access.dim[1].at, affine_scale(frame->place[g].at, stride));
-      access.dim[1].col += stride * frame->place[g].col;
-      stride *= frame->extent[g];
-    }
-    frame_store(frame, &access, sums[i]);
-  }
-  frame_finish(frame, "fold");
-  lower_finish(lower, partials.at, partials.count, strips);
-}
-
 void lower_fold(Lower *lower) {
   Fold fold = {0};
   Frame *frame = &fold.frame;
-  find_folds(&fold, lower);
+  fold.folds = row_folds_of(lower);
+  fold.space = &fold.folds.nodes.at[0]->in[0]->type;
   const Type *space = fold.space;
   frame_start(frame, lower, "");
   int n_axes;
-  const int64_t *axes = node_ints(fold.folds.at[0], "axes", &n_axes);
+  const int64_t *axes = node_ints(fold.folds.nodes.at[0], "axes", &n_axes);
   unsigned mask = 0;
   for (int i = 0; i < n_axes; i++)
     mask |= 1u << axes[i];
@@ -158,10 +96,7 @@ void lower_fold(Lower *lower) {
             : affine_constant(0);
   frame->place[last].col = 1;
 
-  Tile **sums = ARENA_ARRAY(lower->arena, Tile *, fold.folds.count);
-  for (int i = 0; i < fold.folds.count; i++)
-    sums[i] = frame_fill(frame, fold_neutral(fold_kop(fold.folds.at[i])), DT_f32, false,
-                         !fold.reduced[last]);
+  row_folds_start(frame, &fold.folds, !fold.reduced[last]);
   Block *outside = frame->block;
   for (int i = 0; i < n_reduced; i++) {
     int g = reduced_rows[i];
@@ -174,16 +109,8 @@ void lower_fold(Lower *lower) {
     frame->axis[0] = (int)rows;
     frame->place[inner].row[0] = 1;
   }
-  for (int i = 0; i < fold.folds.count; i++) {
-    Node *node = fold.folds.at[i];
-    Tile *part = whole_tile(frame, frame_value(frame, node->in[0]));
-    if (fold.reduced[last])
-      part = frame_fold(frame, fold_kop(node), part, false);
-    if (part->n_axes)
-      part = frame_fold(frame, fold_kop(node), part, true);
-    stmt_map(frame->kernel, frame->block, sums[i], fold_kop(node), sums[i], part, NULL);
-  }
-  frame_store_outputs(frame, is_early);
+  row_folds_add(frame, &fold.folds, false);
+  frame_store_outputs(frame, frame_is_early);
 
   /* after the loops: the frame stands at the reduced result's place */
   frame->block = outside;
@@ -195,11 +122,10 @@ void lower_fold(Lower *lower) {
   if (fold.reduced[last])
     frame->cols = 1;
   if (strip) {
-    store_partials(&fold, sums, strip, (int)strips);
+    row_folds_finish(frame, &fold.folds, fold.reduced, affine_var(strip, 1), strips);
     return;
   }
-  for (int i = 0; i < fold.folds.count; i++)
-    frame->tile[fold.folds.at[i]->out[0].id] = sums[i];
-  frame_store_outputs(frame, is_late);
+  row_folds_results(frame, &fold.folds);
+  frame_store_outputs(frame, frame_is_late);
   frame_finish(frame, "fold");
 }

@@ -16,6 +16,8 @@ int64_t divisor_below(int64_t n, int64_t limit) {
 
 double fold_neutral(Kop kop) { return kop == K_max ? -INFINITY : kop == K_min ? INFINITY : 0; }
 
+bool fold_is_variance(const Node *reduce) { return strcmp(reduce->op->name, "variance") == 0; }
+
 Kop fold_kop(const Node *reduce) {
   return strcmp(reduce->op->name, "reduce_max") == 0 ? K_max : K_add;
 }
@@ -339,7 +341,7 @@ Tile *frame_fold(Frame *frame, Kop kop, Tile *operand, bool rows) {
 
 Partial frame_partial(Lower *lower, Value *value, Kop kop, const Type *type) {
   vec_push(lower->arena, &lower->out->temps, *type);
-  return (Partial){value, kop, lower->out->temps.count - 1};
+  return (Partial){value, kop, lower->out->temps.count - 1, -1};
 }
 
 static Tile *fold_tile(Frame *frame, const Node *node) {
@@ -350,7 +352,21 @@ static Tile *fold_tile(Frame *frame, const Node *node) {
                        frame_tile(frame, operand->dtype, operand->n_axes > 0, true), K_add, operand,
                        frame_fill(frame, 0, operand->dtype, false, true), NULL)
                   ->tile;
-  return frame_fold(frame, fold_kop(node), operand, false);
+  if (!fold_is_variance(node))
+    return frame_fold(frame, fold_kop(node), operand, false);
+  Tile *share = frame_fill(frame, 1.0 / frame->cols, DT_f32, false, false);
+  Tile *sum = frame_fold(frame, K_add, operand, false);
+  bool rows = operand->n_axes > 0;
+  Tile *mean = frame_tile(frame, DT_f32, rows, false),
+       *result = frame_tile(frame, DT_f32, rows, false);
+  Tile *apart = frame_tile(frame, DT_f32, rows, true),
+       *square = frame_tile(frame, DT_f32, rows, true);
+  stmt_map(frame->kernel, frame->block, mean, K_mul, sum, share, NULL);
+  stmt_map(frame->kernel, frame->block, apart, K_sub, operand, mean, NULL);
+  stmt_map(frame->kernel, frame->block, square, K_mul, apart, apart, NULL);
+  sum = frame_fold(frame, K_add, square, false);
+  stmt_map(frame->kernel, frame->block, result, K_mul, sum, share, NULL);
+  return result;
 }
 
 Tile *frame_value(Frame *frame, Value *value) {

@@ -31,6 +31,7 @@ typedef struct Partial {
   Value *value; /* of the body */
   Kop kop;      /* add, max, min */
   int temp;
+  int mean_temp; /* a variance: of the means, temp being of squared distances; -1 */
 } Partial;
 
 typedef struct Frame {
@@ -46,7 +47,8 @@ typedef struct Frame {
   Place place[MAX_RANK];
   int n_axes, axis[MAX_ROW_AXES], cols; /* tile box */
   Tile **tile;                          /* by body value id: already computed here */
-  bool stream;                          /* outputs larger than the caches are written past them */
+  const bool *late; /* by body value id: a row fold, or computed from one; NULL: none is */
+  bool stream;      /* outputs larger than the caches are written past them */
 } Frame;
 
 void frame_start(Frame *frame, Lower *lower, const char *suffix);
@@ -90,8 +92,10 @@ void lower_window(Lower *lower);
 void lower_gather(Lower *lower);
 void lower_chain(Lower *lower);
 /* Sums partial results [strips, result elements] of some body values in strip order and goes on
- * with everything that follows them: the second half of a split fold or contraction. */
-void lower_finish(Lower *lower, const Partial *partials, int count, int strips);
+ * with everything that follows them: the second half of a split fold or contraction. Results that
+ * do not follow from them have been stored already. count_temp: elements of each strip, -1: not
+ * needed. */
+void lower_finish(Lower *lower, const Partial *partials, int count, int strips, int count_temp);
 
 /* Adds factor times a place to a coordinate. */
 void place_add(AccessDim *dim, const Place *place, int64_t factor);
@@ -100,10 +104,43 @@ Tile *frame_fold(Frame *frame, Kop kop, Tile *operand, bool rows);
 /* A scratch tensor of the region, [strips, …], and the partial result it stands for. */
 Partial frame_partial(Lower *lower, Value *value, Kop kop, const Type *type);
 
+/* ---- folds over rows (row_folds.c) ---- */
+
+/* The folds over rows in a body, and their accumulators in a kernel. */
+typedef struct RowFolds {
+  VEC(Node *) nodes;
+  Tile **sums;  /* of a variance: squared distances from the mean */
+  Tile **means; /* of variances; NULL for others */
+  Tile *count;  /* elements folded so far, when there are variances */
+  bool columns; /* are kept */
+} RowFolds;
+
+/* A set of elements: how many, their mean, the sum of squared distances from it. */
+typedef struct Moments {
+  Tile *count, *mean, *squares;
+} Moments;
+
+RowFolds row_folds_of(Lower *lower);
+bool frame_is_early(const Frame *frame, const Value *value); /* filters for frame_store_outputs: */
+bool frame_is_late(const Frame *frame, const Value *value);  /* does it follow from row folds? */
+/* Accumulators ahead of the loops; a tile's part; the results. `ragged`: rows may lie outside the
+ * space. */
+void row_folds_start(Frame *frame, RowFolds *folds, bool columns);
+void row_folds_add(Frame *frame, RowFolds *folds, bool ragged);
+void row_folds_results(Frame *frame, RowFolds *folds);
+/* Or partial results, of block `strip` of so many, from which a second kernel goes on. reduced[]:
+ * by group of the frame, NULL: all but the last. */
+void row_folds_finish(Frame *frame, RowFolds *folds, const bool *reduced, Affine strip,
+                      int64_t strips);
+/* Joins a second set of elements to mean and squares of the first; returns how many they are
+ * together. */
+Tile *row_folds_join(Frame *frame, const Moments *to, const Moments *from);
+
 /* ---- small helpers for schedules ---- */
 int64_t ceil_div(int64_t a, int64_t b);
 /* The largest divisor of n that is at most limit. */
 int64_t divisor_below(int64_t n, int64_t limit);
 double fold_neutral(Kop kop);
-Kop fold_kop(const Node *reduce);
+Kop fold_kop(const Node *reduce); /* of a variance: of its sums */
+bool fold_is_variance(const Node *reduce);
 #endif

@@ -64,40 +64,77 @@ void lower_rows(Lower *lower) {
   frame_finish(&frame, "rows");
 }
 
-void lower_finish(Lower *lower, const Partial *partials, int count, int strips) {
+/* A strip's part of a scratch tensor [strips, elements]; elements 1: one number. */
+static Tile *load_strip(Frame *frame, int temp, const Type *type, IndexVar *strip) {
+  Access access = {.rank = 2, .buffer = frame_temp(frame, temp, *type, false)};
+  access.dim[0] = (AccessDim){.at = affine_var(strip, 1), .divisor = 1};
+  access.dim[1] = (AccessDim){.at = affine_constant(0), .divisor = 1};
+  int64_t stride = 1; /* the partial is dense in the result's own order */
+  for (int g = frame->n_groups - 1; g >= 0 && type->dim[1] > 1; g--) {
+    access.dim[1].at = affine_add(access.dim[1].at, affine_scale(frame->place[g].at, stride));
+    for (int j = 0; j < MAX_ROW_AXES; j++)
+      access.dim[1].row[j] += stride * frame->place[g].row[j];
+    access.dim[1].col += stride * frame->place[g].col;
+    stride *= frame->extent[g];
+  }
+  return frame_load(frame, &access, DT_f32, 0);
+}
+
+static const bool *values_after(const Lower *lower, const Partial *partials, int count) {
+  bool *late = ARENA_ARRAY(lower->arena, bool, lower->body->n_values);
+  for (int i = 0; i < count; i++)
+    late[partials[i].value->id] = true;
+  for (int n = 0; n < lower->body->nodes.count; n++) {
+    Node *node = lower->body->nodes.at[n];
+    for (int i = 0; i < node->n_in; i++)
+      late[node->out[0].id] |= late[node->in[i]->id];
+  }
+  return late;
+}
+
+void lower_finish(Lower *lower, const Partial *partials, int count, int strips, int count_temp) {
   Frame frame;
   const Type *space = &partials[0].value->type;
   frame_start(&frame, lower, "_finish");
+  frame.late = values_after(lower, partials, count);
   frame_flatten(&frame, space, 0);
   place_rows(&frame, false);
-  int64_t elements = type_elements(space);
-  VEC(Tile *) sums = {0};
+  Type type = {DT_f32, 2, {strips, type_elements(space)}}, numbers = {DT_f32, 2, {strips, 1}};
+  Tile **sums = ARENA_ARRAY(lower->arena, Tile *, count), **means;
+  means = ARENA_ARRAY(lower->arena, Tile *, count);
+  bool rows = frame.n_axes > 0;
   for (int i = 0; i < count; i++) {
-    Tile *sum = frame_fill(&frame, fold_neutral(partials[i].kop), DT_f32, frame.n_axes > 0, true);
-    vec_push(lower->arena, &sums, sum);
-    frame.tile[partials[i].value->id] = sum;
+    sums[i] = frame_fill(&frame, fold_neutral(partials[i].kop), DT_f32, rows, true);
+    if (partials[i].mean_temp >= 0)
+      means[i] = frame_fill(&frame, 0, DT_f32, rows, true);
   }
+  Tile *seen = count_temp >= 0 ? frame_fill(&frame, 0, DT_f32, false, false) : NULL;
   Block *outer = frame.block;
   Stmt *loop;
   IndexVar *strip = frame_loop(&frame, "s", 0, strips, 1, &loop);
+  Tile *number = seen ? load_strip(&frame, count_temp, &numbers, strip) : NULL, *total = NULL;
   for (int i = 0; i < count; i++) {
-    Access access = {.rank = 2};
-    Type type = {DT_f32, 2, {strips, elements}};
-    access.buffer = frame_temp(&frame, partials[i].temp, type, false);
-    access.dim[0] = (AccessDim){.at = affine_var(strip, 1), .divisor = 1};
-    access.dim[1] = (AccessDim){.at = affine_constant(0), .divisor = 1};
-    int64_t stride = 1; /* the partial is dense in the result's own order */
-    for (int g = frame.n_groups - 1; g >= 0; g--) {
-      access.dim[1].at = affine_add(access.dim[1].at, affine_scale(frame.place[g].at, stride));
-      for (int j = 0; j < MAX_ROW_AXES; j++)
-        access.dim[1].row[j] += stride * frame.place[g].row[j];
-      access.dim[1].col += stride * frame.place[g].col;
-      stride *= frame.extent[g];
+    Tile *part = load_strip(&frame, partials[i].temp, &type, strip);
+    if (!means[i]) {
+      stmt_map(frame.kernel, frame.block, sums[i], partials[i].kop, sums[i], part, NULL);
+      continue;
     }
-    Tile *part = frame_load(&frame, &access, DT_f32, 0);
-    stmt_map(frame.kernel, frame.block, sums.at[i], partials[i].kop, sums.at[i], part, NULL);
+    Moments to = {seen, means[i], sums[i]};
+    Moments from = {number, load_strip(&frame, partials[i].mean_temp, &type, strip), part};
+    total = row_folds_join(&frame, &to, &from);
   }
+  if (total)
+    stmt_map(frame.kernel, frame.block, seen, K_add, total,
+             frame_fill(&frame, 0, DT_f32, false, false), NULL);
   frame.block = outer;
-  frame_store_outputs(&frame, NULL);
+  for (int i = 0; i < count; i++) {
+    Tile *result = sums[i];
+    if (means[i]) {
+      result = frame_tile(&frame, DT_f32, rows, true);
+      stmt_map(frame.kernel, frame.block, result, K_div, sums[i], seen, NULL);
+    }
+    frame.tile[partials[i].value->id] = result;
+  }
+  frame_store_outputs(&frame, frame_is_late);
   frame_finish(&frame, "finish");
 }

@@ -94,7 +94,8 @@ static void place_rows(Frame *frame, int d, const Tiling *tiling, const Affine *
   *place = (Place){.at = affine_constant(0)};
   if (band && d == 2)
     place->at = *band;
-  if (tiles > 1) {
+  bool inside = tiling->inner_loop && d == frame->rank - 2;
+  if (tiles > 1 && !inside) {
     int64_t here = band && d == 2 ? tiling->band : tiles;
     if (here > 1)
       place->at = affine_add(place->at, affine_var(kernel_grid(frame->kernel, "r", here), box));
@@ -128,6 +129,36 @@ void place_output(Frame *frame, const Tiling *tiling) {
       place_rows(frame, d, tiling, tiling->band ? &band : NULL);
     }
   }
+}
+
+void open_inner_loop(Frame *frame, const Tiling *tiling) {
+  int d = frame->rank - 2;
+  Stmt *loop;
+  if (frame->extent[d] > tiling->box[d])
+    frame->place[d].at = affine_add(
+        frame->place[d].at,
+        affine_var(frame_loop(frame, "v", 0, frame->extent[d], tiling->box[d], &loop), 1));
+}
+
+bool rows_are_ragged(const Frame *frame, const Tiling *tiling) {
+  for (int d = 0; d + 1 < frame->rank; d++)
+    if (frame->extent[d] % tiling->box[d])
+      return true;
+  return false;
+}
+
+Affine block_number(const Frame *frame, int64_t *count) {
+  Affine number = affine_constant(0);
+  const Place *columns = &frame->place[frame->rank - 1];
+  *count = 1;
+  for (int i = 0; i < frame->kernel->n_grid; i++) {
+    const GridAxis *axis = &frame->kernel->grid[i];
+    if (columns->at.count && columns->at.term[0].var == axis->var)
+      continue;
+    number = affine_add(affine_scale(number, axis->extent), affine_var(axis->var, 1));
+    *count *= axis->extent;
+  }
+  return number;
 }
 
 /* ---- order and prefetching of ops over taps ---- */

@@ -33,6 +33,7 @@ typedef struct Tiling {
   int box[MAX_RANK];      /* rows of a tile per dimension, the last one apart */
   int cols;               /* columns of a tile */
   bool columns_outermost; /* blocks of one column range come together */
+  bool inner_loop;        /* the last dimension before the columns is for a loop inside the block */
   int64_t band; /* > 0: dimension 2 is cut into bands of so many tiles, and dimension 1 runs
                    through one band after the other: what neighbouring planes share stays in
                    the cache */
@@ -40,6 +41,12 @@ typedef struct Tiling {
 
 /* Gives every output dimension of a frame its place: grid variables, row axes by box[], columns. */
 void place_output(Frame *frame, const Tiling *tiling);
+/* Opens the loop over the tiles of the dimension that `inner_loop` left out of the grid. */
+void open_inner_loop(Frame *frame, const Tiling *tiling);
+/* May rows of a tile lie past the end of their dimension? */
+bool rows_are_ragged(const Frame *frame, const Tiling *tiling);
+/* The number of this block among those that differ in rows, and how many there are. */
+Affine block_number(const Frame *frame, int64_t *count);
 /* The band in which an op over taps reads every element from memory once, 0: no need. */
 int64_t choose_band(const Facts *facts, const Node *node, const int *box);
 /* Announces the rows of the node's operand 0 that the next tile along dimension 2 is the first to

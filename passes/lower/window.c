@@ -198,7 +198,7 @@ static void weight_gradient(Lower *lower) {
   store.dim[2] = (AccessDim){.at = frame.place[1].at, .col = 1, .divisor = 1};
   frame_store(&frame, &store, sum);
   frame_finish(&frame, node->op->name);
-  lower_finish(lower, &partial, 1, (int)strips);
+  lower_finish(lower, &partial, 1, (int)strips, -1);
 }
 
 void window_results(Frame *frame, const Node *node) {
@@ -224,10 +224,26 @@ void lower_window(Lower *lower) {
   int vectors = (int)ceil_div(tiling.cols, lower->facts->vector);
   int rows_limit = lower->facts->threads > 1 ? GPU_ROWS : lower->facts->registers / 4 / vectors;
   choose_box(4, frame.extent, 0xE, rows_limit < 1 ? 1 : rows_limit, 1, tiling.box);
+  RowFolds folds = row_folds_of(lower);
+  tiling.inner_loop = folds.nodes.count > 0;
   place_output(&frame, &tiling);
   frame_stream_large(&frame);
+  if (!folds.nodes.count) {
+    frame_announce(&frame);
+    window_results(&frame, node);
+    frame_store_outputs(&frame, NULL);
+    frame_finish(&frame, node->op->name);
+    return;
+  }
+  row_folds_start(&frame, &folds, true);
+  Block *outside = frame.block;
+  open_inner_loop(&frame, &tiling);
   frame_announce(&frame);
   window_results(&frame, node);
-  frame_store_outputs(&frame, NULL);
-  frame_finish(&frame, node->op->name);
+  frame_store_outputs(&frame, frame_is_early);
+  row_folds_add(&frame, &folds, rows_are_ragged(&frame, &tiling));
+  frame.block = outside;
+  int64_t strips;
+  Affine number = block_number(&frame, &strips);
+  row_folds_finish(&frame, &folds, NULL, number, strips);
 }
