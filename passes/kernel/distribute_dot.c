@@ -119,26 +119,61 @@ static void dot_step(Dot *d, Block *block) {
   }
 }
 
-static void dot_loop(Dot *d, Block *block) {
+/* The steps [low, high) of k. Where guards depend on k and these may fail here, they are tested. */
+static void dot_steps(Dot *d, Block *block, int low, int high, bool sure) {
   Spread *s = d->spread;
-  int depth = d->a->cols;
-  d->k = affine_constant(0);
-  if (depth > 1) {
-    IndexVar *k = kernel_var(s->to, "k", 0, depth - 1);
-    Stmt *loop = stmt_for(s->to, block, k, 0, depth, 1);
+  if (low >= high)
+    return;
+  d->k = affine_constant(low);
+  if (high - low > 1) {
+    IndexVar *k = kernel_var(s->to, "k", low, high - 1);
+    Stmt *loop = stmt_for(s->to, block, k, low, high, 1);
     loop->unroll = s->from->schedule.unroll_k;
     d->k = affine_var(k, 1);
     block = &loop->body;
   }
   Guards guards = {0};
-  k_guards(s, d->access_a, &d->k, false, &guards);
-  k_guards(s, d->access_b, &d->k, true, &guards);
+  if (!sure) {
+    k_guards(s, d->access_a, &d->k, false, &guards);
+    k_guards(s, d->access_b, &d->k, true, &guards);
+  }
   if (guards.count) {
     Stmt *inside = stmt_add(s->to, block, STMT_IF);
     inside->guards = guards;
     block = &inside->body;
   }
   dot_step(d, block);
+}
+
+/* The steps at which no coordinate that varies with k can leave its tensor. */
+static void sure_steps(const Access *access, bool k_is_row, int *low, int *high) {
+  for (int i = 0; access && i < access->rank; i++) {
+    const AccessDim *dim = &access->dim[i];
+    int64_t factor = k_is_row ? dim->row[0] : dim->col, extent = access->buffer->type.dim[i];
+    if (factor == 0)
+      continue;
+    int64_t at_low = affine_low(&dim->at), at_high = affine_high(&dim->at);
+    int64_t first = 0, end = 0;
+    if (factor > 0 && at_low < 0)
+      first = (-at_low + factor - 1) / factor;
+    if (factor > 0 && extent > at_high)
+      end = (extent - 1 - at_high) / factor + 1;
+    *low = first > *low ? (int)(first < *high ? first : *high) : *low;
+    *high = end < *high ? (int)end : *high;
+  }
+}
+
+static void dot_loop(Dot *d, Block *block) {
+  int depth = d->a->cols, low = 0, high = depth;
+  sure_steps(d->access_a, false, &low, &high);
+  sure_steps(d->access_b, true, &low, &high);
+  if (high <= low) {
+    dot_steps(d, block, 0, depth, false);
+    return;
+  }
+  dot_steps(d, block, 0, low, false);
+  dot_steps(d, block, low, high, true);
+  dot_steps(d, block, high, depth, false);
 }
 
 static bool among(const Guards *guards, const Guard *guard) {

@@ -1,6 +1,7 @@
 /* Chooses the template for a region. See lower.h. */
 #include "passes/lower/lower.h"
 #include "passes/lower/frame.h"
+#include <string.h>
 
 /* "tap_conv+add+add": what is inside, for people. */
 static const char *describe(const Graph *body, Arena *arena) {
@@ -40,6 +41,8 @@ void lower_region(const Node *region, const Facts *facts, Arena *arena, const ch
     lower_chain(&lower);
   else if (!lower.anchor)
     (folds_rows ? lower_fold : lower_rows)(&lower);
+  else if (facts->threads == 1 && strcmp(lower.anchor->op->name, "tap_conv_grad_weight") == 0)
+    lower_weight_gradient(&lower);
   else if (lower.anchor->op->cls == OP_CONTR)
     lower_contraction(&lower);
   else if (lower.anchor->op->cls == OP_WINDOW)

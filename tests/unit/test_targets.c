@@ -38,6 +38,10 @@ static const struct Sample larger[] = {
   {"%x: f32[2,6,5,19,24], %dy: f32[2,6,5,19,40]",
    "%r = tap_conv_grad_weight %x, %dy taps=[0,0,0,-1,0,0,1,0,0,0,0,-1] stride=[1,1,1] "
    ": f32[4,24,40]"},
+  {"%x: f32[3,4,5,1,24], %dy: f32[3,4,5,1,40]",
+   "%r = tap_conv_grad_weight %x, %dy taps=[-1,0,0,0,0,0,1,0,0] stride=[1,1,1] : f32[3,24,40]"},
+  {"%x: f32[2,4,5,70,1], %dy: f32[2,4,5,35,40]",
+   "%r = tap_conv_grad_weight %x, %dy taps=[0,0,-2,0,0,0,0,0,2] stride=[1,1,2] : f32[3,1,40]"},
   {"%x: f32[2,12,5,9,3], %dy: f32[2,6,5,3,20]",
    "%r = tap_conv_grad_weight %x, %dy taps=[0,0,0,-1,0,1] stride=[2,1,3] : f32[2,3,20]"},
   {"%x: f32[2,6,5,19,48], %w: f32[7,48]",
