@@ -124,7 +124,10 @@ static void drop_taps(Graph *graph) {
 
 static Graph *entry_graph(Compiled *c, Model *model, const EntryRequest *want, Error *error) {
   if (train_entry_known(want->entry)) {
-    PassContext context = {.arena = c->arena, .diag = &c->diag, .facts = c->build.options.facts};
+    PassContext context = {.arena = c->arena,
+                           .diag = &c->diag,
+                           .facts = c->build.options.facts,
+                           .options = &c->build.options.passes};
     return train_entry_build(&context, model, want->entry, want->keep_taps, want->keep_gradients,
                              error);
   }

@@ -19,7 +19,8 @@ static Graph *forward(const Deriving *d, const char *entry) {
       graph->outputs.at[kept++] = graph->outputs.at[i];
   if (graph)
     graph->outputs.count = kept;
-  return graph;
+  static const char *const ahead[] = {"norm_bias"};
+  return graph ? passes_run(d->context, graph, ahead, 1, d->context->options) : NULL;
 }
 
 static double number(const Deriving *d, const char *name, double fallback) {

@@ -11,18 +11,6 @@ typedef struct Folding {
   Value **mapped;   /* old value id -> new value, for nodes seen so far */
 } Folding;
 
-/* What a broadcast stretches when it gives every channel (axis 1) one number; else NULL. */
-static Value *channel_term(const Value *value) {
-  const Node *node = made_by(value, "broadcast");
-  if (!node)
-    return NULL;
-  const Type *type = &node->in[0]->type;
-  for (int i = 0; i < type->rank; i++)
-    if (type->dim[i] != 1 && i != 1)
-      return NULL;
-  return type->dim[1] == value->type.dim[1] ? node->in[0] : NULL;
-}
-
 /* Sees x as conv plus terms that are one number a channel. Every value on the way is read once. */
 static const Node *find_conv(const Folding *f, const Value *x, Value **terms, int *n_terms) {
   for (*n_terms = 0; f->uses[x->id] == 1;) {

@@ -125,3 +125,14 @@ const GraphInput *gradient_owner(const Graph *graph, const GraphOutput *output) 
 Graph *pass_dce(PassContext *context, Graph *graph) {
   return graph_without_dead(graph, context->arena);
 }
+
+Value *channel_term(const Value *value) {
+  const Node *node = made_by(value, "broadcast");
+  if (!node)
+    return NULL;
+  const Type *type = &node->in[0]->type;
+  for (int i = 0; i < type->rank; i++)
+    if (type->dim[i] != 1 && i != 1)
+      return NULL;
+  return type->dim[1] == value->type.dim[1] ? node->in[0] : NULL;
+}

@@ -9,6 +9,8 @@
 bool is_splat(const Value *value, double *constant);
 /* The value's node when it applies the op, else NULL. */
 const Node *made_by(const Value *value, const char *op);
+/* What a broadcast stretches when it gives every channel (axis 1) one number; else NULL. */
+Value *channel_term(const Value *value);
 /* A permute of x that changes the order of axes of size 1 only: a reshape in truth. */
 bool moves_nothing(const Type *x, const int64_t *perm);
 /* build_permute, but a reshape where that does it. */

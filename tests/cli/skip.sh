@@ -26,7 +26,7 @@ done
 [ -n "$passes" ] || fail "opt --list shows no optimising pass"
 fusions=$(echo "$list" | sed -n 's/^  \([a-z]*\) .*/\1/p')
 [ -n "$fusions" ] || fail "opt --list shows no fusion"
-passes="$passes $(echo $fusions)"
+passes="$passes $(echo $fusions) norm_bias"
 
 for skipped in $passes $(echo $passes | tr ' ' ,); do
   check "forward without $skipped" run forward --entry forward --skip "$skipped"
