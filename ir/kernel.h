@@ -206,6 +206,7 @@ struct Stmt {
   double number; /* fill, constant */
   Access access;
   bool fold_rows, accumulate;
+  bool inside; /* TILE_LOAD: no element lies outside its tensor, by what encloses the statement */
   bool stream; /* TILE_STORE, STORE: will not be read soon, so caches need not keep it. The buffer
                   is aligned to STREAM_ALIGNMENT bytes. */
   int64_t row_factor[MAX_ROW_AXES], col_factor;

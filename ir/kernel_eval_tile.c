@@ -71,6 +71,8 @@ static bool run_load(Machine *m, const Stmt *s) {
     for (int col = 0; col < tile->cols; col++) {
       int64_t cell = element(&s->access, start, col);
       to[col] = fill;
+      if (cell < 0 && s->inside)
+        return machine_fail(m, s, 0, "row %d, column %d lie outside", row, col);
       if (cell >= 0 && !machine_read(m, s, 0, s->access.buffer, cell, &to[col]))
         return false;
     }

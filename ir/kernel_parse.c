@@ -99,8 +99,11 @@ static void parse_tile_definition(Parser *p, Block *block, Loc loc, const char *
   } else if (scan_accept(p, "load")) {
     s->kind = STMT_TILE_LOAD;
     parse_access(p, &s->access);
-    scan_expect(p, "fill");
-    s->number = scan_number(p);
+    s->inside = scan_accept(p, "inside");
+    if (!s->inside) {
+      scan_expect(p, "fill");
+      s->number = scan_number(p);
+    }
   } else if (scan_accept(p, "map")) {
     s->kind = STMT_TILE_MAP;
     s->kop = parse_kop(p);

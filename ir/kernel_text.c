@@ -193,6 +193,10 @@ static void print_tile_statement(const Printer *p, const Stmt *s) {
   case STMT_TILE_LOAD:
     text_add(out, "load ");
     print_access(p, &s->access);
+    if (s->inside) {
+      text_add(out, " inside");
+      break;
+    }
     text_add(out, " fill ");
     print_number(out, s->number, s->tile->dtype);
     break;

@@ -14,6 +14,7 @@ typedef struct Dot {
   Spread *spread;
   const Tile *sum, *a, *b;
   const Access *access_a, *access_b; /* NULL: the operand lies in its tile's array */
+  bool inside_a;                     /* nothing of A lies outside, whatever its coordinates say */
   int width;                         /* lanes of a vector of columns */
   int across;                        /* vectors of columns */
   int tail;                          /* lanes of the last one, 0: all */
@@ -134,7 +135,7 @@ static void dot_steps(Dot *d, Block *block, int low, int high, bool sure) {
   }
   Guards guards = {0};
   if (!sure) {
-    k_guards(s, d->access_a, &d->k, false, &guards);
+    k_guards(s, d->inside_a ? NULL : d->access_a, &d->k, false, &guards);
     k_guards(s, d->access_b, &d->k, true, &guards);
   }
   if (guards.count) {
@@ -165,7 +166,7 @@ static void sure_steps(const Access *access, bool k_is_row, int *low, int *high)
 
 static void dot_loop(Dot *d, Block *block) {
   int depth = d->a->cols, low = 0, high = depth;
-  sure_steps(d->access_a, false, &low, &high);
+  sure_steps(d->inside_a ? NULL : d->access_a, false, &low, &high);
   sure_steps(d->access_b, true, &low, &high);
   if (high <= low) {
     dot_steps(d, block, 0, depth, false);
@@ -220,7 +221,7 @@ static void row_pointers(Dot *d, Block *block) {
 /* Coordinates of A that are the same for all rows and all k: where one is outside, so is the whole
  * tile, and the dot adds nothing. */
 static void uniform_guards(const Dot *d, Guards *guards) {
-  for (int i = 0; d->access_a && i < d->access_a->rank; i++) {
+  for (int i = 0; d->access_a && !d->inside_a && i < d->access_a->rank; i++) {
     const AccessDim *dim = &d->access_a->dim[i];
     bool varies = dim->col != 0 || dim->divisor > 1;
     for (int j = 0; j < d->a->n_axes; j++)
@@ -236,7 +237,7 @@ static void uniform_guards(const Dot *d, Guards *guards) {
 static bool dot_guards(Dot *d, Guards *guards) {
   Spread *s = d->spread;
   bool possible = true;
-  if (d->access_a) {
+  if (d->access_a && !d->inside_a) {
     Access rows_only = *d->access_a;
     Guards all = {0};
     for (int i = 0; i < rows_only.rank; i++)
@@ -263,6 +264,7 @@ void vector_dot(Spread *s, Block *to, const Stmt *from) {
   Dot d = {.spread = s, .sum = from->tile, .a = from->tile_arg[0], .b = from->tile_arg[1]};
   d.access_a = load_a ? &load_a->access : NULL;
   d.access_b = load_b ? &load_b->access : NULL;
+  d.inside_a = load_a && load_a->inside;
   d.width = from->tile->cols == 1 ? 1 : s->facts->vector;
   d.across = vectors_of(from->tile->cols, d.width);
   d.tail = from->tile->cols % d.width;

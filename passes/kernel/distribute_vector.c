@@ -364,7 +364,8 @@ static void spread_nest(Spread *s, Block *to, const Nest *nest) {
   Guards guards = {0};
   bool possible = true;
   for (int i = 0; i < nest->count; i++)
-    if (nest->stmt[i]->kind == STMT_TILE_LOAD || nest->stmt[i]->kind == STMT_TILE_STORE)
+    if ((nest->stmt[i]->kind == STMT_TILE_LOAD && !nest->stmt[i]->inside) ||
+        nest->stmt[i]->kind == STMT_TILE_STORE)
       corner_guards(s, &guards, &nest->stmt[i]->access, domain, &possible);
   if (guards.count && possible) {
     Stmt *inside = stmt_add(s->to, to, STMT_IF);

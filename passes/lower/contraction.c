@@ -11,6 +11,8 @@
 
 enum {
   MAX_K = 5,
+  SHORT_TERM = 2,        /* input channels */
+  MAX_WRITTEN_OUT = 160, /* taps */
   FEW_BLOCKS = 256,
   STRIPS = 32,
   GPU_ROWS = 32,
@@ -186,7 +188,8 @@ static Access left_access(const Frame *frame, Buffer *left, Affine chunk) {
 
 /* The operands' accesses and the dot itself, for one chunk of the last k axis at `chunk`. */
 static void dot_statements(Frame *frame, const Node *node, const Contraction *c, const Affine *k,
-                           Affine chunk, int depth, const Affine *offset, Buffer *left, Tile *sum) {
+                           Affine chunk, int depth, const Affine *offset, Buffer *left, bool inside,
+                           Tile *sum) {
   Place out_b[MAX_RANK], ka[MAX_K] = {0}, kb[MAX_K] = {0};
   for (int d = 0; d < frame->rank; d++) {
     out_b[d] = frame->place[d];
@@ -210,6 +213,7 @@ static void dot_statements(Frame *frame, const Node *node, const Contraction *c,
   Access b = operand_access(frame, node->in[1], c->b, out_b, kb, offset);
   Stmt *load_a = stmt_add(frame->kernel, frame->block, STMT_TILE_LOAD);
   load_a->access = a;
+  load_a->inside = inside;
   load_a->tile = kernel_tile(frame->kernel, "a", DT_f32, frame->n_axes, frame->axis, depth);
   Stmt *load_b = stmt_add(frame->kernel, frame->block, STMT_TILE_LOAD);
   load_b->access = b;
@@ -220,9 +224,10 @@ static void dot_statements(Frame *frame, const Node *node, const Contraction *c,
   dot->tile_arg[1] = load_b->tile;
 }
 
-/* Loops over the k axes from `first` on, k[] of those before given, around the dot. */
-static void add_terms(Frame *frame, const Node *node, const Contraction *c, int first, Affine *k,
-                      Buffer *left, Tile *sum) {
+/* Loops over the k axes from `first` on, k[] of those before given, around the dot. inside: nothing
+ * of the left operand lies outside; then taps are written out, their offsets known numbers. */
+static void k_loops(Frame *frame, const Node *node, const Contraction *c, int first, Affine *k,
+                    Buffer *left, bool inside, Tile *sum) {
   Block *outside = frame->block;
   Stmt *loop;
   Affine offset[3];
@@ -233,8 +238,10 @@ static void add_terms(Frame *frame, const Node *node, const Contraction *c, int 
     taps_lookup(frame, &taps, frame->place[c->tap_out].at, offset);
   for (int j = first; j < c->n_k - 1; j++) {
     k[j] = affine_constant(0);
-    if (c->k_extent[j] > 1)
+    if (c->k_extent[j] > 1) {
       k[j] = affine_var(frame_loop(frame, "k", 0, c->k_extent[j], 1, &loop), 1);
+      loop->unroll = inside ? -1 : 0;
+    }
     if (j == c->tap_k && !left)
       taps_lookup(frame, &taps, k[j], offset);
   }
@@ -243,7 +250,64 @@ static void add_terms(Frame *frame, const Node *node, const Contraction *c, int 
   Affine at = affine_constant(0);
   if (depth > chunk)
     at = affine_var(frame_loop(frame, "kk", 0, depth, chunk, &loop), 1);
-  dot_statements(frame, node, c, k, at, chunk, offset, left, sum);
+  dot_statements(frame, node, c, k, at, chunk, offset, left, inside, sum);
+  frame->block = outside;
+}
+
+/* Tests that hold where no tap of the tile reaches outside operand 0. False: cannot be said. */
+static bool all_inside(Frame *frame, const Node *node, const Contraction *c, Guards *guards) {
+  Place place[MAX_RANK], k[MAX_K] = {0};
+  int64_t end[2][3];
+  Access access[2];
+  for (int d = 0; d < frame->rank; d++) {
+    place[d] = frame->place[d];
+    place[d].col = 0;
+  }
+  for (int axis = 0; axis < 3; axis++)
+    tap_range(node, axis, &end[0][axis], &end[1][axis]);
+  for (int e = 0; e < 2; e++) {
+    Affine offset[3];
+    for (int axis = 0; axis < 3; axis++)
+      offset[axis] = affine_constant(end[e][axis]);
+    access[e] = operand_access(frame, node->in[0], c->a, place, k, offset);
+  }
+  for (int d = 0; d < access[0].rank; d++) {
+    int64_t reach[2] = {0, 0};
+    for (int j = 0; j < frame->n_axes; j++)
+      reach[access[0].dim[d].row[j] > 0] += access[0].dim[d].row[j] * (frame->axis[j] - 1);
+    for (int e = 0; e < 2; e++) {
+      if (access[e].dim[d].divisor > 1)
+        return false;
+      Affine at = affine_offset(access[e].dim[d].at, reach[e]);
+      Guard guard = {at, access[e].buffer->type.dim[d], 0};
+      if (affine_low(&at) < 0 || affine_high(&at) >= guard.extent)
+        vec_push(frame->lower->arena, guards, guard);
+    }
+  }
+  return true;
+}
+
+/* Few input channels: per tap there is so little to do that looking up its offset and testing
+ * whether it lies inside would cost as much. */
+static bool short_terms(const Frame *frame, const Contraction *c) {
+  return frame->lower->facts->threads == 1 && c->tap_k == 0 && c->n_k == 2 &&
+         c->k_extent[1] <= SHORT_TERM && c->k_extent[0] <= MAX_WRITTEN_OUT;
+}
+
+static void add_terms(Frame *frame, const Node *node, const Contraction *c, int first, Affine *k,
+                      Buffer *left, Tile *sum) {
+  Guards guards = {0};
+  if (left || !short_terms(frame, c) || !all_inside(frame, node, c, &guards)) {
+    k_loops(frame, node, c, first, k, left, false, sum);
+    return;
+  }
+  Block *outside = frame->block;
+  Stmt *choice = stmt_add(frame->kernel, frame->block, STMT_IF);
+  choice->guards = guards;
+  frame->block = &choice->body;
+  k_loops(frame, node, c, first, k, NULL, true, sum);
+  frame->block = &choice->other;
+  k_loops(frame, node, c, first, k, NULL, false, sum);
   frame->block = outside;
 }
 

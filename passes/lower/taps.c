@@ -163,6 +163,16 @@ Affine block_number(const Frame *frame, int64_t *count) {
 
 /* ---- order and prefetching of ops over taps ---- */
 
+void tap_range(const Node *node, int axis, int64_t *low, int64_t *high) {
+  int n;
+  const int64_t *taps = node_ints(node, "taps", &n);
+  *low = *high = taps[axis];
+  for (int t = axis; t < n; t += 3) {
+    *low = taps[t] < *low ? taps[t] : *low;
+    *high = taps[t] > *high ? taps[t] : *high;
+  }
+}
+
 /* Rows of the input (runs along dimensions 3 and 4) that one position's taps touch beyond the
  * position's own in each plane, and how many planes they touch. */
 static void tap_rows(const Node *node, int64_t *planes, int64_t *halo) {

@@ -49,6 +49,8 @@ bool rows_are_ragged(const Frame *frame, const Tiling *tiling);
 Affine block_number(const Frame *frame, int64_t *count);
 /* The band in which an op over taps reads every element from memory once, 0: no need. */
 int64_t choose_band(const Facts *facts, const Node *node, const int *box);
+/* Least and greatest offset of the node's taps along an axis. */
+void tap_range(const Node *node, int axis, int64_t *low, int64_t *high);
 /* Announces the rows of the node's operand 0 that the next tile along dimension 2 is the first to
  * read, where they come from memory. `depth`: columns that a tile reads. */
 void prefetch_taps(Frame *frame, const Node *node, const Coordinate *coordinates,
