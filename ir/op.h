@@ -24,6 +24,7 @@ enum {
   OPF_GRAD_EXPAND = 4, /* differentiate the expansion */
   OPF_TAP_SUM = 8,     /* a sum over `taps`, each with its part of operand 1 along axis 0: sums of
                           such ops over one x are one op with the taps of all */
+  OPF_BORDER = 32,     /* zero except near the border: takes part in another contraction's kernel */
   OPF_SCATTERS = 16    /* the result is complete only when the whole op is: nothing may follow it in
                           its kernel */
 };

@@ -75,7 +75,7 @@ static void settle_operand(Fusion *f, const Node *node, int i) {
     return;
   bool windowed = op_attr_index(node->op, "taps") >= 0 && type->rank == 5;
   int last = type->rank - 1;
-  bool vector = cls == OP_WINDOW || (cls == OP_CONTR && i == 1);
+  bool vector = cls == OP_WINDOW || (cls == OP_CONTR && i >= 1);
   if ((windowed && !view_map_keeps_bounds(&map, type)) ||
       (vector && type->dim[last] > 1 && view_map_stride(&map, last) != 1))
     give_memory(f, value);
@@ -208,6 +208,19 @@ static bool folds_positions(const Fusion *f, const Region *a, const Region *b, u
          rows == (1u << (rank - 1)) - 1;
 }
 
+/* Is one of them nothing but a correction at the border of the other's places? */
+static bool corrects_border(const Region *a, const Region *b) {
+  const Region *both[] = {a, b};
+  int anchors = 0, borders = 0;
+  for (int i = 0; i < 2; i++)
+    for (int m = 0; m < both[i]->members.count; m++) {
+      const Node *node = both[i]->members.at[m];
+      borders += node->op->cls == OP_CONTR && (node->op->flags & OPF_BORDER);
+      anchors += op_anchors(node);
+    }
+  return anchors == borders + 1 && borders > 0 && !a->stage && !b->stage;
+}
+
 static bool try_merge(Fusion *f, Region *into, Region *from) {
   if (into == from)
     return true;
@@ -216,7 +229,8 @@ static bool try_merge(Fusion *f, Region *into, Region *from) {
   unsigned rows = into->folded_rows | from->folded_rows;
   if (from->stage) /* chains only take in */
     return false;
-  if (into->sealed || from->sealed || (into->has_anchor && from->has_anchor) ||
+  if (into->sealed || from->sealed ||
+      (into->has_anchor && from->has_anchor && !corrects_border(into, from)) ||
       (anchors && (columns || (rows && !folds_positions(f, into, from, rows)))) ||
       (columns && rows) ||
       (into->folded_rows && from->folded_rows && into->folded_rows != from->folded_rows))
@@ -413,7 +427,8 @@ static bool *values_read_outside(Fusion *f) {
 static Node *main_member(const Region *region) {
   Node *best = region->members.at[region->members.count - 1];
   for (int m = 0; m < region->members.count; m++)
-    if (op_anchors(region->members.at[m]) || region->members.at[m]->op->cls == OP_REDUCE)
+    if ((op_anchors(region->members.at[m]) || region->members.at[m]->op->cls == OP_REDUCE) &&
+        !(region->members.at[m]->op->flags & OPF_BORDER))
       return region->members.at[m];
   return best;
 }

@@ -264,7 +264,7 @@ void vector_dot(Spread *s, Block *to, const Stmt *from) {
   Dot d = {.spread = s, .sum = from->tile, .a = from->tile_arg[0], .b = from->tile_arg[1]};
   d.access_a = load_a ? &load_a->access : NULL;
   d.access_b = load_b ? &load_b->access : NULL;
-  d.inside_a = load_a && load_a->inside;
+  d.inside_a = load_a && (load_a->inside || load_a->access.buffer->space == SPACE_SHARED);
   d.width = from->tile->cols == 1 ? 1 : s->facts->vector;
   d.across = vectors_of(from->tile->cols, d.width);
   d.tail = from->tile->cols % d.width;
@@ -289,7 +289,7 @@ void vector_dot(Spread *s, Block *to, const Stmt *from) {
     border = &inside->other;
   }
   d.checked = true;
-  if (d.access_a)
+  if (d.access_a && !d.inside_a)
     row_pointers(&d, border);
   dot_loop(&d, border);
 }
@@ -300,7 +300,7 @@ void vector_prefetch(Spread *s, Block *to, const Stmt *from) {
   Guards guards = {0};
   bool possible = true;
   corner_guards(s, &guards, &from->access, domain, &possible);
-  if (!possible || access_col_stride(&from->access) != 1)
+  if (!possible || (domain->cols > 1 && access_col_stride(&from->access) != 1))
     return;
   if (guards.count) {
     Stmt *inside = stmt_add(s->to, to, STMT_IF);
@@ -308,12 +308,17 @@ void vector_prefetch(Spread *s, Block *to, const Stmt *from) {
     to = &inside->body;
   }
   int line = CACHE_LINE / (int)dtype_size(domain->dtype);
+  Affine last = affine_constant(0);
   for (int row = 0; row < domain->rows; row++)
     for (int col = 0; col < domain->cols; col += line) {
       Position position = row_position(domain, row);
       position.col = affine_constant(col);
+      Affine at = address_of(s, to, &from->access, &position, true).flat;
+      Affine step = affine_add(at, affine_scale(last, -1));
+      if ((row || col) && affine_is_constant(&step) && step.constant >= 0 && step.constant < line)
+        continue; /* within the line announced last, or nearly */
       Stmt *soon = stmt_add(s->to, to, STMT_PREFETCH);
       soon->buffer = spread_buffer(s, from->access.buffer);
-      soon->at = address_of(s, to, &from->access, &position, true).flat;
+      soon->at = last = at;
     }
 }

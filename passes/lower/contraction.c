@@ -240,7 +240,7 @@ static void k_loops(Frame *frame, const Node *node, const Contraction *c, int fi
     k[j] = affine_constant(0);
     if (c->k_extent[j] > 1) {
       k[j] = affine_var(frame_loop(frame, "k", 0, c->k_extent[j], 1, &loop), 1);
-      loop->unroll = inside ? -1 : 0;
+      loop->unroll = inside ? 4 : 0;
     }
     if (j == c->tap_k && !left)
       taps_lookup(frame, &taps, k[j], offset);
@@ -317,58 +317,88 @@ void contraction_add(Frame *frame, const Node *node, Buffer *left, Tile *sum) {
   add_terms(frame, node, &c, 0, k, left, sum);
 }
 
+static void announce_inputs(Frame *frame, const Node *node, const Contraction *c) {
+  Place first[MAX_K] = {[1] = {.col = 1}};
+  if (c->tap_k >= 0)
+    prefetch_taps(frame, node, c->a, first, (int)c->k_extent[1]);
+}
+
+static Schedule schedule_of(const Facts *facts, const Tile *sum, int64_t strips) {
+  bool staged = facts->threads > 1;
+  return (Schedule){.rows = sum->rows,
+                    .cols = sum->cols,
+                    .unroll_k = 4,
+                    .strips = (int)strips,
+                    .stage_a = staged,
+                    .stage_b = staged};
+}
+
+/* A sum over k axes that are cut into strips: partial results, added by a second kernel. */
+static void lower_strips(Lower *lower, Frame *frame, const Contraction *c, const Tiling *tiling,
+                         int strip_axes, int64_t strips) {
+  const Node *node = lower->anchor;
+  Affine k[MAX_K], strip = affine_constant(0);
+  for (int j = 0; j < strip_axes; j++) {
+    k[j] = c->k_extent[j] > 1 ? affine_var(kernel_grid(frame->kernel, "k", c->k_extent[j]), 1)
+                              : affine_constant(0);
+    strip = affine_add(affine_scale(strip, c->k_extent[j]), k[j]);
+  }
+  place_output(frame, tiling);
+  Tile *sum = frame_fill(frame, 0, DT_f32, true, true);
+  add_terms(frame, node, c, strip_axes, k, NULL, sum);
+  frame->kernel->schedule = schedule_of(lower->facts, sum, strips);
+  Partial partial;
+  store_partial(frame, sum, &strip, strips, &partial);
+  frame_finish(frame, node->op->name);
+  lower_finish(lower, &partial, 1, (int)strips, -1);
+}
+
+/* The region's contractions at the current tile: one, and what corrects it at the border. */
+static void anchor_results(Frame *frame, const Contraction *c) {
+  const Graph *body = frame->lower->body;
+  for (int n = 0; n < body->nodes.count; n++) {
+    const Node *node = body->nodes.at[n];
+    if (node->op->cls == OP_CONTR && (node->op->flags & OPF_BORDER)) {
+      outside_results(frame, node);
+    } else if (node->op->cls == OP_CONTR) {
+      Affine k[MAX_K];
+      Tile *sum = frame->tile[node->out[0].id] = frame_fill(frame, 0, DT_f32, true, true);
+      add_terms(frame, node, c, 0, k, NULL, sum);
+      frame->kernel->schedule = schedule_of(frame->lower->facts, sum, 1);
+    }
+  }
+}
+
 void lower_contraction(Lower *lower) {
   const Node *node = lower->anchor;
-  Contraction c = describe(node);
   Frame frame;
   frame_start(&frame, lower, "");
   frame_dims(&frame, &node->out[0].type);
+  Contraction c = node->op->flags & OPF_BORDER
+                      ? (Contraction){.tap_k = -1, .tap_out = -1, .box_dims = 0xE}
+                      : describe(node);
   Tiling tiling = choose_tile(lower->facts, &c, &frame);
   int64_t strips, b_bytes = (int64_t)type_bytes(&node->in[1]->type);
   int strip_axes = choose_strips(&c, &frame, &tiling, &strips);
-
-  Affine k[MAX_K], strip = affine_constant(0);
-  Block *outside = frame.block;
-  for (int j = 0; j < strip_axes; j++) {
-    k[j] = c.k_extent[j] > 1 ? affine_var(kernel_grid(frame.kernel, "k", c.k_extent[j]), 1)
-                             : affine_constant(0);
-    strip = affine_add(affine_scale(strip, c.k_extent[j]), k[j]);
+  if (strips > 1) {
+    lower_strips(lower, &frame, &c, &tiling, strip_axes, strips);
+    return;
   }
-  tiling.columns_outermost = strip_axes == 0 && b_bytes > lower->facts->l2 / 2;
+  tiling.columns_outermost = b_bytes > lower->facts->l2 / 2;
   if (c.tap_k >= 0)
     tiling.band = choose_band(lower->facts, node, tiling.box);
   RowFolds folds = row_folds_of(lower);
   tiling.inner_loop = folds.nodes.count > 0;
   place_output(&frame, &tiling);
   frame_stream_large(&frame);
-  if (folds.nodes.count) {
+  if (folds.nodes.count)
     row_folds_start(&frame, &folds, true);
-    outside = frame.block;
+  Block *outside = frame.block;
+  if (folds.nodes.count)
     open_inner_loop(&frame, &tiling);
-  }
-  if (c.tap_k >= 0) {
-    Place first[MAX_K] = {[1] = {.col = 1}};
-    prefetch_taps(&frame, node, c.a, first, (int)c.k_extent[1]);
-  }
-  if (strips == 1)
-    frame_announce(&frame);
-  Tile *sum = frame_fill(&frame, 0, DT_f32, true, true);
-  add_terms(&frame, node, &c, strip_axes, k, NULL, sum);
-  bool staged = lower->facts->threads > 1;
-  frame.kernel->schedule = (Schedule){.rows = sum->rows,
-                                      .cols = tiling.cols,
-                                      .unroll_k = 4,
-                                      .strips = (int)strips,
-                                      .stage_a = staged,
-                                      .stage_b = staged};
-  if (strips > 1) {
-    Partial partial;
-    store_partial(&frame, sum, &strip, strips, &partial);
-    frame_finish(&frame, node->op->name);
-    lower_finish(lower, &partial, 1, (int)strips, -1);
-    return;
-  }
-  frame.tile[node->out[0].id] = sum;
+  announce_inputs(&frame, node, &c);
+  frame_announce(&frame);
+  anchor_results(&frame, &c);
   frame_store_outputs(&frame, frame_is_early);
   if (!folds.nodes.count) {
     frame_finish(&frame, node->op->name);

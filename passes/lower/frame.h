@@ -91,6 +91,7 @@ void lower_contraction(Lower *lower);
 void lower_window(Lower *lower);
 void lower_gather(Lower *lower);
 void lower_chain(Lower *lower);
+void lower_compose(Lower *lower);
 void lower_weight_gradient(Lower *lower);
 /* Sums partial results [strips, result elements] of some body values in strip order and goes on
  * with everything that follows them: the second half of a split fold or contraction. Results that

@@ -32,8 +32,10 @@ void lower_region(const Node *region, const Facts *facts, Arena *arena, const ch
     const Node *node = lower.body->nodes.at[n];
     OpClass cls = node->op->cls;
     if (cls == OP_CONTR || cls == OP_WINDOW || cls == OP_INDEX || cls == OP_MOVE) {
-      anchors++;
-      lower.anchor = node;
+      bool border = node->op->flags & OPF_BORDER;
+      anchors += !border;
+      if (!lower.anchor || !border)
+        lower.anchor = node;
     }
     folds_rows |= cls == OP_REDUCE && !node_folds_columns(node);
   }
@@ -41,6 +43,8 @@ void lower_region(const Node *region, const Facts *facts, Arena *arena, const ch
     lower_chain(&lower);
   else if (!lower.anchor)
     (folds_rows ? lower_fold : lower_rows)(&lower);
+  else if (strcmp(lower.anchor->op->name, "tap_compose") == 0)
+    lower_compose(&lower);
   else if (facts->threads == 1 && strcmp(lower.anchor->op->name, "tap_conv_grad_weight") == 0)
     lower_weight_gradient(&lower);
   else if (lower.anchor->op->cls == OP_CONTR)

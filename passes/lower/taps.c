@@ -207,19 +207,41 @@ int64_t choose_band(const Facts *facts, const Node *node, const int *box) {
   return divisor_below(ceil_div(y->dim[2], box[2]), tiles > 1 ? tiles : 1);
 }
 
+static bool touches(const int64_t *taps, int n, int64_t plane, int64_t row) {
+  for (int t = 0; t < n; t += 3)
+    if (taps[t] == plane && taps[t + 1] == row)
+      return true;
+  return false;
+}
+
+/* Does tap t reach a row that no tile before has read? Tiles before are those of planes before, and
+ * of this plane's rows before: seen from there the row is so many strides further on. */
+static bool reads_first(const Node *node, int t) {
+  int n;
+  const int64_t *taps = node_ints(node, "taps", &n), *stride = node_ints(node, "stride", NULL);
+  int64_t low, high, first_plane, last_plane;
+  tap_range(node, 0, &first_plane, &last_plane);
+  tap_range(node, 1, &low, &high);
+  for (int u = 0; u < t; u += 3) /* another tap of the same row stands for it */
+    if (taps[u] == taps[t] && taps[u + 1] == taps[t + 1])
+      return false;
+  for (int64_t plane = taps[t]; plane <= last_plane; plane += stride[0]) {
+    bool same = plane == taps[t];
+    int64_t span = (high - low) / stride[1];
+    for (int64_t m = same ? 1 : -span; m <= span; m++)
+      if (touches(taps, n, plane, taps[t + 1] + m * stride[1]))
+        return false;
+  }
+  return true;
+}
+
 void prefetch_taps(Frame *frame, const Node *node, const Coordinate *coordinates,
                    const Place *k_places, int depth) {
   const Facts *facts = frame->lower->facts;
   int n;
-  const int64_t *taps = node_ints(node, "taps", &n), *first = taps;
+  const int64_t *taps = node_ints(node, "taps", &n);
   if (facts->threads > 1 || (int64_t)type_bytes(&node->in[0]->type) <= facts->l2)
     return;
-  for (int t = 0; t < n; t += 3) /* the tap that comes first to where no tap has been */
-    if (taps[t] > first[0] || (taps[t] == first[0] && taps[t + 1] > first[1]))
-      first = &taps[t];
-  Affine offset[3];
-  for (int axis = 0; axis < 3; axis++)
-    offset[axis] = affine_constant(first[axis]);
   Place place[MAX_RANK];
   for (int d = 0; d < frame->rank; d++) {
     place[d] = frame->place[d];
@@ -229,8 +251,15 @@ void prefetch_taps(Frame *frame, const Node *node, const Coordinate *coordinates
   for (int j = 0; j < frame->n_axes; j++)
     box = place[2].row[j] ? frame->axis[j] : box;
   place[2].at = affine_offset(place[2].at, box);
-  Stmt *s = stmt_add(frame->kernel, frame->block, STMT_TILE_PREFETCH);
-  s->access = operand_access(frame, node->in[0], coordinates, place, k_places, offset);
-  s->tile = kernel_tile(frame->kernel, "soon", node->in[0]->type.dtype, frame->n_axes, frame->axis,
-                        depth);
+  for (int t = 0; t < n; t += 3) {
+    if (!reads_first(node, t))
+      continue;
+    Affine offset[3];
+    for (int axis = 0; axis < 3; axis++)
+      offset[axis] = affine_constant(axis == 2 ? 0 : taps[t + axis]);
+    Stmt *s = stmt_add(frame->kernel, frame->block, STMT_TILE_PREFETCH);
+    s->access = operand_access(frame, node->in[0], coordinates, place, k_places, offset);
+    s->tile = kernel_tile(frame->kernel, "soon", node->in[0]->type.dtype, frame->n_axes,
+                          frame->axis, depth);
+  }
 }

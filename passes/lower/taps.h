@@ -63,6 +63,8 @@ void prefetch_taps(Frame *frame, const Node *node, const Coordinate *coordinates
 void contraction_add(Frame *frame, const Node *node, Buffer *left, Tile *sum);
 /* Columns of a tile of a contraction whose result is so wide. */
 int contraction_columns(const Facts *facts, int64_t width);
+/* The same for an op that is zero but for the border (compose.c). */
+void outside_results(Frame *frame, const Node *node);
 /* Computes the results of a window op: sets the frame's tiles of them. */
 void window_results(Frame *frame, const Node *node);
 #endif

@@ -49,6 +49,12 @@ static const struct Sample {
   {"%x: f32[2,3], %y: f32[2,1], %z: f32[2,2]", "%r = concat %x, %y, %z axis=1 : f32[2,6]"},
   {"%x: f32[2,3]", "%r = pad %x before=[1,0] after=[0,2] step=[3,1] value=1.5 : f32[5,5]"},
   {"%x: f32[2,3,4]", "%r = reduce_sum %x axes=[0,2] : f32[1,3,1]"},
+  {"%u: f32[2,1,3], %w: f32[3,3,2]",
+   "%r = tap_compose %u, %w taps=[0,0,0,0,0,1] stride=[1,1,1] then=[0,0,0,0,0,-1,0,1,0] "
+   ": f32[5,1,2]"},
+  {"%x: f32[1,3,2,4,1], %u: f32[2,1,3], %b: f32[3], %w: f32[4,3,2]",
+   "%r = tap_conv_outside %x, %u, %b, %w taps=[0,0,0,0,0,1] stride=[1,1,1] size=[3,2,4] "
+   "then=[0,0,0,0,0,-1,1,0,0,0,-1,1] : f32[1,3,2,4,2]"},
   {"%x: f32[2,3,4]", "%r = variance %x axes=[1] : f32[2,1,4]"},
   {"%x: f32[2,3,4]", "%r = variance %x axes=[2] : f32[2,3,1]"},
   {"%x: f32[2,3,4]", "%r = variance %x axes=[0,1,2] : f32[1,1,1]"},
