@@ -85,6 +85,7 @@ static Buffer *compute(Chain *chain, Buffer *left) {
   if (width > frame->cols)
     frame->place[last].at = affine_var(frame_loop(frame, "j", 0, width, frame->cols, &loop), 1);
   if (node->op->cls == OP_WINDOW) {
+    window_announce(frame, node);
     window_results(frame, node);
   } else {
     Tile *sum = frame_fill(frame, 0, DT_f32, true, true);

@@ -1,6 +1,8 @@
 /* Taps, operand accesses and output tiles shared by contractions and windows. See taps.h. */
 #include "passes/lower/taps.h"
 
+enum { LINE = 64 }; /* bytes of a cache line */
+
 Taps taps_of(Frame *frame, const Node *node) {
   int n;
   const int64_t *taps = node_ints(node, "taps", &n);
@@ -243,23 +245,28 @@ void prefetch_taps(Frame *frame, const Node *node, const Coordinate *coordinates
   if (facts->threads > 1 || (int64_t)type_bytes(&node->in[0]->type) <= facts->l2)
     return;
   Place place[MAX_RANK];
-  for (int d = 0; d < frame->rank; d++) {
+  for (int d = 0; d < frame->rank; d++)
     place[d] = frame->place[d];
-    place[d].col = 0;
-  }
   int64_t box = 1;
   for (int j = 0; j < frame->n_axes; j++)
     box = place[2].row[j] ? frame->axis[j] : box;
   place[2].at = affine_offset(place[2].at, box);
+  /* along the row: the places between those that the tile's rows stand on, where taps reach them
+   * and they do not share a line */
+  int64_t low, high, stride = node_ints(node, "stride", NULL)[2];
+  tap_range(node, 2, &low, &high);
+  int64_t positions = depth * dtype_size(node->in[0]->type.dtype) < LINE ? 1 : stride;
+  positions = high - low + 1 < positions ? high - low + 1 : positions;
   for (int t = 0; t < n; t += 3) {
     if (!reads_first(node, t))
       continue;
-    Affine offset[3];
-    for (int axis = 0; axis < 3; axis++)
-      offset[axis] = affine_constant(axis == 2 ? 0 : taps[t + axis]);
-    Stmt *s = stmt_add(frame->kernel, frame->block, STMT_TILE_PREFETCH);
-    s->access = operand_access(frame, node->in[0], coordinates, place, k_places, offset);
-    s->tile = kernel_tile(frame->kernel, "soon", node->in[0]->type.dtype, frame->n_axes,
-                          frame->axis, depth);
+    for (int64_t between = 0; between < positions; between++) {
+      Affine offset[3] = {affine_constant(taps[t]), affine_constant(taps[t + 1]),
+                          affine_constant(between)};
+      Stmt *s = stmt_add(frame->kernel, frame->block, STMT_TILE_PREFETCH);
+      s->access = operand_access(frame, node->in[0], coordinates, place, k_places, offset);
+      s->tile = kernel_tile(frame->kernel, "soon", node->in[0]->type.dtype, frame->n_axes,
+                            frame->axis, depth);
+    }
   }
 }

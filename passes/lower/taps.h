@@ -65,6 +65,8 @@ void contraction_add(Frame *frame, const Node *node, Buffer *left, Tile *sum);
 int contraction_columns(const Facts *facts, int64_t width);
 /* The same for an op that is zero but for the border (compose.c). */
 void outside_results(Frame *frame, const Node *node);
+/* Announces what a window op will read of operand 0. */
+void window_announce(Frame *frame, const Node *node);
 /* Computes the results of a window op: sets the frame's tiles of them. */
 void window_results(Frame *frame, const Node *node);
 #endif

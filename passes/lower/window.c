@@ -9,7 +9,7 @@
 #include <math.h>
 #include <string.h>
 
-enum { STRIPS = 64, GPU_ROWS = 32, POSITIONS = 16 };
+enum { STRIPS = 64, GPU_ROWS = 32, POSITIONS = 16, OFTEN = 8 };
 
 typedef struct Window {
   const Node *node;
@@ -201,6 +201,26 @@ static void weight_gradient(Lower *lower) {
   lower_finish(lower, &partial, 1, (int)strips, -1);
 }
 
+void window_announce(Frame *frame, const Node *node) {
+  Window w = {.node = node, .frame = frame};
+  Coordinate c[MAX_RANK];
+  if (op_attr_index(node->op, "stride") < 0)
+    return;
+  /* where an element is read a few times only, reading is all there is to do, and announcing it
+   * only adds to it */
+  int n;
+  const int64_t *stride = node_ints(node, "stride", NULL);
+  node_ints(node, "taps", &n);
+  if (n / 3 < OFTEN * stride[0] * stride[1] * stride[2])
+    return;
+  if (op_attr_index(node->op, "divisor") >= 0)
+    for (int d = 0; d < 3; d++)
+      if (node_ints(node, "divisor", NULL)[d] > 1)
+        return;
+  tapped_coordinates(&w, c);
+  prefetch_taps(frame, node, c, NULL, frame->cols);
+}
+
 void window_results(Frame *frame, const Node *node) {
   Window w = {.node = node, .frame = frame, .taps = taps_of(frame, node)};
   for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++)
@@ -229,6 +249,7 @@ void lower_window(Lower *lower) {
   place_output(&frame, &tiling);
   frame_stream_large(&frame);
   if (!folds.nodes.count) {
+    window_announce(&frame, node);
     frame_announce(&frame);
     window_results(&frame, node);
     frame_store_outputs(&frame, NULL);
@@ -238,6 +259,7 @@ void lower_window(Lower *lower) {
   row_folds_start(&frame, &folds, true);
   Block *outside = frame.block;
   open_inner_loop(&frame, &tiling);
+  window_announce(&frame, node);
   frame_announce(&frame);
   window_results(&frame, node);
   frame_store_outputs(&frame, frame_is_early);
