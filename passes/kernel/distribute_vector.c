@@ -305,8 +305,15 @@ void corner_guards(Spread *s, Guards *guards, const Access *access, const Tile *
     *(dim->col < 0 ? &low : &high) += dim->col * (domain->cols - 1);
     Guard corner[2] = {{affine_offset(dim->at, low), extent * dim->divisor, 0},
                        {affine_offset(dim->at, high), extent * dim->divisor, 0}};
-    if (dim->divisor > 1)
-      *possible = false; /* divisibility differs from element to element */
+    if (dim->divisor > 1) {
+      bool alike = dim->col % dim->divisor == 0;
+      for (int j = 0; j < domain->n_axes; j++)
+        alike &= dim->row[j] % dim->divisor == 0;
+      if (!alike)
+        *possible = false; /* divisibility differs from element to element */
+      Guard divides = {dim->at, 0, dim->divisor};
+      vec_push(s->arena, guards, divides);
+    }
     for (int c = 0; c < (low == high ? 1 : 2); c++) {
       const Affine *value = &corner[c].value;
       if (affine_low(value) < 0 || affine_high(value) >= corner[c].extent)

@@ -77,7 +77,8 @@ void row_folds_start(Frame *frame, RowFolds *folds, bool columns) {
 
 Tile *row_folds_join(Frame *frame, const Moments *to, const Moments *from) {
   Tile *total = map(frame, K_add, to->count, from->count, NULL);
-  Tile *share = map(frame, K_div, from->count, total, NULL);
+  Tile *one = frame_fill(frame, 1, DT_f32, false, false); /* where both are empty */
+  Tile *share = map(frame, K_div, from->count, map(frame, K_max, total, one, NULL), NULL);
   Tile *apart = map(frame, K_sub, from->mean, to->mean, NULL);
   Tile *step = map(frame, K_mul, apart, share, NULL);
   assign(frame, to->mean, K_add, to->mean, step, NULL);
@@ -95,25 +96,40 @@ static Tile *whole_tile(Frame *frame, Tile *tile) {
   return map(frame, K_add, zero, tile, NULL);
 }
 
-/* 1 for rows that are positions of the space, 0 for those past its end along a tile's axis. */
+/* 1 for rows that are positions of the space, 0 for those past its end; NULL: none can be. */
 static Tile *rows_inside(Frame *frame) {
   Tile *inside = NULL;
   for (int d = 0; d + 1 < frame->rank; d++) {
     const Place *place = &frame->place[d];
+    int64_t reach = affine_high(&place->at);
     bool has_rows = false;
-    for (int j = 0; j < frame->n_axes; j++)
+    for (int j = 0; j < frame->n_axes; j++) {
+      reach += place->row[j] * (frame->axis[j] - 1);
       has_rows |= place->row[j] != 0;
-    if (!has_rows)
+    }
+    if (reach < frame->extent[d])
       continue;
     Stmt *s = stmt_add(frame->kernel, frame->block, STMT_TILE_INDEX);
     s->at = place->at;
     memcpy(s->row_factor, place->row, sizeof place->row);
-    s->tile = frame_tile(frame, DT_f32, true, false);
+    s->tile = frame_tile(frame, DT_f32, has_rows, false);
     Tile *end = frame_fill(frame, (double)frame->extent[d], DT_f32, false, false);
     Tile *below = map(frame, K_lt, s->tile, end, NULL);
     inside = inside ? map(frame, K_mul, inside, below, NULL) : below;
   }
   return inside;
+}
+
+/* How many of the tile's elements are in the space. */
+static Tile *count_inside(Frame *frame, const RowFolds *folds, Tile *inside) {
+  int rows = 1, cols = folds->columns ? 1 : frame->cols;
+  for (int j = 0; j < frame->n_axes; j++)
+    rows *= frame->axis[j];
+  if (!inside)
+    return frame_fill(frame, rows * cols, DT_f32, false, false);
+  if (inside->n_axes)
+    return frame_fold(frame, K_add, inside, true);
+  return map(frame, K_mul, inside, frame_fill(frame, rows, DT_f32, false, false), NULL);
 }
 
 static Tile *fold_all(Frame *frame, const RowFolds *folds, Kop kop, Tile *tile) {
@@ -132,22 +148,17 @@ static Tile *only_inside(Frame *frame, Tile *inside, Tile *tile, double neutral)
 static Moments moments_of(Frame *frame, const RowFolds *folds, Tile *value, Tile *inside,
                           Tile *count) {
   Tile *sum = fold_all(frame, folds, K_add, only_inside(frame, inside, value, 0));
-  Tile *mean = map(frame, K_div, sum, count, NULL);
+  Tile *some =
+      !inside ? count : map(frame, K_max, count, frame_fill(frame, 1, DT_f32, false, false), NULL);
+  Tile *mean = map(frame, K_div, sum, some, NULL);
   Tile *apart = only_inside(frame, inside, map(frame, K_sub, value, mean, NULL), 0);
   Tile *squares = fold_all(frame, folds, K_add, map(frame, K_mul, apart, apart, NULL));
   return (Moments){count, mean, squares};
 }
 
 void row_folds_add(Frame *frame, RowFolds *folds, bool ragged) {
-  Tile *inside = ragged ? rows_inside(frame) : NULL, *count = NULL, *total = NULL;
-  if (folds->count) {
-    int rows = 1;
-    for (int j = 0; j < frame->n_axes; j++)
-      rows *= frame->axis[j];
-    count =
-        inside ? frame_fold(frame, K_add, inside, true)
-               : frame_fill(frame, rows * (folds->columns ? 1 : frame->cols), DT_f32, false, false);
-  }
+  Tile *inside = ragged ? rows_inside(frame) : NULL, *total = NULL;
+  Tile *count = folds->count ? count_inside(frame, folds, inside) : NULL;
   for (int i = 0; i < folds->nodes.count; i++) {
     Node *node = folds->nodes.at[i];
     Kop kop = fold_kop(node);

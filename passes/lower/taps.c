@@ -91,19 +91,23 @@ void choose_box(int rank, const int64_t *extent, unsigned allowed, int limit, do
 
 static void place_rows(Frame *frame, int d, const Tiling *tiling, const Affine *band) {
   Place *place = &frame->place[d];
+  bool last = d == frame->rank - 2, inside = tiling->inner_loop && last;
   int box = tiling->box[d];
-  int64_t tiles = ceil_div(frame->extent[d], box);
+  int64_t apart = last && tiling->apart > 1 ? tiling->apart : 1;
+  int64_t tiles = ceil_div(frame->extent[d], box * apart);
   *place = (Place){.at = affine_constant(0)};
   if (band && d == 2)
     place->at = *band;
-  bool inside = tiling->inner_loop && d == frame->rank - 2;
   if (tiles > 1 && !inside) {
     int64_t here = band && d == 2 ? tiling->band : tiles;
     if (here > 1)
-      place->at = affine_add(place->at, affine_var(kernel_grid(frame->kernel, "r", here), box));
+      place->at =
+          affine_add(place->at, affine_var(kernel_grid(frame->kernel, "r", here), box * apart));
   }
+  if (apart > 1 && !inside)
+    place->at = affine_add(place->at, affine_var(kernel_grid(frame->kernel, "a", apart), 1));
   if (box > 1) {
-    place->row[frame->n_axes] = 1;
+    place->row[frame->n_axes] = apart;
     frame->axis[frame->n_axes++] = box;
   }
 }
@@ -135,17 +139,21 @@ void place_output(Frame *frame, const Tiling *tiling) {
 
 void open_inner_loop(Frame *frame, const Tiling *tiling) {
   int d = frame->rank - 2;
+  int64_t apart = tiling->apart > 1 ? tiling->apart : 1, step = tiling->box[d] * apart;
+  Affine *at = &frame->place[d].at;
   Stmt *loop;
-  if (frame->extent[d] > tiling->box[d])
-    frame->place[d].at = affine_add(
-        frame->place[d].at,
-        affine_var(frame_loop(frame, "v", 0, frame->extent[d], tiling->box[d], &loop), 1));
+  if (frame->extent[d] > step)
+    *at = affine_add(*at, affine_var(frame_loop(frame, "v", 0, frame->extent[d], step, &loop), 1));
+  if (apart > 1)
+    *at = affine_add(*at, affine_var(frame_loop(frame, "a", 0, apart, 1, &loop), 1));
 }
 
 bool rows_are_ragged(const Frame *frame, const Tiling *tiling) {
-  for (int d = 0; d + 1 < frame->rank; d++)
-    if (frame->extent[d] % tiling->box[d])
+  for (int d = 0; d + 1 < frame->rank; d++) {
+    int64_t apart = d == frame->rank - 2 && tiling->apart > 1 ? tiling->apart : 1;
+    if (frame->extent[d] % (tiling->box[d] * apart))
       return true;
+  }
   return false;
 }
 

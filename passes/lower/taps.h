@@ -33,10 +33,12 @@ typedef struct Tiling {
   int box[MAX_RANK];      /* rows of a tile per dimension, the last one apart */
   int cols;               /* columns of a tile */
   bool columns_outermost; /* blocks of one column range come together */
-  bool inner_loop;        /* the last dimension before the columns is for a loop inside the block */
-  int64_t band; /* > 0: dimension 2 is cut into bands of so many tiles, and dimension 1 runs
-                   through one band after the other: what neighbouring planes share stays in
-                   the cache */
+  int64_t apart;   /* > 1: rows of a tile lie so far apart along the last dimension before the
+                      columns; the places between belong to other blocks */
+  bool inner_loop; /* the last dimension before the columns is for a loop inside the block */
+  int64_t band;    /* > 0: dimension 2 is cut into bands of so many tiles, and dimension 1 runs
+                      through one band after the other: what neighbouring planes share stays in
+                      the cache */
 } Tiling;
 
 /* Gives every output dimension of a frame its place: grid variables, row axes by box[], columns. */

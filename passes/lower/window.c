@@ -51,10 +51,30 @@ static Tile *tap_number(Window *w) {
   return s->tile = frame_tile(w->frame, DT_f32, false, false);
 }
 
+/* Opens the loop over taps. A tap that stands between the operand's places for the whole tile is
+ * left out: it would add nothing. */
 static void open_taps(Window *w) {
   Stmt *loop;
   w->tap = frame_loop(w->frame, "t", 0, w->taps.count, 1, &loop);
   taps_lookup(w->frame, &w->taps, affine_var(w->tap, 1), w->offset);
+  if (op_attr_index(w->node->op, "divisor") < 0)
+    return;
+  const int64_t *divisor = node_ints(w->node, "divisor", NULL);
+  Guards guards = {0};
+  for (int axis = 0; axis < 3; axis++) {
+    const Place *place = &w->frame->place[1 + axis];
+    bool alike = divisor[axis] > 1;
+    for (int j = 0; j < MAX_ROW_AXES; j++)
+      alike &= place->row[j] % divisor[axis] == 0;
+    Guard guard = {affine_add(place->at, w->offset[axis]), 0, divisor[axis]};
+    if (alike)
+      vec_push(w->frame->lower->arena, &guards, guard);
+  }
+  if (!guards.count)
+    return;
+  Stmt *stands = stmt_add(w->frame->kernel, w->frame->block, STMT_IF);
+  stands->guards = guards;
+  w->frame->block = &stands->body;
 }
 
 /* ---- one row of the table below per op ---- */
@@ -243,7 +263,12 @@ void lower_window(Lower *lower) {
   Tiling tiling = {.cols = choose_columns(lower->facts, frame.extent[4])};
   int vectors = (int)ceil_div(tiling.cols, lower->facts->vector);
   int rows_limit = lower->facts->threads > 1 ? GPU_ROWS : lower->facts->registers / 4 / vectors;
-  choose_box(4, frame.extent, 0xE, rows_limit < 1 ? 1 : rows_limit, 1, tiling.box);
+  if (op_attr_index(node->op, "divisor") >= 0 && lower->facts->threads == 1 && frame.extent[3] > 1)
+    tiling.apart = node_ints(node, "divisor", NULL)[2];
+  int64_t extent[4] = {frame.extent[0], frame.extent[1], frame.extent[2], frame.extent[3]};
+  if (tiling.apart > 1)
+    extent[3] = ceil_div(extent[3], tiling.apart);
+  choose_box(4, extent, 0xE, rows_limit < 1 ? 1 : rows_limit, 1, tiling.box);
   RowFolds folds = row_folds_of(lower);
   tiling.inner_loop = folds.nodes.count > 0;
   place_output(&frame, &tiling);

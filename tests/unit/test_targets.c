@@ -75,6 +75,16 @@ static const struct Sample larger[] = {
   {"%x: f32[2,5,6,19,48], %w: f32[2,48]",
    "%y = tap_depthwise %x, %w taps=[0,0,0,-1,0,1] stride=[1,1,1] size=[5,6,19] "
    ": f32[2,5,6,19,48]\n  %r = variance %y axes=[0,1,2,3] : f32[1,1,1,1,48]"},
+  {"%dy: f32[2,3,3,2,24], %n: u8[2,3,3,2,24]",
+   "%y = tap_max_grad %dy, %n taps=[0,0,0,1,-1,1,-1,1,-1,1,0,0] divisor=[2,2,2] size=[6,5,3] "
+   ": f32[2,6,5,3,24]\n  %v = variance %y axes=[0,1,2,3] : f32[1,1,1,1,24]\n  "
+   "%s = reduce_sum %y axes=[0,1,2,3] : f32[1,1,1,1,24]\n  %r = add %v, %s : f32[1,1,1,1,24]"},
+  {"%dy: f32[2,3,3,2,24], %w: f32[4,24]",
+   "%y = tap_depthwise %dy, %w taps=[0,0,0,1,-1,1,-1,1,-1,1,0,0] stride=[1,1,1] divisor=[2,2,2] "
+   "size=[6,5,3] : f32[2,6,5,3,24]\n  %r = variance %y axes=[0,1,2,3] : f32[1,1,1,1,24]"},
+  {"%dy: f32[2,3,3,1,24], %w: f32[4,24]",
+   "%y = tap_depthwise %dy, %w taps=[0,0,0,1,-1,0,-1,1,0,1,0,0] stride=[1,1,1] divisor=[2,2,8] "
+   "size=[6,5,3] : f32[2,6,5,3,24]\n  %r = variance %y axes=[0,1,2,3] : f32[1,1,1,1,24]"},
   {"%x: f32[40,6,50]", "%r = variance %x axes=[0,1] : f32[1,1,50]"},
   {"%x: f32[40,6,50]", "%r = variance %x axes=[0,1,2] : f32[1,1,1]"},
   {"%x: f32[40,6,50]", "%r = variance %x axes=[1] : f32[40,1,50]"},
