@@ -46,6 +46,17 @@ typedef struct Work {
   const char *model, *emit, *output;
 } Work;
 
+static void add_entries(Work *w, const JobRequest *request, int *n) {
+  for (int i = 0; i < request->n_entries; i++)
+    w->entries[(*n)++] =
+        (EntryRequest){.entry = request->entries[i],
+                       .name = request->names[i] ? request->names[i] : request->entries[i],
+                       .sets = request->sets[i],
+                       .optional_sets = request->optional_sets[i],
+                       .batch = request->batches[i],
+                       .times = request->times[i]};
+}
+
 /* The entry points of a training step, as runtime/job/train_steps.h asks for them. */
 static bool choose_steps(Work *w, int *n, Error *error) {
   JobRequest request = {0};
@@ -62,12 +73,7 @@ static bool choose_steps(Work *w, int *n, Error *error) {
       !stepper_request(w->arena, &request, accumulate, whole ? NEGATIVES_BATCH : NEGATIVES_MICRO,
                        shapes, n_shapes, error))
     return false;
-  for (int i = 0; i < request.n_entries; i++)
-    w->entries[(*n)++] =
-        (EntryRequest){.entry = request.entries[i],
-                       .name = request.names[i] ? request.names[i] : request.entries[i],
-                       .sets = request.sets[i],
-                       .times = request.times[i]};
+  add_entries(w, &request, n);
   return true;
 }
 
@@ -89,7 +95,11 @@ static bool choose_entries(Work *w, Error *error) {
   if (step && !choose_steps(w, &n, error))
     return false;
   for (size_t i = 0; i < sizeof names / sizeof *names; i++)
-    if (model_has_entry(model, names[i]))
+    if (strcmp(names[i], "encode_text") == 0 && model_has_entry(model, names[i])) {
+      JobRequest texts = {0};
+      text_forms_request(w->arena, &texts, model_setting, model, INT64_MAX);
+      add_entries(w, &texts, &n);
+    } else if (model_has_entry(model, names[i]))
       w->entries[n++] =
           (EntryRequest){.entry = names[i], .name = names[i], .batch = i < 2, .keep_taps = i == 2};
   w->request.entries = w->entries;

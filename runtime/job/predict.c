@@ -212,7 +212,7 @@ static int predict(Predict *p, Error *error) {
   Job *job = p->job;
   int failed = 0;
   double start = seconds_now();
-  if (!zeroshot_open(&p->zeroshot, job, error) ||
+  if (!zeroshot_open(&p->zeroshot, job, false, error) ||
       !volume_port(job, p->zeroshot.image.entry, &p->port, error) || !settle_options(p, error))
     return -1;
   for (int e = 0; e < job->plan->n_entries; e++) /* the prompts are encoded */
