@@ -7,8 +7,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MAX_FORMS = 8 }; /* of one entry point */
-
 bool encoder_open(Encoder *e, Job *job, const char *entry, const char *output, Error *error) {
   Type type;
   *e = (Encoder){.job = job, .entry = program_entry(job->program, entry), .output = output};
@@ -89,9 +87,9 @@ bool encode_longest(const WordPiece *pieces, const char *const *texts, int64_t c
 
 bool encode_texts(const Encoder *e, const WordPiece *pieces, const char *const *texts,
                   int64_t count, float *latents, Error *error) {
-  TextForm forms[MAX_FORMS];
+  TextForm forms[MAX_TEXT_FORMS];
   const char *name = e->job->plan->entries[e->entry].name;
-  int n_forms = text_forms_open(e->job, name, forms, MAX_FORMS, error);
+  int n_forms = text_forms_open(e->job, name, forms, MAX_TEXT_FORMS, error);
   int64_t longest = 0;
   int padding = wordpiece_id(pieces, "[PAD]");
   if (!n_forms)

@@ -58,6 +58,8 @@ bool zeroshot_open(Zeroshot *zeroshot, Job *job, bool reports, Error *error);
 bool zeroshot_request(Zeroshot *zeroshot, Job *job, bool reports, JobRequest *request,
                       Error *error);
 bool zeroshot_attach(Zeroshot *zeroshot, Job *job, Error *error);
+/* In between: marks the entry points that the prompts will be encoded with. used[n_entries]. */
+bool zeroshot_uses(Zeroshot *zeroshot, Job *job, bool *used, Error *error);
 /* Only what the settings say: findings, labels and templates. */
 bool zeroshot_settings(Zeroshot *zeroshot, Job *job, Error *error);
 /* Encodes the prompts, and takes the temperature, with the weights as they are now. */

@@ -30,6 +30,8 @@ typedef struct TextForm {
   int64_t *values;   /* of the four packed inputs, one after the other; NULL: padded */
 } TextForm;
 
+enum { MAX_TEXT_FORMS = 8 }; /* of one entry point */
+
 enum { SHORT_FORMS = 2, SHORT_BATCH = 8 };
 extern const int64_t short_lengths[SHORT_FORMS]; /* tokens of a row, rising */
 

@@ -170,6 +170,23 @@ bool zeroshot_request(Zeroshot *z, Job *job, bool reports, JobRequest *request, 
   return true;
 }
 
+bool zeroshot_uses(Zeroshot *z, Job *job, bool *used, Error *error) {
+  TextForm forms[MAX_TEXT_FORMS];
+  int count = text_forms_open(job, "encode_text", forms, MAX_TEXT_FORMS, error);
+  if (!count || !look_up(z, job, error))
+    return false;
+  Arena *scratch = arena_new();
+  int64_t longest, enough = INT64_MAX;
+  bool good = encode_longest(z->pieces, prompt_texts(z, scratch), prompt_count(z), &longest, error);
+  for (int i = 0; i < count; i++) /* padded rows that hold every prompt: none longer is chosen */
+    if (!forms[i].packed && forms[i].longest >= longest && forms[i].shape.length < enough)
+      enough = forms[i].shape.length;
+  for (int i = 0; good && i < count; i++)
+    used[forms[i].entry] = forms[i].packed || forms[i].shape.length <= enough;
+  arena_free(scratch);
+  return good;
+}
+
 bool zeroshot_attach(Zeroshot *z, Job *job, Error *error) {
   if (!encoder_open(&z->image, job, "encode_image", "image_latents", error) ||
       !encoder_open(&z->text, job, "encode_text", "text_latents", error))
