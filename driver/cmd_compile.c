@@ -26,6 +26,8 @@ static const OptionRow rows[] = {
     {"loss.negatives", OPTION_CHOICE, "micro|batch", "train: what is contrasted (needed with it)",
      NULL},
     {"text-shapes", OPTION_TEXT, "L,RxL,…", "train: text shapes beside the padded one", NULL},
+    {"probe-batch", OPTION_COUNT, "N",
+     "also what eval probe --as-published needs, N volumes at a time", NULL},
     {"help", OPTION_FLAG, "", "this text", NULL},
     {0}};
 
@@ -102,6 +104,14 @@ static bool choose_entries(Work *w, Error *error) {
     } else if (model_has_entry(model, names[i]))
       w->entries[n++] =
           (EntryRequest){.entry = names[i], .name = names[i], .batch = i < 2, .keep_taps = i == 2};
+  int64_t probe = options_count(&w->options, "probe-batch", 0);
+  if (options_text(&w->options, "probe-batch") &&
+      (probe < 1 || !model_has_entry(model, "encode_image")))
+    return error_set(error, "--probe-batch %lld: error: %s", (long long)probe,
+                     probe < 1 ? "1 volume at least" : "the model has no entry point encode_image");
+  if (probe)
+    w->entries[n++] = (EntryRequest){
+        .entry = "encode_image", .name = "encode_image_train", .training = true, .batch = probe};
   w->request.entries = w->entries;
   w->request.n_entries = n;
   return n > 0 || error_set(error, "%s: error: the model has no entry point to compile", w->model);
