@@ -54,7 +54,8 @@ typedef struct Zeroshot {
 bool zeroshot_open(Zeroshot *zeroshot, Job *job, bool reports, Error *error);
 /* The same in two steps, for a program with more entry points, such as a training's: adds
  * encode_image and encode_text to a request, the latter in the forms the prompts (or reports) need;
- * then, with the program open, goes on. */
+ * then, with the program open, goes on. A zeroshot that is all zeros goes on with any program that
+ * has the two. */
 bool zeroshot_request(Zeroshot *zeroshot, Job *job, bool reports, JobRequest *request,
                       Error *error);
 bool zeroshot_attach(Zeroshot *zeroshot, Job *job, Error *error);
