@@ -7,7 +7,7 @@
 # difference of the probabilities ends the run. tricot's time is that of the whole process, start
 # included, as a compiled executable; the reference's begins when its weights are loaded.
 # PYTHON names the Python that has PyTorch and nibabel (default /usr/bin/python3), THREADS (2).
-# More arguments of tricot come from PREDICT, such as PREDICT="--set text.length=32".
+# More arguments of tricot compile come from PREDICT.
 set -euo pipefail
 volume=$(realpath "$1") vocab=$(realpath "$2") xy=$3 z=$4 rounds=${5:-3}
 cd "$(dirname "$0")/.."

@@ -4,6 +4,9 @@
  */
 #include "codegen/llvm_walk.h"
 #include <llvm-c/LLJIT.h>
+#ifdef __GLIBC__
+#include <malloc.h>
+#endif
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
@@ -141,6 +144,9 @@ Jit *jit_build(Kernel *const *kernels, int count, int threads, Error *error) {
   for (int i = 0; i < work.parts; i++)
     if (work.objects[i])
       LLVMDisposeMemoryBuffer(work.objects[i]);
+#ifdef __GLIBC__
+  malloc_trim(0); /* LLVM's working memory, a hundred MiB for a model, back to the system */
+#endif
   if (good)
     return jit;
   jit_free(jit);

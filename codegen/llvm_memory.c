@@ -367,12 +367,16 @@ void walk_store(Walk *walk, const Stmt *stmt) {
 
 /* ---- pointers and hints ---- */
 
+/* Only read, but not constant: so it takes no room in files, and no memory before it is read. Rows
+ * along the first axis of a volume are as long as the volume. */
 static LLVMValueRef zero_run(Walk *walk, const Buffer *buffer) {
   char name[40];
   size_t bytes = type_bytes(&buffer->type);
   snprintf(name, sizeof name, "zeros.%zu", bytes);
   LLVMTypeRef type = LLVMArrayType2(LLVMInt8TypeInContext(walk->context), bytes);
-  return private_constant(walk, name, zeros(type));
+  LLVMValueRef global = private_constant(walk, name, zeros(type));
+  LLVMSetGlobalConstant(global, false);
+  return global;
 }
 
 void walk_pointer(Walk *walk, const Stmt *stmt) {

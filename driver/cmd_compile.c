@@ -26,6 +26,8 @@ static const OptionRow rows[] = {
     {"loss.negatives", OPTION_CHOICE, "micro|batch", "train: what is contrasted (needed with it)",
      NULL},
     {"text-shapes", OPTION_TEXT, "L,RxL,…", "train: text shapes beside the padded one", NULL},
+    {"probe-batch", OPTION_COUNT, "N",
+     "also what eval probe --as-published needs, N volumes at a time", NULL},
     {"help", OPTION_FLAG, "", "this text", NULL},
     {0}};
 
@@ -46,6 +48,17 @@ typedef struct Work {
   const char *model, *emit, *output;
 } Work;
 
+static void add_entries(Work *w, const JobRequest *request, int *n) {
+  for (int i = 0; i < request->n_entries; i++)
+    w->entries[(*n)++] =
+        (EntryRequest){.entry = request->entries[i],
+                       .name = request->names[i] ? request->names[i] : request->entries[i],
+                       .sets = request->sets[i],
+                       .optional_sets = request->optional_sets[i],
+                       .batch = request->batches[i],
+                       .times = request->times[i]};
+}
+
 /* The entry points of a training step, as runtime/job/train_steps.h asks for them. */
 static bool choose_steps(Work *w, int *n, Error *error) {
   JobRequest request = {0};
@@ -62,12 +75,7 @@ static bool choose_steps(Work *w, int *n, Error *error) {
       !stepper_request(w->arena, &request, accumulate, whole ? NEGATIVES_BATCH : NEGATIVES_MICRO,
                        shapes, n_shapes, error))
     return false;
-  for (int i = 0; i < request.n_entries; i++)
-    w->entries[(*n)++] =
-        (EntryRequest){.entry = request.entries[i],
-                       .name = request.names[i] ? request.names[i] : request.entries[i],
-                       .sets = request.sets[i],
-                       .times = request.times[i]};
+  add_entries(w, &request, n);
   return true;
 }
 
@@ -89,9 +97,21 @@ static bool choose_entries(Work *w, Error *error) {
   if (step && !choose_steps(w, &n, error))
     return false;
   for (size_t i = 0; i < sizeof names / sizeof *names; i++)
-    if (model_has_entry(model, names[i]))
+    if (strcmp(names[i], "encode_text") == 0 && model_has_entry(model, names[i])) {
+      JobRequest texts = {0};
+      text_forms_request(w->arena, &texts, model_setting, model, INT64_MAX);
+      add_entries(w, &texts, &n);
+    } else if (model_has_entry(model, names[i]))
       w->entries[n++] =
           (EntryRequest){.entry = names[i], .name = names[i], .batch = i < 2, .keep_taps = i == 2};
+  int64_t probe = options_count(&w->options, "probe-batch", 0);
+  if (options_text(&w->options, "probe-batch") &&
+      (probe < 1 || !model_has_entry(model, "encode_image")))
+    return error_set(error, "--probe-batch %lld: error: %s", (long long)probe,
+                     probe < 1 ? "1 volume at least" : "the model has no entry point encode_image");
+  if (probe)
+    w->entries[n++] = (EntryRequest){
+        .entry = "encode_image", .name = "encode_image_train", .training = true, .batch = probe};
   w->request.entries = w->entries;
   w->request.n_entries = n;
   return n > 0 || error_set(error, "%s: error: the model has no entry point to compile", w->model);

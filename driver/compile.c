@@ -151,7 +151,7 @@ typedef struct Variation {
 typedef VEC(Variation) Variations;
 
 static Model *model_for(Compiled *c, const ModelRequest *request, const EntryRequest *entry,
-                        Variations *known) {
+                        Variations *known, Diag *diag) {
   const char *sets = entry->sets ? entry->sets : "";
   double batch = 0;
   if (entry->batch || (entry->times > 1 && model_number(c->model, "batch", &batch)))
@@ -174,19 +174,62 @@ static Model *model_for(Compiled *c, const ModelRequest *request, const EntryReq
   }
   more.sets = all.at;
   more.n_sets = all.count;
-  Variation fresh = {sets, *sets ? model_load(c->arena, &c->diag, &more) : c->model};
+  Variation fresh = {sets, *sets ? model_load(c->arena, diag, &more) : c->model};
   vec_push(c->arena, known, fresh);
   return fresh.model;
 }
 
-static void fill_settings(Compiled *c) {
-  VEC(PlanPair) pairs = {0};
-  for (int i = 0; i < model_arg_count(c->model); i++) {
-    PlanPair pair = {model_arg_name(c->model, i), model_arg_value(c->model, i)};
-    vec_push(c->arena, &pairs, pair);
+static bool same_parameters(const Graph *a, const Graph *b) {
+  int count[2] = {0, 0};
+  for (int i = 0; i < b->inputs.count; i++)
+    count[1] += b->inputs.at[i].role != ROLE_INPUT;
+  for (int i = 0; i < a->inputs.count; i++) {
+    const GraphInput *input = &a->inputs.at[i];
+    const GraphInput *other = graph_find_input(b, input->name);
+    if (input->role == ROLE_INPUT)
+      continue;
+    count[0]++;
+    if (!other || other->role != input->role ||
+        !type_equal(&other->value->type, &input->value->type))
+      return false;
   }
-  c->plan.settings = pairs.at;
-  c->plan.n_settings = pairs.count;
+  return count[0] == count[1];
+}
+
+/* The entry's graph with its own sizes; those that are optional fall away where they do not suit
+ * the model. NULL after errors. */
+static Graph *sized_graph(Compiled *c, const ModelRequest *request, const EntryRequest *entry,
+                          Variations *known, Error *error) {
+  if (!entry->optional_sets) {
+    Model *model = model_for(c, request, entry, known, &c->diag);
+    return model ? entry_graph(c, model, entry, error) : NULL;
+  }
+  EntryRequest plain = *entry;
+  plain.sets = NULL;
+  Diag attempt;
+  diag_init(&attempt, c->arena);
+  Model *own = model_for(c, request, &plain, known, &c->diag);
+  Graph *graph = own ? entry_graph(c, own, entry, error) : NULL;
+  Model *other = graph ? model_for(c, request, entry, known, &attempt) : NULL;
+  Graph *sized = other ? model_build(other, &attempt, entry->entry, entry->training) : NULL;
+  if (!sized || !same_parameters(sized, graph))
+    return graph;
+  return entry_graph(c, other, entry, error);
+}
+
+const PlanPair *model_settings(Arena *arena, const Model *model, int *count) {
+  VEC(PlanPair) pairs = {0};
+  for (int i = 0; i < model_arg_count(model); i++) {
+    PlanPair pair = {model_arg_name(model, i), model_arg_value(model, i)};
+    vec_push(arena, &pairs, pair);
+  }
+  *count = pairs.count;
+  return pairs.at;
+}
+
+double model_setting(const void *model, const char *key, double otherwise) {
+  double value;
+  return model_number(model, key, &value) ? value : otherwise;
 }
 
 static double seconds(void) {
@@ -217,8 +260,7 @@ bool compiled_build(Compiled *c, const CompileRequest *request, Error *error) {
   Variations variations = {0};
   for (int i = 0; i < request->n_entries; i++) {
     const EntryRequest *entry = &request->entries[i];
-    Model *model = model_for(c, &request->model, entry, &variations);
-    Graph *graph = model ? entry_graph(c, model, entry, error) : NULL;
+    Graph *graph = sized_graph(c, &request->model, entry, &variations, error);
     if (!graph || !build_entry(&c->build, graph, entry->name))
       return false;
     if (options.interpret)
@@ -228,7 +270,7 @@ bool compiled_build(Compiled *c, const CompileRequest *request, Error *error) {
   c->plan.model = model_name(c->model);
   c->plan.variant = model_variant(c->model) ? model_variant(c->model) : "";
   c->plan.level = is_cpu(request->target) ? cpu_level(request->target) : request->target;
-  fill_settings(c);
+  c->plan.settings = model_settings(c->arena, c->model, &c->plan.n_settings);
   if (request->timing)
     fprintf(stderr, "compile: graphs and kernels %.2f s (%d kernels)\n", seconds() - start,
             c->build.kernels.count);

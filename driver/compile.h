@@ -18,6 +18,8 @@ typedef struct EntryRequest {
   int64_t batch;       /* the model's argument `batch`; 0: as the model says */
   int64_t times;       /* so many times that; 0: once */
   const char *sets;    /* more arguments of this entry alone, "text.length=64;rows=2"; or NULL */
+  bool optional_sets;  /* where `sets` would change the entry's parameters, or the model does not
+                          take them, it is compiled without */
   bool keep_taps;      /* the author's intermediates stay outputs */
   bool keep_gradients; /* train_step: outputs "grad.<parameter>" */
 } EntryRequest;
@@ -44,6 +46,10 @@ typedef struct Compiled {
   Program *program;
 } Compiled;
 
+/* The model's arguments and what training needs, as plans hold them. In `arena`. */
+const PlanPair *model_settings(Arena *arena, const Model *model, int *count);
+/* A number among them, as runtime/job/text_form.h asks for it. */
+double model_setting(const void *model, const char *key, double otherwise);
 /* Facts of a target by name; false with the known names in the error. */
 bool target_facts(const char *target, Facts *facts, Error *error);
 

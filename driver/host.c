@@ -215,6 +215,21 @@ static int64_t batch_of(const char *inputs, Error *error, bool *good) {
   return batch;
 }
 
+static bool look_at_model(void *context, const Options *options, const PlanPair **settings,
+                          int *count, Error *error) {
+  Host *host = context;
+  CompileRequest request = {0};
+  Diag diag;
+  diag_init(&diag, host->arena);
+  if (!compile_request_from(host->arena, options, host->model, &request, error))
+    return false;
+  Model *model = model_load(host->arena, &diag, &request.model);
+  if (model)
+    *settings = model_settings(host->arena, model, count);
+  diag_print(&diag, stderr);
+  return model != NULL;
+}
+
 static bool open_program(void *context, const Options *options, const char *model,
                          const JobRequest *want, Program **program, Error *error) {
   Host *host = context;
@@ -245,6 +260,7 @@ static bool open_program(void *context, const Options *options, const char *mode
                                 .batch = want->batches[i],
                                 .times = want->times[i],
                                 .sets = want->sets[i],
+                                .optional_sets = want->optional_sets[i],
                                 .keep_taps = want->taps,
                                 .keep_gradients = want->gradients};
   int n = want->n_entries;
@@ -276,6 +292,7 @@ int cmd_job(int argc, char **argv) {
                  .model_argument = true,
                  .context = &host,
                  .complete = complete,
+                 .settings = look_at_model,
                  .open = open_program,
                  .close = close_program};
   int status = job_main(&job, argc, argv);

@@ -10,6 +10,8 @@
 
 static const int64_t COPY_BLOCK = 256 << 10; /* bytes one block of a copy moves */
 
+static const size_t SMALL = 4096; /* bytes of a tensor that is kept in any case */
+
 static size_t rounded(size_t bytes) {
   return (bytes + PLAN_ALIGNMENT - 1) / PLAN_ALIGNMENT * PLAN_ALIGNMENT;
 }
@@ -160,6 +162,7 @@ void *program_tensor(Program *program, const char *name, Type *type) {
 }
 
 void program_touch(Program *program) {
+  CHECK(!program->frozen);
   for (int e = 0; e < program->plan->n_entries; e++)
     program->entries[e].stale = true;
 }
@@ -199,10 +202,82 @@ static bool take_pages(Program *program, int entry, Error *error) {
   if (region_touch(&program->persistent, program->pool, kept, "the model and its training",
                    &inner) &&
       region_touch(&program->arena, program->pool, e->arena_bytes, "the arena", &inner) &&
-      region_touch(&program->entries[entry].prepared, program->pool, e->prepared_bytes,
-                   "the derived weights", &inner))
+      (program->frozen || /* then they come as others go */
+       region_touch(&program->entries[entry].prepared, program->pool, e->prepared_bytes,
+                    "the derived weights", &inner)))
     return true;
   return error_set(error, "entry point %.100s: %.900s", e->name, inner.text);
+}
+
+static void mark_used(const PlanStep *steps, int count, bool *used) {
+  for (int i = 0; i < count; i++)
+    for (int k = 0; k < steps[i].n_args; k++)
+      if (steps[i].args[k].place == PLACE_PERSISTENT)
+        used[steps[i].args[k].at] = true;
+}
+
+/* Marks the persistent tensors that entry points which may still run will read, but for the prepare
+ * steps of entry `besides` and, when frozen, those that have been done; false: none will run. */
+static bool mark_needed(const Program *program, int besides, bool *used) {
+  const Plan *plan = program->plan;
+  bool any = false;
+  for (int e = 0; e < plan->n_entries; e++) {
+    const BoundEntry *bound = &program->entries[e];
+    if (bound->retired)
+      continue;
+    any = true;
+    mark_used(plan->entries[e].steps, plan->entries[e].n_steps, used);
+    if (e != besides && (bound->stale || !program->frozen))
+      mark_used(plan->entries[e].prepare, plan->entries[e].n_prepare, used);
+  }
+  return any;
+}
+
+/* Gives back what is not marked. Small tensors stay: they would win nothing, and callers read
+ * scalars that no entry point needs. */
+static void release_unused(Program *program, bool *used) {
+  const Plan *plan = program->plan;
+  unsigned char *start = program->persistent.at;
+  for (int i = 0; i < plan->n_tensors; i++)
+    used[i] |= type_bytes(&plan->tensors[i].type) < SMALL;
+  for (int i = 0, end; i < plan->n_tensors; i = end) { /* neighbours go together */
+    for (end = i + 1; end < plan->n_tensors && used[end] == used[i]; end++)
+      ;
+    size_t last = (size_t)((unsigned char *)program->tensors[end - 1] - start) +
+                  type_bytes(&plan->tensors[end - 1].type);
+    if (!used[i])
+      region_release(&program->persistent, (size_t)((unsigned char *)program->tensors[i] - start),
+                     last);
+  }
+}
+
+/* The prepare steps of an entry point. Of a frozen program, what they alone read goes back after
+ * the last of them that reads it. */
+static void prepare(Program *program, int entry) {
+  const PlanEntry *e = &program->plan->entries[entry];
+  const BoundEntry *bound = &program->entries[entry];
+  const Plan *plan = program->plan;
+  bool *used = NULL;
+  int *last = NULL;
+  if (program->frozen) {
+    used = ARENA_ARRAY(program->memory, bool, plan->n_tensors + 1);
+    last = ARENA_ARRAY(program->memory, int, plan->n_tensors + 1);
+    mark_needed(program, entry, used);
+    for (int i = 0; i < e->n_prepare; i++)
+      for (int k = 0; k < e->prepare[i].n_args; k++)
+        if (e->prepare[i].args[k].place == PLACE_PERSISTENT)
+          last[e->prepare[i].args[k].at] = i;
+  }
+  for (int i = 0; i < e->n_prepare; i++) {
+    run_step(program, &e->prepare[i], &bound->prepare[i]);
+    for (int k = 0; used && k < e->prepare[i].n_args; k++) {
+      PlanRef ref = e->prepare[i].args[k];
+      if (ref.place != PLACE_PERSISTENT || used[ref.at] || last[ref.at] != i)
+        continue;
+      size_t begin = (size_t)((unsigned char *)program->tensors[ref.at] - program->persistent.at);
+      region_release(&program->persistent, begin, begin + type_bytes(&plan->tensors[ref.at].type));
+    }
+  }
 }
 
 static bool is_finite(const Program *program, int entry, const char *name) {
@@ -235,15 +310,14 @@ bool program_run(Program *program, int entry, Error *error) {
                      entry);
   const PlanEntry *e = &program->plan->entries[entry];
   BoundEntry *bound = &program->entries[entry];
-  CHECK(!bound->retired);
+  CHECK(!bound->retired && !(program->frozen && e->updates));
   pool_enter(program->pool);
   if (!take_pages(program, entry, error)) {
     pool_leave(program->pool);
     return false;
   }
   if (bound->stale)
-    for (int i = 0; i < e->n_prepare; i++)
-      run_step(program, &e->prepare[i], &bound->prepare[i]);
+    prepare(program, entry);
   bound->stale = false;
   run_all(program, entry);
   if (e->updates && !bound->stopped)
@@ -306,38 +380,16 @@ bool program_find_trouble(Program *program, int entry, ProgramTrouble *trouble) 
   return found;
 }
 
-static void mark_used(const PlanStep *steps, int count, bool *used) {
-  for (int i = 0; i < count; i++)
-    for (int k = 0; k < steps[i].n_args; k++)
-      if (steps[i].args[k].place == PLACE_PERSISTENT)
-        used[steps[i].args[k].at] = true;
-}
-
 void program_retire(Program *program, int entry) {
-  const Plan *plan = program->plan;
   BoundEntry *bound = &program->entries[entry];
-  bool *used = ARENA_ARRAY(program->memory, bool, plan->n_tensors + 1);
   bound->retired = true;
   region_release(&bound->prepared, 0, bound->prepared.size);
-  bool any = false;
-  for (int e = 0; e < plan->n_entries; e++) {
-    if (program->entries[e].retired)
-      continue;
-    any = true;
-    mark_used(plan->entries[e].steps, plan->entries[e].n_steps, used);
-    mark_used(plan->entries[e].prepare, plan->entries[e].n_prepare, used);
-  }
-  unsigned char *start = program->persistent.at;
-  for (int i = 0, end; any && i < plan->n_tensors; i = end) { /* neighbours go together */
-    for (end = i + 1; end < plan->n_tensors && used[end] == used[i]; end++)
-      ;
-    size_t last = (size_t)((unsigned char *)program->tensors[end - 1] - start) +
-                  type_bytes(&plan->tensors[end - 1].type);
-    if (!used[i])
-      region_release(&program->persistent, (size_t)((unsigned char *)program->tensors[i] - start),
-                     last);
-  }
+  bool *used = ARENA_ARRAY(program->memory, bool, program->plan->n_tensors + 1);
+  if (mark_needed(program, -1, used))
+    release_unused(program, used);
 }
+
+void program_freeze(Program *program) { program->frozen = true; }
 
 void program_profile(Program *program, bool enable) { program->profile = enable; }
 

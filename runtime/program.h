@@ -69,8 +69,14 @@ typedef struct ProgramTrouble {
 bool program_find_trouble(Program *, int entry, ProgramTrouble *trouble);
 
 /* The entry point will not run again: gives back the memory of its derived weights, and that of
- * persistent tensors which no entry point that may still run uses. Their values are gone. */
+ * persistent tensors (of a page at least) which no entry point that may still run uses. Their
+ * values are gone. */
 void program_retire(Program *, int entry);
+
+/* Persistent tensors will not change any more, so no entry point that trains will run: the memory
+ * of those that only prepare steps read (weights that are packed once) goes back while these run.
+ * Their values are gone then. */
+void program_freeze(Program *);
 
 /* Timing of the last run per step in nanoseconds, when enabled; n_steps values. */
 void program_profile(Program *, bool enable);

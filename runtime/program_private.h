@@ -28,6 +28,7 @@ struct Program {
   int64_t model_bytes; /* of `persistent`, up to the last parameter or buffer: what every entry
                           point may need. The optimizer's state comes when one that updates runs */
   BoundEntry *entries;
+  bool frozen; /* persistent tensors do not change any more */
   bool profile;
 };
 #endif

@@ -49,16 +49,25 @@ static bool in_files(const PlanTensor *tensor, bool state) {
   return tensor->role == PLAN_STATE ? state : tensor->role != PLAN_SCRATCH;
 }
 
+static bool starts_as_zero(const PlanTensor *tensor) {
+  return tensor->init == PLAN_CONSTANT && tensor->init_a == 0;
+}
+
 static void initialize(Program *program, uint64_t seed, bool state_only) {
   const Plan *plan = program->plan;
   pool_enter(program->pool);
-  for (int i = 0; i < plan->n_tensors; i++) {
+  for (int i = 0, end; i < plan->n_tensors; i = end) {
     const PlanTensor *t = &plan->tensors[i];
+    end = i + 1;
     if (state_only && t->role < PLAN_STATE)
       continue;
-    if (t->init == PLAN_CONSTANT && t->init_a == 0) {
-      size_t begin = (size_t)((unsigned char *)program->tensors[i] - program->persistent.at);
-      region_zero(&program->persistent, begin, begin + type_bytes(&t->type));
+    if (starts_as_zero(t)) {
+      /* neighbours at once: the edges of each would take a page, or a huge one */
+      while (end < plan->n_tensors && starts_as_zero(&plan->tensors[end]))
+        end++;
+      unsigned char *last = program->tensors[end - 1], *start = program->persistent.at;
+      region_zero(&program->persistent, (size_t)((unsigned char *)program->tensors[i] - start),
+                  (size_t)(last - start) + type_bytes(&plan->tensors[end - 1].type));
       continue;
     }
     Filling filling = {t, program->tensors[i], seed, hash_bytes(t->name, strlen(t->name), 0)};
@@ -152,11 +161,13 @@ bool program_load(Program *program, const TensorFile *file, bool want_state, Err
     if (have->type.dtype == t->type.dtype) {
       if (bytes)
         memcpy(program->tensors[i], have->data, bytes);
+      file_mapping_rest(&file->mapping, have->data, bytes);
       continue;
     }
     void *arguments[] = {(void *)have, (void *)t, program->tensors[i]};
     pool_run(program->pool, convert_blocks, arguments,
              (type_elements(&t->type) + INIT_BLOCK - 1) / INIT_BLOCK);
+    file_mapping_rest(&file->mapping, have->data, type_bytes(&have->type));
   }
   program_touch(program);
   return true;

@@ -66,6 +66,12 @@ bool file_map(const char *path, Mapping *mapping, Error *error) {
   return true;
 }
 
+void file_mapping_rest(const Mapping *mapping, const void *begin, size_t size) {
+  uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE), from = (uintptr_t)begin / page * page;
+  if (mapping->size)
+    madvise((void *)from, (uintptr_t)begin + size - from, MADV_DONTNEED);
+}
+
 void file_unmap(Mapping *mapping) {
   if (mapping->bytes)
     munmap((void *)mapping->bytes, mapping->size);

@@ -1,9 +1,11 @@
-/* Reading ahead: threads fill the next batches while the caller computes.
+/* Reading ahead: threads fill the next batch while the caller computes.
  *
  * A ring of AHEAD batches, whose samples are handed out to the threads one by one in the order of
  * the batches. The caller copies a batch into the program's input and gives its place back, so
- * AHEAD batches can be ready or in the making while it computes. What a batch holds depends on its
- * number alone, whatever the timing and the number of threads; so does which error is reported.
+ * AHEAD batches can be ready or in the making while it computes. One is enough: decoding takes a
+ * small part of a step and much the same time for each batch, and at full size a batch of eight
+ * takes 2 GiB. What a batch holds depends on its number alone, whatever the timing and the number
+ * of threads; so does which error is reported.
  */
 #include "runtime/job/progress.h"
 #include "runtime/job/source.h"
@@ -13,7 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { AHEAD = 2, MOST_BY_DEFAULT = 8 };
+enum { AHEAD = 1, MOST_BY_DEFAULT = 8 };
 
 typedef struct Slot {
   int64_t *samples;
@@ -103,6 +105,10 @@ static void free_batches(Batches *b) {
     free(b->slots[i].volumes);
   }
   free(b);
+}
+
+int64_t batches_bytes(int64_t batch, int64_t voxels) {
+  return AHEAD * batch * voxels * (int64_t)sizeof(float);
 }
 
 static bool make_slots(Batches *b, Error *error) {

@@ -7,8 +7,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MAX_FORMS = 8 }; /* of one entry point */
-
 bool encoder_open(Encoder *e, Job *job, const char *entry, const char *output, Error *error) {
   Type type;
   *e = (Encoder){.job = job, .entry = program_entry(job->program, entry), .output = output};
@@ -33,15 +31,23 @@ bool encoder_run(const Encoder *e, int64_t rows, float *out, Error *error) {
   return true;
 }
 
-/* The form that spends the fewest cells on each of the next texts; the longest has room for all. */
+/* Cells a text costs in the form: its share of the rows in use. */
+static double cells_each(const TextForm *form, const TokenIds *texts, int64_t count) {
+  int64_t taken = text_form_takes(form, texts, count);
+  return taken ? (double)(form->shape.rows * form->shape.length) / (double)taken : INFINITY;
+}
+
+/* Of padded forms the shortest that holds the next text; of packed ones that which spends the
+ * fewest cells on each of the next texts, where that is less than the row of a padded one. */
 static const TextForm *cheapest(const TextForm *forms, int n, const TokenIds *texts,
                                 int64_t count) {
   const TextForm *best = NULL;
   double least = INFINITY;
   for (int i = 0; i < n; i++) {
-    int64_t taken = text_form_takes(&forms[i], texts, count);
-    double cells = (double)(forms[i].shape.rows * forms[i].shape.length) / (double)taken;
-    if (taken && cells < least) {
+    double cells = forms[i].packed                     ? cells_each(&forms[i], texts, count)
+                   : texts[0].count > forms[i].longest ? INFINITY
+                                                       : (double)forms[i].shape.length;
+    if (cells < least) {
       least = cells;
       best = &forms[i];
     }
@@ -65,11 +71,25 @@ static bool tokenize_texts(const WordPiece *pieces, const char *const *texts, in
   return good;
 }
 
+bool encode_longest(const WordPiece *pieces, const char *const *texts, int64_t count,
+                    int64_t *longest, Error *error) {
+  TokenIds *tokens = mem_alloc(sizeof *tokens * (size_t)(count + 1));
+  memset(tokens, 0, sizeof *tokens * (size_t)(count + 1));
+  bool good = tokenize_texts(pieces, texts, count, INT32_MAX, tokens, error);
+  *longest = 0;
+  for (int64_t i = 0; i < count; i++) {
+    *longest = tokens[i].count > *longest ? tokens[i].count : *longest;
+    token_ids_free(&tokens[i]);
+  }
+  free(tokens);
+  return good;
+}
+
 bool encode_texts(const Encoder *e, const WordPiece *pieces, const char *const *texts,
                   int64_t count, float *latents, Error *error) {
-  TextForm forms[MAX_FORMS];
+  TextForm forms[MAX_TEXT_FORMS];
   const char *name = e->job->plan->entries[e->entry].name;
-  int n_forms = text_forms_open(e->job, name, forms, MAX_FORMS, error);
+  int n_forms = text_forms_open(e->job, name, forms, MAX_TEXT_FORMS, error);
   int64_t longest = 0;
   int padding = wordpiece_id(pieces, "[PAD]");
   if (!n_forms)

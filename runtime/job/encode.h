@@ -18,6 +18,9 @@ typedef struct Encoder {
 bool encoder_open(Encoder *encoder, Job *job, const char *entry, const char *output, Error *error);
 /* Runs on what is in the inputs; the first `rows` latents go to out[rows][width]. */
 bool encoder_run(const Encoder *encoder, int64_t rows, float *out, Error *error);
+/* Tokens of the longest text, [CLS] and [SEP] included. */
+bool encode_longest(const WordPiece *pieces, const char *const *texts, int64_t count,
+                    int64_t *longest, Error *error);
 /* Latents of texts, latents[count][width]. Where the program has the entry point in several forms
  * (text_form.h), the cheapest for the texts at hand. */
 bool encode_texts(const Encoder *encoder, const WordPiece *pieces, const char *const *texts,
@@ -46,11 +49,18 @@ typedef struct Zeroshot {
   double *prompts; /* [findings][1, or n_templates for probabilities][2][width] */
 } Zeroshot;
 
-/* Opens the job's program, its vocabulary, and encodes the prompts. Close it after failures too. */
-bool zeroshot_open(Zeroshot *zeroshot, Job *job, Error *error);
-/* The same with a program that is open already and has encode_image and encode_text, such as that
- * of a running training. */
+/* Opens the job's program, its vocabulary, and encodes the prompts. reports: longer texts will be
+ * encoded as well. Close it after failures too. */
+bool zeroshot_open(Zeroshot *zeroshot, Job *job, bool reports, Error *error);
+/* The same in two steps, for a program with more entry points, such as a training's: adds
+ * encode_image and encode_text to a request, the latter in the forms the prompts (or reports) need;
+ * then, with the program open, goes on. A zeroshot that is all zeros goes on with any program that
+ * has the two. */
+bool zeroshot_request(Zeroshot *zeroshot, Job *job, bool reports, JobRequest *request,
+                      Error *error);
 bool zeroshot_attach(Zeroshot *zeroshot, Job *job, Error *error);
+/* In between: marks the entry points that the prompts will be encoded with. used[n_entries]. */
+bool zeroshot_uses(Zeroshot *zeroshot, Job *job, bool *used, Error *error);
 /* Only what the settings say: findings, labels and templates. */
 bool zeroshot_settings(Zeroshot *zeroshot, Job *job, Error *error);
 /* Encodes the prompts, and takes the temperature, with the weights as they are now. */

@@ -9,11 +9,11 @@
 
 static const struct Kind {
   const char *name;
-  bool texts; /* needs the text encoder */
+  bool texts, reports; /* needs the text encoder; for more than prompts */
   bool (*run)(Eval *eval, Error *error);
-} kinds[] = {{"zeroshot", true, eval_zeroshot},
-             {"retrieval", true, eval_retrieval},
-             {"probe", false, eval_probe}};
+} kinds[] = {{"zeroshot", true, false, eval_zeroshot},
+             {"retrieval", true, true, eval_retrieval},
+             {"probe", false, false, eval_probe}};
 enum { N_KINDS = sizeof kinds / sizeof *kinds };
 
 bool eval_write(const Eval *e, const char *name, const Text *text, Error *error) {
@@ -191,7 +191,7 @@ int verb_eval(Job *job) {
     return job_usage(job, &error);
   bool good = make_folders(e.out, &error);
   if (good && kind->texts) {
-    good = zeroshot_open(&e.zeroshot, job, &error) && open_data(&e, &error) &&
+    good = zeroshot_open(&e.zeroshot, job, kind->reports, &error) && open_data(&e, &error) &&
            eval_fingerprint(&e, &error) &&
            eval_latents(&e, &e.dataset, e.split, &e.latents, &error);
   }

@@ -211,6 +211,27 @@ static bool write_results(Published *p, Error *error) {
   return good;
 }
 
+/* A compiled program has the encoder in training mode where it was asked for, in batches of then.
+ */
+static bool open_program(Job *job, const JobRequest *request, Error *error) {
+  Type type;
+  Error why;
+  if (!job_open(job, request, &why)) {
+    bool lacks = job->program && program_entry(job->program, request->names[0]) < 0;
+    return error_set(error, "%s",
+                     lacks ? "--as-published: error: this program has no image "
+                             "encoder in training mode (tricot compile "
+                             "--probe-batch N)"
+                           : why.text);
+  }
+  int entry = program_entry(job->program, request->names[0]);
+  return !options_text(&job->options, "probe-batch") ||
+         !program_input(job->program, entry, "volume", &type) ||
+         type.dim[0] == request->batches[0] ||
+         error_set(error, "--probe-batch %lld: error: this program takes %lld volumes at a time",
+                   (long long)request->batches[0], (long long)type.dim[0]);
+}
+
 bool probe_published(ProbeTask *t, Error *error) {
   Job *job = t->eval->job;
   const Options *o = &job->options;
@@ -223,13 +244,10 @@ bool probe_published(ProbeTask *t, Error *error) {
                         .n_entries = 2,
                         .batches = {options_count(o, "probe-batch", 8), 1},
                         .trained = true};
-  if (!job->host->model_argument)
-    return error_set(error, "--as-published: error: a compiled program has no image encoder in "
-                            "training mode; the tricot command has");
   if (p.accumulate < 1 || p.epochs < 1 || request.batches[0] < 1)
     return error_set(
         error, "--probe-accumulate, --probe-epochs and --probe-batch: error: must be 1 or more");
-  if (!job_open(job, &request, error) || !probe_task_open(t, error) ||
+  if (!open_program(job, &request, error) || !probe_task_open(t, error) ||
       !encoder_open(&p.encoder, job, "encode_image_train", "image_latents", error) ||
       !volume_port(job, p.encoder.entry, &p.port, error) || !probe_task_rows(t, is_used, error))
     return false;

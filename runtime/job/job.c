@@ -302,10 +302,24 @@ bool job_open(Job *job, const JobRequest *request, Error *error) {
   return request->n_entries == 0 || take_weights(job, request, error);
 }
 
+bool job_look(Job *job, bool *known, Error *error) {
+  const JobHost *host = job->host;
+  *known = host->settings != NULL;
+  *error = (Error){""};
+  return !*known ||
+         host->settings(host->context, &job->options, &job->settings, &job->n_settings, error);
+}
+
+const char *job_model(const Job *job) {
+  return job->plan ? job->plan->model : job->model ? job->model : job->host->name;
+}
+
 static const char *find_setting(const Job *job, const char *key) {
-  for (int i = 0; i < job->plan->n_settings; i++)
-    if (strcmp(job->plan->settings[i].key, key) == 0)
-      return job->plan->settings[i].value;
+  const PlanPair *settings = job->plan ? job->plan->settings : job->settings;
+  int count = job->plan ? job->plan->n_settings : job->n_settings;
+  for (int i = 0; i < count; i++)
+    if (strcmp(settings[i].key, key) == 0)
+      return settings[i].value;
   return NULL;
 }
 
@@ -324,9 +338,9 @@ bool job_setting_list(const Job *job, const char *key, const Json **value, Error
   if (!text)
     return true;
   if (!json_parse(job->arena, text, strlen(text), json, &inner))
-    return error_set(error, "setting %s of model %s: %.300s", key, job->plan->model, inner.text);
+    return error_set(error, "setting %s of model %s: %.300s", key, job_model(job), inner.text);
   return json->kind == JSON_LIST ||
-         error_set(error, "setting %s of model %s is no list", key, job->plan->model);
+         error_set(error, "setting %s of model %s is no list", key, job_model(job));
 }
 
 double job_number(const Job *job, const char *key, double otherwise) {

@@ -20,6 +20,8 @@ typedef struct JobRequest {
   int64_t batches[JOB_MAX_ENTRIES];  /* of each: samples at a time; 0: `batch` */
   int64_t times[JOB_MAX_ENTRIES];    /* of each: takes so many batches at a time; 0: one */
   const char *sets[JOB_MAX_ENTRIES]; /* of each: more arguments, "text.length=64;…", or NULL */
+  /* of each: `sets` hold where the entry point has the same parameters with them, else do not */
+  bool optional_sets[JOB_MAX_ENTRIES];
   const char *names[JOB_MAX_ENTRIES]; /* of each: its name in the program; NULL: the same */
   /* of each: batch statistics and buffer updates; the derived ones of training always have them */
   bool training[JOB_MAX_ENTRIES];
@@ -38,6 +40,10 @@ typedef struct JobHost {
   void *context;
   /* After parsing: options a file gives (options_default). May be NULL. */
   bool (*complete)(void *context, Options *options, const char *model, Error *);
+  /* Of a host that compiles: the settings a program will have. They live as long as the host. NULL:
+   * programs are what they are, whatever is asked for. */
+  bool (*settings)(void *context, const Options *options, const PlanPair **settings, int *count,
+                   Error *);
   /* The program stays the host's. An error with an empty text has been told already. */
   bool (*open)(void *context, const Options *options, const char *model, const JobRequest *request,
                Program **program, Error *);
@@ -64,6 +70,8 @@ typedef struct Job {
   int n_rest;
   Program *program; /* after job_open */
   const Plan *plan;
+  const PlanPair *settings; /* after job_look; after job_open the plan's hold */
+  int n_settings;
   bool has_scale; /* the weights had a tensor "logit_scale" of this value */
   double scale;
   /* of the weights' metadata, NULL where they do not say: the canonical text of the preprocessing
@@ -72,6 +80,12 @@ typedef struct Job {
   const char *trained_prepare, *trained_orientation;
 } Job;
 
+/* Before job_open, for a host that compiles: takes the settings the program will have, so that
+ * job_setting and its like answer, and the request can depend on them. *known is false for other
+ * hosts. */
+bool job_look(Job *job, bool *known, Error *error);
+/* For messages: the model's name, or before job_open its file's. */
+const char *job_model(const Job *job);
 /* Opens the program with the values of --weights (or the host's own weights), else from --seed.
  * Checks that the requested entry points are there; without any, tensors keep zeros. */
 bool job_open(Job *job, const JobRequest *request, Error *error);

@@ -207,17 +207,43 @@ static void add_table(const Predict *p, Text *out) {
   text_add(out, "\n%s\n", notice);
 }
 
+/* Entry points that will not run again give their memory back. */
+static void keep_only(Job *job, const bool *used) {
+  for (int e = 0; e < job->plan->n_entries; e++)
+    if (!used[e])
+      program_retire(job->program, e);
+}
+
+/* Weights stay as they are, so what is not needed for the prompts, and then for volumes, goes. */
+static bool open_program(Predict *p, Error *error) {
+  Job *job = p->job;
+  JobRequest request = {.trained = true};
+  if (!zeroshot_request(&p->zeroshot, job, false, &request, error) ||
+      !job_open(job, &request, error))
+    return false;
+  bool *used = ARENA_ARRAY(job->arena, bool, job->plan->n_entries);
+  int image = program_entry(job->program, "encode_image");
+  if (!zeroshot_uses(&p->zeroshot, job, used, error))
+    return false;
+  used[image] = true;
+  keep_only(job, used);
+  program_freeze(job->program);
+  if (!zeroshot_attach(&p->zeroshot, job, error))
+    return false;
+  memset(used, 0, sizeof *used * (size_t)job->plan->n_entries);
+  used[image] = true;
+  keep_only(job, used);
+  return true;
+}
+
 /* The number of volumes that failed; -1 when nothing could be predicted. */
 static int predict(Predict *p, Error *error) {
   Job *job = p->job;
   int failed = 0;
   double start = seconds_now();
-  if (!zeroshot_open(&p->zeroshot, job, error) ||
-      !volume_port(job, p->zeroshot.image.entry, &p->port, error) || !settle_options(p, error))
+  if (!open_program(p, error) || !volume_port(job, p->zeroshot.image.entry, &p->port, error) ||
+      !settle_options(p, error))
     return -1;
-  for (int e = 0; e < job->plan->n_entries; e++) /* the prompts are encoded */
-    if (e != p->zeroshot.image.entry)
-      program_retire(job->program, e);
   p->start_seconds = seconds_now() - start;
   p->count = job->n_rest;
   p->list = ARENA_ARRAY(job->arena, Prediction, p->count);

@@ -46,7 +46,9 @@ typedef struct BatchSource {
 } BatchSource;
 
 typedef struct Batches Batches;
-/* Starts reading; two batches of float32 volumes are held. */
+/* Bytes of the volumes that are held: one batch in float32. */
+int64_t batches_bytes(int64_t batch, int64_t voxels);
+/* Starts reading. */
 bool batches_open(Batches **batches, const BatchSource *source, Error *error);
 /* What was read, until it is given back. */
 typedef struct Batch {
@@ -55,7 +57,7 @@ typedef struct Batch {
   const TokenIds *texts;  /* [batch]: reports as [CLS] pieces [SEP]; NULL without a vocabulary */
 } Batch;
 
-/* Waits for the next batch. While the caller computes, the two after it are read. */
+/* Waits for the next batch. While the caller computes, the one after it is read. */
 bool batches_wait(Batches *batches, Batch *batch, Error *error);
 void batches_give_back(Batches *batches);
 /* Waits for the next batch, copies volumes and samples[batch] out, and gives it back. */

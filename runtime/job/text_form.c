@@ -49,6 +49,39 @@ bool text_form_open(Job *job, int entry, TextForm *f, Error *error) {
   return true;
 }
 
+/* ---- asking for forms ---- */
+
+const int64_t short_lengths[SHORT_FORMS] = {32, 64};
+
+static void request_text(JobRequest *request, const char *name, const char *sets, int64_t batch) {
+  int i = request->n_entries++;
+  CHECK(i < JOB_MAX_ENTRIES);
+  request->entries[i] = "encode_text";
+  request->names[i] = name;
+  request->sets[i] = sets;
+  request->optional_sets[i] = sets != NULL;
+  request->batches[i] = batch;
+}
+
+void text_forms_request(Arena *arena, JobRequest *request, SettingNumber *number,
+                        const void *context, int64_t longest) {
+  double room = number(context, "text.length", 0);
+  double positions = number(context, "text.positions", room);
+  room = positions < room ? positions : room;
+  const char *rows = number(context, "text.rows", 0) > 0 ? "text.rows=0;" : "";
+  for (int i = 0; i < SHORT_FORMS && (double)short_lengths[i] < room; i++) {
+    long long length = (long long)short_lengths[i];
+    bool last = longest <= length;
+    request_text(request, last ? NULL : arena_printf(arena, "encode_text.%lld", length),
+                 arena_printf(arena, "%stext.length=%lld", rows, length), SHORT_BATCH);
+    if (last)
+      return;
+  }
+  request_text(request, NULL, NULL, 1);
+}
+
+/* ---- opening ---- */
+
 int text_forms_open(Job *job, const char *name, TextForm *forms, int room, Error *error) {
   int first = program_entry(job->program, name), count = 0;
   size_t length = strlen(name);

@@ -30,6 +30,21 @@ typedef struct TextForm {
   int64_t *values;   /* of the four packed inputs, one after the other; NULL: padded */
 } TextForm;
 
+enum { MAX_TEXT_FORMS = 8 }; /* of one entry point */
+
+enum { SHORT_FORMS = 2, SHORT_BATCH = 8 };
+extern const int64_t short_lengths[SHORT_FORMS]; /* tokens of a row, rising */
+
+/* A number among a model's settings, or `otherwise`. */
+typedef double SettingNumber(const void *context, const char *key, double otherwise);
+/* Requests encode_text for texts of at most `longest` tokens (INT64_MAX: any). Prompts are a tenth
+ * as long as reports, so beside the model's own form there are short rows, SHORT_BATCH texts at a
+ * time, as far as they are shorter than the model's (the setting text.length). The longest form
+ * that is needed is called encode_text, the others encode_text.LENGTH; the choice of a form for a
+ * text does not depend on which longer ones are there. */
+void text_forms_request(Arena *arena, JobRequest *request, SettingNumber *number,
+                        const void *context, int64_t longest);
+
 /* The text inputs of one entry point, checked. */
 bool text_form_open(Job *job, int entry, TextForm *form, Error *error);
 /* All forms of entry point `name`, at most `room` (NAME itself first); 0 and an error: none. */

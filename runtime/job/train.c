@@ -382,7 +382,7 @@ static bool dry_run(Train *t, Error *error) {
     if ((double)plan->entries[e].arena_bytes > arena)
       arena = (double)plan->entries[e].arena_bytes;
   double weights = persistent_bytes(plan, false), file = persistent_bytes(plan, true);
-  double ahead = 4.0 * (double)(f->batch * t->stepper.first.at[0].volume.voxels);
+  double ahead = (double)batches_bytes(f->batch, t->stepper.first.at[0].volume.voxels);
   int64_t left = f->steps - f->step, checkpoints = t->every > 0 ? f->steps / t->every + 1 : 1;
   int64_t kept = t->keep > 0 && t->keep < checkpoints ? t->keep : checkpoints;
   char time[32], text[5][32];

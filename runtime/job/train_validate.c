@@ -31,12 +31,7 @@ bool validation_request(Validation *v, Job *job, JobRequest *request, Error *err
   else if (!parse_whole(every, 1, INT64_MAX, &v->every))
     return error_set(error, "--evaluate-every: error: \"%.60s\" is not epoch or a number of steps",
                      every);
-  static const char *const entries[] = {"encode_image", "encode_text"};
-  for (int i = 0; i < 2; i++) {
-    request->batches[request->n_entries] = 1;
-    request->entries[request->n_entries++] = entries[i];
-  }
-  return find_metric(v, error);
+  return find_metric(v, error) && zeroshot_request(&v->zeroshot, job, false, request, error);
 }
 
 static const char *best_path(const Validation *v) {

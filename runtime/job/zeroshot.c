@@ -1,6 +1,7 @@
 /* Zero-shot classification. See encode.h. */
 #include "runtime/base/map.h"
 #include "runtime/job/encode.h"
+#include "runtime/job/text_form.h"
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,7 +19,7 @@ static int label_column(const char *finding) {
 }
 
 static bool read_findings(Zeroshot *z, const Json *list, Error *error) {
-  const char *model = z->image.job->plan->model;
+  const char *model = job_model(z->image.job);
   Arena *arena = z->image.job->arena;
   z->n_findings = list ? list->count : CTRATE_LABELS;
   if (z->n_findings == 0)
@@ -39,7 +40,7 @@ static bool read_findings(Zeroshot *z, const Json *list, Error *error) {
 }
 
 static bool read_templates(Zeroshot *z, const Json *list, Error *error) {
-  const char *model = z->image.job->plan->model;
+  const char *model = job_model(z->image.job);
   z->n_templates = list ? list->count : 1;
   if (z->n_templates == 0)
     return error_set(error, "setting templates of model %s: the list is empty", model);
@@ -75,7 +76,7 @@ bool zeroshot_settings(Zeroshot *z, Job *job, Error *error) {
   z->average_probabilities = ensemble && strcmp(ensemble, "probabilities") == 0;
   return z->average_probabilities || !ensemble || strcmp(ensemble, "latents") == 0 ||
          error_set(error, "setting ensemble of model %s is latents or probabilities, not \"%.80s\"",
-                   job->plan->model, ensemble);
+                   job_model(job), ensemble);
 }
 
 /* ---- prompts ---- */
@@ -102,19 +103,29 @@ static void add_unit(double *sum, const float *latent, int64_t width) {
     sum[i] += latent[i] / sqrt(square);
 }
 
+static int64_t prompt_count(const Zeroshot *z) {
+  return 2 * (int64_t)z->n_findings * z->n_templates;
+}
+
+/* [findings][templates][present, absent] */
+static const char **prompt_texts(const Zeroshot *z, Arena *arena) {
+  const char **texts = ARENA_ARRAY(arena, const char *, prompt_count(z));
+  for (int64_t i = 0; i < prompt_count(z); i++)
+    texts[i] = fill_template(arena, z->templates[i / 2 % z->n_templates][i % 2],
+                             z->findings[i / 2 / z->n_templates]);
+  return texts;
+}
+
 bool zeroshot_refresh(Zeroshot *z, Error *error) {
-  int64_t width = z->text.width, sides = 2 * (int64_t)z->n_findings;
+  int64_t width = z->text.width, count = prompt_count(z);
   int directions = z->average_probabilities ? z->n_templates : 1;
   Arena *scratch = arena_new();
-  const char **texts = ARENA_ARRAY(scratch, const char *, sides * z->n_templates);
-  float *latents = ARENA_ARRAY(scratch, float, sides * z->n_templates * width);
-  for (int64_t i = 0; i < sides * z->n_templates; i++) /* [findings][templates][2] */
-    texts[i] = fill_template(scratch, z->templates[i / 2 % z->n_templates][i % 2],
-                             z->findings[i / 2 / z->n_templates]);
+  const char **texts = prompt_texts(z, scratch);
+  float *latents = ARENA_ARRAY(scratch, float, count *width);
   bool good = job_factor(z->image.job, &z->factor, error) &&
-              encode_texts(&z->text, z->pieces, texts, sides * z->n_templates, latents, error);
-  memset(z->prompts, 0, sizeof(double) * (size_t)(sides * directions * width));
-  for (int64_t i = 0; good && i < sides * z->n_templates; i++) {
+              encode_texts(&z->text, z->pieces, texts, count, latents, error);
+  memset(z->prompts, 0, sizeof(double) * (size_t)(2 * z->n_findings * directions * width));
+  for (int64_t i = 0; good && i < count; i++) {
     int64_t finding = i / 2 / z->n_templates;
     int64_t direction = z->average_probabilities ? i / 2 % z->n_templates : 0;
     add_unit(z->prompts + ((finding * directions + direction) * 2 + i % 2) * width,
@@ -124,29 +135,76 @@ bool zeroshot_refresh(Zeroshot *z, Error *error) {
   return good;
 }
 
-bool zeroshot_attach(Zeroshot *z, Job *job, Error *error) {
+/* ---- opening ---- */
+
+/* What the settings and the vocabulary say, once. */
+static bool look_up(Zeroshot *z, Job *job, Error *error) {
+  if (!z->findings && !zeroshot_settings(z, job, error))
+    return false;
+  if (!z->pieces)
+    z->pieces = job_open_vocabulary(job, error);
+  return z->pieces != NULL;
+}
+
+static double number_of(const void *job, const char *key, double otherwise) {
+  return job_number(job, key, otherwise);
+}
+
+bool zeroshot_request(Zeroshot *z, Job *job, bool reports, JobRequest *request, Error *error) {
   *z = (Zeroshot){0};
+  bool known;
+  int64_t longest = INT64_MAX;
+  request->batches[request->n_entries] = 1;
+  request->entries[request->n_entries++] = "encode_image";
+  if (!job_look(job, &known, error))
+    return false;
+  if (known && !reports) {
+    Arena *scratch = arena_new();
+    bool good = look_up(z, job, error) && encode_longest(z->pieces, prompt_texts(z, scratch),
+                                                         prompt_count(z), &longest, error);
+    arena_free(scratch);
+    if (!good)
+      return false;
+  }
+  text_forms_request(job->arena, request, number_of, job, longest);
+  return true;
+}
+
+bool zeroshot_uses(Zeroshot *z, Job *job, bool *used, Error *error) {
+  TextForm forms[MAX_TEXT_FORMS];
+  int count = text_forms_open(job, "encode_text", forms, MAX_TEXT_FORMS, error);
+  if (!count || !look_up(z, job, error))
+    return false;
+  Arena *scratch = arena_new();
+  int64_t longest, enough = INT64_MAX;
+  bool good = encode_longest(z->pieces, prompt_texts(z, scratch), prompt_count(z), &longest, error);
+  for (int i = 0; i < count; i++) /* padded rows that hold every prompt: none longer is chosen */
+    if (!forms[i].packed && forms[i].longest >= longest && forms[i].shape.length < enough)
+      enough = forms[i].shape.length;
+  for (int i = 0; good && i < count; i++)
+    used[forms[i].entry] = forms[i].packed || forms[i].shape.length <= enough;
+  arena_free(scratch);
+  return good;
+}
+
+bool zeroshot_attach(Zeroshot *z, Job *job, Error *error) {
   if (!encoder_open(&z->image, job, "encode_image", "image_latents", error) ||
       !encoder_open(&z->text, job, "encode_text", "text_latents", error))
     return false;
   if (z->image.width != z->text.width)
     return error_set(error, "model %s: image latents have %lld values, text latents %lld",
                      job->plan->model, (long long)z->image.width, (long long)z->text.width);
-  if (!zeroshot_settings(z, job, error))
+  if (!look_up(z, job, error))
     return false;
   int64_t directions = z->average_probabilities ? z->n_templates : 1;
   z->prompts = ARENA_ARRAY(job->arena, double, 2 * z->n_findings * directions * z->text.width);
-  z->pieces = job_open_vocabulary(job, error);
-  return z->pieces && zeroshot_refresh(z, error);
+  return zeroshot_refresh(z, error);
 }
 
-bool zeroshot_open(Zeroshot *z, Job *job, Error *error) {
-  JobRequest request = {.entries = {"encode_image", "encode_text"},
-                        .n_entries = 2,
-                        .batches = {1, 1},
-                        .trained = true};
-  *z = (Zeroshot){0};
-  return job_open(job, &request, error) && zeroshot_attach(z, job, error);
+bool zeroshot_open(Zeroshot *z, Job *job, bool reports, Error *error) {
+  JobRequest request = {.trained = true};
+  return zeroshot_request(z, job, reports, &request, error) && job_open(job, &request, error) &&
+         zeroshot_attach(z, job, error);
 }
 
 void zeroshot_close(Zeroshot *z) { wordpiece_free(z->pieces); }

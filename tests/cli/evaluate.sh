@@ -171,5 +171,12 @@ for file in zeroshot.csv zeroshot-findings.csv retrieval.csv probe.csv report.ht
 done
 expect 1 "as published by the executable" ./model eval probe --as-published $common $weights \
   --out compiled
-says 'a compiled program has no image encoder in training mode'
+says 'this program has no image encoder in training mode (tricot compile --probe-batch N)'
+expect 0 "compile for it" "$tricot" compile $model $target --mode infer --probe-batch 4 -o prober
+expect 0 "as published by that" ./prober eval probe $published $common $weights --probe-epochs 2 \
+  --out compiled
+check "probe.csv: the same" cmp published/probe.csv compiled/probe.csv
+expect 1 "in other batches" ./prober eval probe --as-published --probe-batch 8 $common $weights \
+  --out compiled
+says '--probe-batch 8: error: this program takes 4 volumes at a time'
 finish

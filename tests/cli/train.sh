@@ -86,26 +86,54 @@ if "$tricot" --help | grep -q '^  compile '; then
   says 'no entry point "train_step"'
 fi
 
-# killed at any moment, training goes on from its last checkpoint as if nothing had been
+# Killed at any moment, training goes on from its last checkpoint as if nothing had been. Moments are
+# drawn from the time an uninterrupted run takes up to its last checkpoint but one; when the steps are
+# done, the next kill hits a training that begins anew.
+train_to() { # train_to OUT: becomes the training, so that a kill hits it and not a shell around it
+  exec ./program train --cache cache --vocab data/vocab.txt --spacing 20:20 --accumulate 3 \
+    --loss.negatives batch --lr 1e-3 --schedule cosine --warmup 3 --clip 1 --steps 12 --seed 3 \
+    --evaluate-every epoch --checkpoint-every 1 --keep 0 --resume last --out "$1"
+}
+begin=$(date +%s%N)
+(train_to timing) >timing.out 2>&1 &
+process=$!
+until [ -e timing/checkpoint-00000011.safetensors ] || ! kill -0 $process 2>/dev/null; do
+  sleep 0.005
+done
+took=$((($(date +%s%N) - begin) / 1000000))
+wait $process
+check "uninterrupted, with a checkpoint each step" same_runs whole timing
+echo "it takes $took ms up to the last checkpoint but one"
 i=0
+hit=0
+begun=0
 while [ $i -lt "$kills" ]; do
   i=$((i + 1))
-  ./program train --cache cache --vocab data/vocab.txt --spacing 20:20 --accumulate 3 \
-    --loss.negatives batch --lr 1e-3 --schedule cosine --warmup 3 --clip 1 --steps 12 --seed 3 \
-    --evaluate-every epoch --checkpoint-every 1 --resume last --out killed 2>/dev/null &
+  # the later the run begins, the less of it is left
+  newest=$(ls killed 2>/dev/null | sed -n 's/^checkpoint-0*\([0-9]*\)\.safetensors$/\1/p' | tail -1)
+  if [ "${newest:-0}" -ge 11 ]; then
+    (train_to killed) 2>/dev/null
+    check "kill $i: to the end, as if never killed" same_runs whole killed
+    rm -rf killed
+    newest=0
+    begun=$((begun + 1))
+  fi
+  moment=$(awk -v seed=$i -v took=$took -v left=$((12 - ${newest:-0})) 'BEGIN {
+    srand(seed); rand(); print rand() * took * left / 12000 }')
+  (train_to killed) 2>/dev/null &
   process=$!
-  sleep "$(awk "BEGIN {srand($i); print 0.02 + 0.25 * rand()}")"
+  sleep "$moment"
   kill -KILL $process 2>/dev/null
   wait $process 2>/dev/null
+  [ $? -ne 137 ] || hit=$((hit + 1))
   for checkpoint in killed/checkpoint-*.safetensors; do
     [ ! -e "$checkpoint" ] || head -c 20000 "$checkpoint" | grep -q '"step":' ||
       fail "kill $i left $checkpoint"
   done
 done
-echo "$kills kills; checkpoints: $(ls killed | tr '\n' ' ')"
-expect 0 "to the end" ./program train --cache cache --vocab data/vocab.txt --spacing 20:20 \
-  --accumulate 3 --loss.negatives batch --lr 1e-3 --schedule cosine --warmup 3 --clip 1 \
-  --steps 12 --seed 3 --evaluate-every epoch --checkpoint-every 1 --resume last --out killed
+echo "$kills kills, $hit of them hit a training; $begun trainings were finished in between"
+check "nine of ten kills hit a training" [ $((10 * hit)) -ge $((9 * kills)) ]
+(train_to killed) 2>/dev/null
 check "as if never killed" same_runs whole killed
 check "nothing half-written left" sh -c '! ls killed | grep -F .tmp.'
 

@@ -13,6 +13,7 @@
 #include "runtime/base/random.h"
 #include "runtime/data/text_pack.h"
 #include "runtime/job/encode.h"
+#include "runtime/job/text_form.h"
 #include "runtime/safetensors.h"
 #include "tests/unit/shared.h"
 #include <math.h>
@@ -213,37 +214,64 @@ static const char *const sentences[] = {
     "d e f", "g", "h h h h h h h h h h h h h h h h h h", "b"};
 enum { SENTENCES = sizeof sentences / sizeof *sentences, LATENT = 16 };
 
-static void encode_in(const char *batch, const char *rows, const char *length,
-                      float latents[SENTENCES][LATENT]) {
-  Compiled compiled;
-  Error error = {""};
-  char path[200];
+static const char *write_words(void) {
+  static char path[200];
   snprintf(path, sizeof path, "%s/vocab.txt", scratch);
   FILE *stream = fopen(path, "wb");
   fputs("[PAD]\n[UNK]\n[CLS]\n[SEP]\na\nb\nc\nd\ne\nf\ng\nh\n", stream);
   fclose(stream);
-  const char *sets[] = {batch, rows, length, "text.vocab=12", "text.positions=20"};
-  EntryRequest entry = {.entry = "encode_text", .name = "encode_text"};
-  CompileRequest request = {
-      .model = {.path = TRICOT_SOURCE "/tests/models/clip_text.yaml", .sets = sets, .n_sets = 5},
-      .target = "interp",
-      .entries = &entry,
-      .n_entries = 1,
-      .threads = 1};
-  if (!compiled_open(&compiled, &request, &error))
-    fail_msg("%s", error.text);
+  return path;
+}
+
+/* The sentences' latents by the entry points in `request`, all of them encode_text. Which forms the
+ * program has goes to `names`, as "encode_text 1x20, ...". */
+static void encode_with(const char *file, const char *const *sets, int n_sets,
+                        const JobRequest *want, float latents[SENTENCES][LATENT], Text *names) {
+  Compiled compiled;
+  Error error = {""};
+  EntryRequest entries[8];
+  for (int i = 0; i < want->n_entries; i++)
+    entries[i] = (EntryRequest){.entry = want->entries[i],
+                                .name = want->names[i] ? want->names[i] : want->entries[i],
+                                .batch = want->batches[i],
+                                .sets = want->sets[i],
+                                .optional_sets = want->optional_sets[i]};
+  CompileRequest request = {.model = {.path = file, .sets = sets, .n_sets = n_sets},
+                            .target = "interp",
+                            .entries = entries,
+                            .n_entries = want->n_entries,
+                            .threads = 1};
+  if (!compiled_open(&compiled, &request, &error)) {
+    compiled_report(&compiled, &error);
+    fail_msg("%s cannot be compiled", file);
+  }
   program_initialize(compiled.program, 3);
   Job job = {.arena = arena_new(), .program = compiled.program, .plan = &compiled.plan};
   Encoder encoder;
-  WordPiece *pieces = wordpiece_open(path, (WordPieceOptions){.lower = true}, &error);
+  WordPiece *pieces = wordpiece_open(write_words(), (WordPieceOptions){.lower = true}, &error);
   assert_non_null(pieces);
   assert_true(encoder_open(&encoder, &job, "encode_text", "text_latents", &error));
   assert_int_equal(encoder.width, LATENT);
   if (!encode_texts(&encoder, pieces, sentences, SENTENCES, latents[0], &error))
     fail_msg("%s", error.text);
+  for (int e = 0; names && e < compiled.plan.n_entries; e++) {
+    Type type;
+    program_input(compiled.program, e, "input_ids", &type);
+    text_add(names, "%s%s %lldx%lld", e ? ", " : "", compiled.plan.entries[e].name,
+             (long long)type.dim[0], (long long)type.dim[1]);
+  }
   wordpiece_free(pieces);
   arena_free(job.arena);
   compiled_close(&compiled);
+}
+
+static const char clip_text[] = TRICOT_SOURCE "/tests/models/clip_text.yaml";
+static const JobRequest plain = {.entries = {"encode_text"}, .n_entries = 1};
+
+static void encode_in(const char *batch, const char *rows, const char *length,
+                      float latents[SENTENCES][LATENT]) {
+  const char *sets[] = {batch, rows, length, "text.vocab=12", "text.positions=20"};
+  encode_with(clip_text, sets, 5, &plain, latents, NULL);
 }
 
 /* The same latents one by one, in batches, and in shared rows that are longer than any text may be;
@@ -262,6 +290,46 @@ static void encoded(void **state) {
     encode_in(forms[f][0], forms[f][1], forms[f][2], other);
     for (int i = 0; i < SENTENCES; i++)
       assert_true(norm(one[i], other[i], LATENT) < 1e-5);
+  }
+}
+
+static double number_of(const void *model, const char *key, double otherwise) {
+  return strcmp(key, "text.rows") == 0     ? 0
+         : strcmp(key, "text.length") == 0 ? *(const int *)model
+                                           : otherwise;
+}
+
+/* Short rows beside the model's own, as prompts go through them: those that are asked for, and the
+ * same latents. A model whose parameters depend on the length keeps its own. */
+static void short_rows(void **state) {
+  (void)state;
+  static const struct {
+    const char *file;
+    int64_t longest;
+    const char *forms;
+  } cases[] = {
+      {clip_text, INT64_MAX, "encode_text.32 8x32, encode_text.64 8x64, encode_text 1x80"},
+      {clip_text, 33, "encode_text.32 8x32, encode_text 8x64"},
+      {clip_text, 32, "encode_text 8x32"},
+      {TRICOT_SOURCE "/tests/models/clip_place_table.yaml", 32, "encode_text 8x80"},
+  };
+  static const char *const sets[] = {"text.length=80", "text.vocab=12", "batch=1"};
+  for (size_t c = 0; c < sizeof cases / sizeof *cases; c++) {
+    float own[SENTENCES][LATENT], mixed[SENTENCES][LATENT];
+    JobRequest request = {0};
+    Text names = {0};
+    int length = 80;
+    arena = arena_new();
+    text_forms_request(arena, &request, number_of, &length, cases[c].longest);
+    encode_with(cases[c].file, sets, 3, &plain, own, NULL);
+    encode_with(cases[c].file, sets, 3, &request, mixed, &names);
+    assert_string_equal(names.at, cases[c].forms);
+    for (int i = 0; i < SENTENCES; i++) {
+      assert_true(norm(own[i], mixed[i], LATENT) < 1e-5);
+      assert_true(i == 0 || norm(own[0], own[i], LATENT) > 1e-3);
+    }
+    text_free(&names);
+    arena_free(arena);
   }
 }
 
@@ -292,7 +360,7 @@ static void refused(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test(interpreted), cmocka_unit_test(compiled),
-                                     cmocka_unit_test(as_c), cmocka_unit_test(encoded),
-                                     cmocka_unit_test(refused)};
+                                     cmocka_unit_test(as_c),        cmocka_unit_test(encoded),
+                                     cmocka_unit_test(short_rows),  cmocka_unit_test(refused)};
   return cmocka_run_group_tests(tests, make_scratch, remove_scratch);
 }

@@ -46,7 +46,7 @@ static void close_job(Job *job) {
 static void inside_a_training(void **state) {
   (void)state;
   Job job;
-  Zeroshot z;
+  Zeroshot z = {0};
   VolumePort port;
   Dataset dataset;
   OverallMetrics overall, changed;
@@ -85,7 +85,7 @@ static void ensembles(void **state) {
   Error error = {""};
   for (int t = 0; t < 4; t++) {
     Job job;
-    Zeroshot z;
+    Zeroshot z = {0};
     const PlanPair more[] = {{"findings", "[\"is\"]"},
                              {"templates", templates[t < 2 ? t : 2]},
                              {"ensemble", t == 3 ? "\"probabilities\"" : "\"latents\""}};
