@@ -13,144 +13,18 @@ tricot/log.csv (losses and learning rates), tricot/zeroshot.json. It writes torc
 import argparse
 import csv
 import json
-import math
 import os
 import re
 import sys
 
 import numpy as np
 import torch
-from torch import nn
-from torch.nn.functional import cross_entropy, gelu, normalize, softmax
 
-import peers
+import models
+import samples
+import tensors
 
 LOSS_LIMIT, LOSSES, AUROC_LIMIT = 1e-2, 100, 0.03
-
-
-# ---- the text encoder and CLIP; parameter names are those of models/bert.yaml and clip.yaml ----
-
-class Named(nn.Module):
-    """Holds modules under the given names."""
-
-    def __init__(self, /, **modules):
-        super().__init__()
-        for name, module in modules.items():
-            self.add_module(name, module)
-
-    def get(self, path):
-        return self.get_submodule(path)
-
-
-class Layer(Named):
-    """Attention and the two dense maps, each with a residual and a norm after it."""
-
-    def __init__(self, width, heads, hidden, eps):
-        dense = nn.Linear
-        super().__init__(
-            attention=Named(self=Named(query=dense(width, width), key=dense(width, width),
-                                       value=dense(width, width)),
-                            output=Named(dense=dense(width, width),
-                                         LayerNorm=nn.LayerNorm(width, eps))),
-            intermediate=Named(dense=dense(width, hidden)),
-            output=Named(dense=dense(hidden, width), LayerNorm=nn.LayerNorm(width, eps)))
-        self.heads = heads
-
-    def forward(self, x, bias):
-        batch, length, width = x.shape
-
-        def split(name):
-            y = self.get("attention.self." + name)(x)
-            return y.view(batch, length, self.heads, -1).transpose(1, 2)
-
-        scores = split("query") @ split("key").transpose(2, 3) / math.sqrt(width / self.heads)
-        y = (softmax(scores + bias, -1) @ split("value")).transpose(1, 2).reshape(x.shape)
-        y = self.get("attention.output.dense")(y)
-        x = self.get("attention.output.LayerNorm")(y + x)
-        y = self.get("output.dense")(gelu(self.get("intermediate.dense")(x)))
-        return self.get("output.LayerNorm")(y + x)
-
-
-class Bert(Named):
-    def __init__(self, vocab, positions, types, width, layers, heads, hidden, eps=1e-12):
-        super().__init__(
-            embeddings=Named(word_embeddings=nn.Embedding(vocab, width),
-                             position_embeddings=nn.Embedding(positions, width),
-                             token_type_embeddings=nn.Embedding(types, width),
-                             LayerNorm=nn.LayerNorm(width, eps)),
-            encoder=Named(layer=nn.ModuleList(Layer(width, heads, hidden, eps)
-                                              for _ in range(layers))))
-
-    def forward(self, ids, mask):
-        tables = self.embeddings
-        x = tables.LayerNorm(tables.word_embeddings(ids) +
-                             tables.position_embeddings.weight[:ids.shape[1]] +
-                             tables.token_type_embeddings.weight[0])
-        bias = (mask[:, None, None, :].float() - 1) * 10000
-        for layer in self.encoder.layer:
-            x = layer(x, bias)
-        return x[:, 0]
-
-
-class Clip(Named):
-    """Built to the shapes of the weights it is given."""
-
-    def __init__(self, weights, heads):
-        def shape(name):
-            return weights["text_transformer." + name].shape
-
-        vocab, width = shape("embeddings.word_embeddings.weight")
-        layers = 1 + max(int(found.group(1)) for found in
-                         (re.search(r"encoder\.layer\.(\d+)\.", name) for name in weights) if found)
-        latent, image_width = weights["to_visual_latent.weight"].shape
-        super().__init__(
-            visual_transformer=Named(encoder=peers.DCFormer()),
-            text_transformer=Bert(
-                vocab, shape("embeddings.position_embeddings.weight")[0],
-                shape("embeddings.token_type_embeddings.weight")[0], width, layers, heads,
-                shape("encoder.layer.0.intermediate.dense.weight")[0]),
-            to_visual_latent=nn.Linear(image_width, latent, bias=False),
-            to_text_latent=nn.Linear(width, latent, bias=False))
-        self.logit_scale = nn.Parameter(torch.zeros([]))
-        self.load_state_dict({name: torch.tensor(value, dtype=torch.int64 if "tracked" in name
-                                                 else torch.float32)
-                              for name, value in weights.items()})
-
-    def image(self, volumes):
-        return normalize(self.to_visual_latent(self.get("visual_transformer.encoder")(volumes)))
-
-    def text(self, ids, mask):
-        return normalize(self.to_text_latent(self.text_transformer(ids, mask)))
-
-    def loss(self, volumes, ids, mask):
-        logits = self.text(ids, mask) @ self.image(volumes).T * self.logit_scale.exp()
-        diagonal = torch.arange(len(logits))
-        return (cross_entropy(logits, diagonal) + cross_entropy(logits.T, diagonal)) / 2
-
-
-# ---- the order of samples: Philox 4x32-10 (Salmon et al., SC'11), a shuffle for each epoch ----
-
-def philox_uniform(seed, stream, index):
-    low = (1 << 32) - 1
-    key = [seed & low, seed >> 32]
-    c = [index & low, index >> 32, stream & low, stream >> 32]
-    for _ in range(10):
-        a, b = 0xD2511F53 * c[0], 0xCD9E8D57 * c[2]
-        c = [(b >> 32) ^ c[1] ^ key[0], b & low, (a >> 32) ^ c[3] ^ key[1], a & low]
-        key = [(key[0] + 0x9E3779B9) & low, (key[1] + 0xBB67AE85) & low]
-    return ((c[0] << 21) ^ (c[1] >> 11)) * 2.0 ** -53
-
-
-def batches(count, batch, seed, steps):
-    in_epoch = count // batch
-    for step in range(steps):
-        if step % in_epoch == 0:
-            order = list(range(count))
-            for i in range(count - 1, 0, -1):
-                k = int(philox_uniform(seed, step // in_epoch, i) * (i + 1))
-                order[i], order[k] = order[k], order[i]
-        first = step % in_epoch * batch
-        yield order[first:first + batch]
 
 
 # ---- data ----
@@ -168,21 +42,12 @@ def texts(arguments):
 
 
 def token_ids(path, length):
-    with open(path) as file:
-        lists = [json.loads(line) for line in file]
-    ids = torch.zeros([len(lists), length], dtype=torch.int64)
-    mask = torch.zeros([len(lists), length], dtype=torch.int64)
-    for row, tokens in enumerate(lists):
-        if len(tokens) > length:  # [SEP] stays
-            tokens = tokens[:length - 1] + tokens[-1:]
-        ids[row, :len(tokens)] = torch.tensor(tokens)
-        mask[row, :len(tokens)] = 1
-    return ids, mask
+    return map(torch.from_numpy, samples.padded(samples.token_lists(path, length), length))
 
 
 def volumes(folder, split, names):
     """[N,1,H,W,D]: the order the network wants."""
-    files = [peers.load(f"{folder}/volumes/{split}/{name}.safetensors") for name in names]
+    files = [tensors.load(f"{folder}/volumes/{split}/{name}.safetensors") for name in names]
     stacked = np.stack([file["volume"].astype("float32") for file in files])
     return torch.tensor(stacked).permute(0, 1, 3, 4, 2).contiguous()
 
@@ -219,8 +84,8 @@ def read_log(folder):
 def train(arguments):
     folder = arguments.folder
     torch.set_num_threads(arguments.threads)
-    model = Clip(peers.load(f"{folder}/start.safetensors"), arguments.heads)
-    optimizer = peers.new_optimizer(model, 0.0)
+    model = models.clip_of(tensors.load(f"{folder}/start.safetensors"), arguments.heads)
+    optimizer = models.new_optimizer(model, 0.0)
     names = [row["VolumeName"] for row in table(folder, "metadata/train_metadata.csv")]
     images = volumes(folder, "train", names)
     ids, mask = token_ids(f"{folder}/train.ids", arguments.length)
@@ -228,12 +93,12 @@ def train(arguments):
     model.train()
     with open(f"{folder}/torch.csv", "w") as out:
         out.write("step,loss\n")
-        order = batches(len(names), arguments.batch, arguments.seed, arguments.steps)
+        order = samples.batches(len(names), arguments.batch, arguments.seed, arguments.steps)
         for step, chosen in enumerate(order):
             for group in optimizer.param_groups:
                 group["lr"] = rates[step]
             optimizer.zero_grad(set_to_none=True)
-            loss = model.loss(images[chosen], ids[chosen], mask[chosen])
+            loss = model(images[chosen], ids[chosen], mask[chosen])
             loss.backward()
             optimizer.step()
             out.write(f"{step + 1},{loss.item():.8f}\n")

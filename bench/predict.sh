@@ -67,7 +67,7 @@ $(awk -v a="$(middle ours)" -v b="$(middle reference-all)" -v m="$(middle ours 2
   printf "Reference / tricot: %.1f. Peak memory of tricot: %.0f MiB.\n", b / a, m / 1024}')
 
 - tricot $("$tricot" --version | cut -d' ' -f2), commit $(git rev-parse --short HEAD)
-- PyTorch $("$python" bench/peers.py version), nibabel $("$python" -c \
-  'import nibabel; print(nibabel.__version__)')
+- $("$python" -c 'import torch, nibabel
+print(f"PyTorch {torch.__version__}, nibabel {nibabel.__version__}")'), allocator tuned, pinned
 - $(sed -n 's/^model name.*: //p' /proc/cpuinfo | head -1), $threads threads, $(date -I)
 END

@@ -15,11 +15,12 @@ import json
 import sys
 import time
 
-import peers  # the image encoder and the files; predict.sh makes its settings
-
 import numpy as np
 import torch
 from torch import nn
+
+import models
+import tensors
 
 FINDINGS = ["Medical material", "Arterial wall calcification", "Cardiomegaly",
             "Pericardial effusion", "Coronary artery wall calcification", "Hiatal hernia",
@@ -30,89 +31,8 @@ FINDINGS = ["Medical material", "Arterial wall calcification", "Cardiomegaly",
 LENGTH = 512
 
 
-# ---- BERT base; parameter names are those of models/bert.yaml ----
-
-class Attention(nn.Module):
-    def __init__(self, width, heads):
-        super().__init__()
-        self.heads = heads
-        self.self = nn.ModuleDict({k: nn.Linear(width, width) for k in ("query", "key", "value")})
-        self.output = nn.ModuleDict({"dense": nn.Linear(width, width),
-                                     "LayerNorm": nn.LayerNorm(width, eps=1e-12)})
-
-    def forward(self, x, bias):
-        n, length, width = x.shape
-        q, k, v = (self.self[name](x).view(n, length, self.heads, -1).transpose(1, 2)
-                   for name in ("query", "key", "value"))
-        scores = q @ k.transpose(-1, -2) * (width // self.heads) ** -0.5 + bias
-        y = (scores.softmax(-1) @ v).transpose(1, 2).reshape(n, length, width)
-        return self.output["LayerNorm"](self.output["dense"](y) + x)
-
-
-class Layer(nn.Module):
-    def __init__(self, width, heads, hidden):
-        super().__init__()
-        self.attention = Attention(width, heads)
-        self.intermediate = nn.ModuleDict({"dense": nn.Linear(width, hidden)})
-        self.output = nn.ModuleDict({"dense": nn.Linear(hidden, width),
-                                     "LayerNorm": nn.LayerNorm(width, eps=1e-12)})
-
-    def forward(self, x, bias):
-        x = self.attention(x, bias)
-        y = nn.functional.gelu(self.intermediate["dense"](x))
-        return self.output["LayerNorm"](self.output["dense"](y) + x)
-
-
-class Bert(nn.Module):
-    def __init__(self, vocab=30522, width=768, layers=12, heads=12, hidden=3072):
-        super().__init__()
-        self.embeddings = nn.ModuleDict({
-            "word_embeddings": nn.Embedding(vocab, width),
-            "position_embeddings": nn.Embedding(512, width),
-            "token_type_embeddings": nn.Embedding(2, width),
-            "LayerNorm": nn.LayerNorm(width, eps=1e-12)})
-        self.encoder = nn.ModuleDict({"layer": nn.ModuleList(
-            Layer(width, heads, hidden) for _ in range(layers))})
-        for module in self.modules():
-            if isinstance(module, (nn.Linear, nn.Embedding)):
-                nn.init.normal_(module.weight, std=0.02)
-
-    def forward(self, ids, mask):
-        e = self.embeddings
-        x = (e["word_embeddings"](ids) + e["token_type_embeddings"].weight[0]
-             + e["position_embeddings"].weight[:ids.shape[1]])
-        x = e["LayerNorm"](x)
-        bias = (mask[:, None, None, :].float() - 1) * 10000
-        for layer in self.encoder["layer"]:
-            x = layer(x, bias)
-        return x[:, 0]
-
-
-class Clip(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.visual_transformer = nn.ModuleDict({"encoder": peers.new_model()})
-        self.text_transformer = Bert()
-        self.to_visual_latent = nn.Linear(256, 512, bias=False)
-        self.to_text_latent = nn.Linear(768, 512, bias=False)
-
-    def image(self, volume):
-        pooled = self.visual_transformer["encoder"](volume)
-        return nn.functional.normalize(self.to_visual_latent(pooled), dim=-1)
-
-    def text(self, ids, mask):
-        pooled = self.text_transformer(ids, mask)
-        return nn.functional.normalize(self.to_text_latent(pooled), dim=-1)
-
-
 def make_weights(path):
-    model = Clip()
-    with torch.no_grad():  # running statistics that are not 0 and 1
-        volume, _ = peers.inputs(2, [64, 128, 128])
-        model.visual_transformer["encoder"](volume.permute(0, 1, 3, 4, 2).contiguous())
-        for name in ("to_visual_latent", "to_text_latent"):  # cosines far enough from 0 to compare
-            getattr(model, name).weight.normal_()
-    peers.save(path, model.state_dict())
+    tensors.save(path, models.settled(models.Clip()).state_dict())
 
 
 # ---- texts ----
@@ -157,12 +77,7 @@ def prepare(path, xy, z):
 
 
 def predict(arguments):
-    model = Clip()
-    state = {name: torch.tensor(value) for name, value in peers.load(arguments.weights).items()}
-    model.load_state_dict({name: value.to(model.state_dict()[name].dtype)
-                           for name, value in state.items()})
-    model.eval()
-    del state
+    model = models.fill(models.Clip(), tensors.load(arguments.weights)).eval()
     with open(arguments.vocab, encoding="utf-8") as file:
         pieces = {line.rstrip("\n"): i for i, line in enumerate(file)}
     start = time.perf_counter()
