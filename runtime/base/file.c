@@ -68,7 +68,8 @@ bool file_map(const char *path, Mapping *mapping, Error *error) {
 
 void file_mapping_rest(const Mapping *mapping, const void *begin, size_t size) {
   uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE), from = (uintptr_t)begin / page * page;
-  if (mapping->size)
+  const unsigned char *at = begin, *bytes = mapping->bytes; /* others lie in memory of our own */
+  if (mapping->size && at >= bytes && at + size <= bytes + mapping->size)
     madvise((void *)from, (uintptr_t)begin + size - from, MADV_DONTNEED);
 }
 
