@@ -15,8 +15,8 @@ typedef struct Mapping {
   size_t size;
 } Mapping;
 bool file_map(const char *path, Mapping *mapping, Error *);
-/* The pages around bytes begin .. begin+size-1, if they lie in the mapping, are not needed for now; they
- * come back when read. */
+/* The pages around bytes begin .. begin+size-1, if they lie in the mapping, are not needed for now;
+ * they come back when read. */
 void file_mapping_rest(const Mapping *mapping, const void *begin, size_t size);
 void file_unmap(Mapping *mapping);
 
