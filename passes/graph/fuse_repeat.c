@@ -18,7 +18,24 @@ static bool is_small(const Value *value) {
          type_elements(&value->type) * 16 <= whole;
 }
 
-static bool is_cheap(const Node *node) {
+/* Visits of nodes, each search with a stamp of its own. */
+typedef struct Search {
+  int *stamp; /* by node id */
+  int now;
+} Search;
+
+static bool follows_from(Search *search, const Value *value, const Node *from) {
+  const Node *node = value->node;
+  if (!node || node->id < from->id || search->stamp[node->id] == search->now)
+    return false;
+  search->stamp[node->id] = search->now;
+  bool found = node == from;
+  for (int i = 0; i < node->n_in && !found; i++)
+    found = follows_from(search, node->in[i], from);
+  return found;
+}
+
+static bool is_cheap(Search *search, const Node *node) {
   Kop kop;
   if (node->op->cls != OP_EW || type_elements(&node->out[0].type) < WORTH_REPEATING ||
       !kop_find(node->op->name, &kop) || !*kop_info[kop].c_float)
@@ -31,8 +48,23 @@ static bool is_cheap(const Node *node) {
       return false;
     large = node->in[i];
   }
-  /* what an anchor has just computed is finished in its own kernel */
-  return large && !(large->node && op_anchors(large->node));
+  if (!large || !large->node || !op_anchors(large->node))
+    return large;
+  /* what an anchor has just computed is finished in its own kernel, unless the rest follows from
+   * all of it: a mean that is taken away */
+  search->now++;
+  for (int i = 0; i < node->n_in; i++)
+    if (node->in[i] != large && follows_from(search, node->in[i], large->node))
+      return true;
+  return false;
+}
+
+static bool *find_cheap(const Graph *graph, Arena *arena) {
+  Search search = {ARENA_ARRAY(arena, int, graph->nodes.count + 1), 0};
+  bool *cheap = ARENA_ARRAY(arena, bool, graph->nodes.count + 1);
+  for (int n = 0; n < graph->nodes.count; n++)
+    cheap[n] = is_cheap(&search, graph->nodes.at[n]);
+  return cheap;
 }
 
 static bool absorbs(const Node *reader) {
@@ -59,10 +91,9 @@ static Value *repeat_for_reader(GraphMap *map, Value *value, bool *cheap) {
 
 Graph *fuse_repeat_cheap(PassContext *context, const Graph *graph) {
   GraphMap map = graph_map_start(graph, context->arena);
-  bool *cheap = ARENA_ARRAY(context->arena, bool, graph->nodes.count + 1);
+  bool *cheap = find_cheap(graph, context->arena);
   for (int n = 0; n < graph->nodes.count; n++) {
     Node *node = graph->nodes.at[n];
-    cheap[n] = is_cheap(node);
     Value *shared[MAX_KOP_ARGS] = {0};
     bool own = !cheap[n] && absorbs(node); /* a cheap node itself is for readers of its memory */
     for (int i = 0; own && i < node->n_in; i++) {
@@ -84,15 +115,15 @@ Graph *fuse_repeat_cheap(PassContext *context, const Graph *graph) {
 
 bool *fuse_find_lazy(const Graph *g, Arena *arena) {
   int *uses = graph_count_uses(g, arena);
-  bool *lazy = ARENA_ARRAY(arena, bool, g->nodes.count + 1);
+  bool *lazy = ARENA_ARRAY(arena, bool, g->nodes.count + 1), *cheap = find_cheap(g, arena);
   for (int n = g->nodes.count - 1; n >= 0; n--) {
     const Node *reader = g->nodes.at[n];
-    bool only_folded = (reader->op->cls == OP_REDUCE && !node_folds_columns(reader)) ||
-                       (lazy[n] && !is_cheap(reader));
+    bool only_folded =
+        (reader->op->cls == OP_REDUCE && !node_folds_columns(reader)) || (lazy[n] && !cheap[n]);
     for (int i = 0; absorbs(reader) && i < reader->n_in; i++) {
       const Node *maker = reader->in[i]->node;
       if (maker && maker->op->cls == OP_EW && uses[reader->in[i]->id] == 1 &&
-          (only_folded || is_cheap(maker)))
+          (only_folded || cheap[maker->id]))
         lazy[maker->id] = true;
     }
   }
