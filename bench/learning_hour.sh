@@ -33,5 +33,13 @@ for checkpoint in "$out"/training/checkpoint-*000.safetensors; do
     END {printf "%.3f", sum / n}' "$out/training/log.csv")
   printf '| %d | %s | %.3f |\n' "$step" "$loss" "$(macro "$out/evaluation-$step/zeroshot.json")"
 done
+scores=()
+for file in "$out"/evaluation-*/zeroshot.json; do
+  step=$(basename "$(dirname "$file")") && scores+=("${step#evaluation-}:$(macro "$file")")
+done
+if command -v python3 >/dev/null; then
+  mapfile -t scores < <(printf '%s\n' "${scores[@]}" | sort -n)
+  python3 bench/curve.py "$out/training/log.csv" "${scores[@]}" >"$out/curve.svg"
+fi
 printf '\nThe findings at the end (training took %d s in this run):\n\n' "$seconds"
 grep -v ' 0         -' "$out/table-$step.txt" | grep -E '^[A-Z]'
