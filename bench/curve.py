@@ -40,9 +40,11 @@ def main(log, scores):
         y = bottom - part / 4 * (bottom - TOP)
         text.append(label(LEFT - 6, y + 4, f"{top * part / 4:.1f}", "end", "#1f5fa8"))
         text.append(label(WIDTH - LEFT + 6, y + 4, f"{0.5 + part / 8:.3f}", "start", "#b5541c"))
-        text.append(label(LEFT + part / 4 * (WIDTH - 2 * LEFT), bottom + 16, round(steps * part / 4)))
+        x = LEFT + part / 4 * (WIDTH - 2 * LEFT)
+        text.append(label(x, bottom + 16, round(steps * part / 4)))
     text += polyline([(step / steps, loss / top) for step, loss in means], "#1f5fa8")
-    text += polyline([(step / steps, (score - 0.5) / 0.5) for step, score in scores], "#b5541c", True)
+    points = [(step / steps, (score - 0.5) / 0.5) for step, score in scores]
+    text += polyline(points, "#b5541c", True)
     text.append(label(LEFT, TOP - 6, f"loss, means of {BIN} steps", "start", "#1f5fa8"))
     text.append(label(WIDTH - LEFT, TOP - 6, "macro AUROC, held out", "end", "#b5541c"))
     text.append(label(WIDTH / 2, HEIGHT - 6, "steps"))
