@@ -56,20 +56,6 @@ static Tiling choose_tiling(const Chain *chain) {
   return tiling;
 }
 
-/* The tile of a value at the current columns into the block's tensor [rows, columns]. */
-static void keep(Frame *frame, Buffer *tensor, Tile *tile) {
-  Access access = {.buffer = tensor, .rank = 2};
-  access.dim[0] = (AccessDim){.at = affine_constant(0), .divisor = 1};
-  int64_t rows = 1;
-  for (int j = frame->n_axes - 1; j >= 0; j--) {
-    access.dim[0].row[j] = rows;
-    rows *= frame->axis[j];
-  }
-  const Place *place = &frame->place[frame->rank - 1];
-  access.dim[1] = (AccessDim){.at = place->at, .col = place->col, .divisor = 1};
-  frame_store(frame, &access, tile);
-}
-
 /* One anchor and what follows it, for all its columns. */
 static Buffer *compute(Chain *chain, Buffer *left) {
   Frame *frame = &chain->frame;
@@ -95,11 +81,10 @@ static Buffer *compute(Chain *chain, Buffer *left) {
   Buffer *kept = NULL;
   if (chain->now + 1 < chain->anchors.count) {
     Value *value = chain->anchors.at[chain->now + 1]->in[0];
-    int64_t rows = 1;
-    for (int j = 0; j < frame->n_axes; j++)
-      rows *= frame->axis[j];
-    kept = kernel_scratch(frame->kernel, value->name, (Type){DT_f32, 2, {rows, width}});
-    keep(frame, kept, frame_value(frame, value));
+    kept =
+        kernel_scratch(frame->kernel, value->name, (Type){DT_f32, 2, {frame_rows(frame), width}});
+    Access access = frame_rows_access(frame, kept, frame->place[last].at);
+    frame_store(frame, &access, frame_value(frame, value));
   }
   frame_store_outputs(frame, known_now);
   frame->block = outside;
@@ -119,10 +104,7 @@ void lower_chain(Lower *lower) {
   Buffer *left = NULL;
   for (; chain.now < chain.anchors.count; chain.now++)
     left = compute(&chain, left);
-  int64_t rows = 1;
-  for (int j = 0; j < frame->n_axes; j++)
-    rows *= frame->axis[j];
   frame->kernel->schedule =
-      (Schedule){.rows = (int)rows, .cols = frame->cols, .unroll_k = 4, .strips = 1};
+      (Schedule){.rows = (int)frame_rows(frame), .cols = frame->cols, .unroll_k = 4, .strips = 1};
   frame_finish(frame, "chain");
 }

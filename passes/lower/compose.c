@@ -14,7 +14,6 @@ typedef struct Outside {
   const Node *node;
   Taps taps;
   Buffer *middle; /* [rows, M] */
-  int64_t rows;
 } Outside;
 
 static Tile *map(Frame *frame, Kop kop, bool cols, Tile *a, Tile *b, Tile *c) {
@@ -78,18 +77,6 @@ static void dot(Frame *frame, Tile *sum, Tile *a, Tile *b) {
   s->tile_arg[1] = b;
 }
 
-static Access middle_access(Outside *o, Affine column) {
-  Access access = {.rank = 2, .buffer = o->middle};
-  access.dim[0] = (AccessDim){.at = affine_constant(0), .divisor = 1};
-  int64_t stride = 1;
-  for (int j = o->frame->n_axes - 1; j >= 0; j--) {
-    access.dim[0].row[j] = stride;
-    stride *= o->frame->axis[j];
-  }
-  access.dim[1] = (AccessDim){.at = column, .col = 1, .divisor = 1};
-  return access;
-}
-
 /* Columns [column, column + cols) of the inner result at the places of outer tap `then`. */
 static void inner_columns(Outside *o, const int64_t *then, Affine column, int cols) {
   Frame *frame = o->frame;
@@ -129,7 +116,7 @@ static void inner_columns(Outside *o, const int64_t *then, Affine column, int co
   frame->block = outside;
   Tile *inside = rows_inside(o, then), *zero = frame_fill(frame, 0, DT_f32, false, false);
   sum = map(frame, K_select, true, inside, zero, sum);
-  Access to = middle_access(o, column);
+  Access to = frame_rows_access(frame, o->middle, column);
   frame_store(frame, &to, sum);
   frame->cols = outer_cols;
 }
@@ -155,20 +142,18 @@ static void outer_tap(Outside *o, int s, const int64_t *then, Tile *result) {
   memset(place[4].row, 0, sizeof place[4].row);
   Affine none[3] = {affine_constant(0), affine_constant(0), affine_constant(0)};
   Access w = operand_access(frame, o->node->in[3], cw, place, kw, none);
-  Access middle = middle_access(o, affine_constant(0));
+  Access middle = frame_rows_access(frame, o->middle, affine_constant(0));
   dot(frame, result, load(frame, &middle, "m", frame->n_axes, frame->axis, depth),
       load(frame, &w, "w", depth > 1, &depth, frame->cols));
   frame->block = outside;
 }
 
 void outside_results(Frame *frame, const Node *node) {
-  Outside o = {.frame = frame, .node = node, .taps = taps_of(frame, node), .rows = 1};
-  for (int j = 0; j < frame->n_axes; j++)
-    o.rows *= frame->axis[j];
+  Outside o = {.frame = frame, .node = node, .taps = taps_of(frame, node)};
   int n;
   const int64_t *then = node_ints(node, "then", &n);
   o.middle = kernel_scratch(frame->kernel, "middle",
-                            (Type){DT_f32, 2, {o.rows, node->in[1]->type.dim[2]}});
+                            (Type){DT_f32, 2, {frame_rows(frame), node->in[1]->type.dim[2]}});
   Tile *result = frame_fill(frame, 0, DT_f32, true, true);
   for (int s = 0; s < n / 3; s++)
     if (then[3 * s] || then[3 * s + 1] || then[3 * s + 2])

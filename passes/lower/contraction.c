@@ -173,19 +173,6 @@ static void store_partial(Frame *frame, Tile *sum, const Affine *strip, int64_t 
   frame_store(frame, &access, sum);
 }
 
-/* The tile's rows in the block's own tensor [rows, K], columns from `chunk` on. */
-static Access left_access(const Frame *frame, Buffer *left, Affine chunk) {
-  Access access = {.buffer = left, .rank = 2};
-  access.dim[0] = (AccessDim){.at = affine_constant(0), .divisor = 1};
-  int64_t stride = 1;
-  for (int j = frame->n_axes - 1; j >= 0; j--) {
-    access.dim[0].row[j] = stride;
-    stride *= frame->axis[j];
-  }
-  access.dim[1] = (AccessDim){.at = chunk, .col = 1, .divisor = 1};
-  return access;
-}
-
 /* The operands' accesses and the dot itself, for one chunk of the last k axis at `chunk`. */
 static void dot_statements(Frame *frame, const Node *node, const Contraction *c, const Affine *k,
                            Affine chunk, int depth, const Affine *offset, Buffer *left, bool inside,
@@ -208,7 +195,7 @@ static void dot_statements(Frame *frame, const Node *node, const Contraction *c,
     out_a[d] = frame->place[d];
     out_a[d].col = 0; /* A's columns are k */
   }
-  Access a = left ? left_access(frame, left, chunk)
+  Access a = left ? frame_rows_access(frame, left, chunk)
                   : operand_access(frame, node->in[0], c->a, out_a, ka, offset);
   Access b = operand_access(frame, node->in[1], c->b, out_b, kb, offset);
   Stmt *load_a = stmt_add(frame->kernel, frame->block, STMT_TILE_LOAD);

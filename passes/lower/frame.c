@@ -249,6 +249,25 @@ Tile *frame_load(Frame *frame, const Access *access, Dtype dtype, double fill) {
   return s->tile = frame_tile(frame, dtype, rows, cols);
 }
 
+int64_t frame_rows(const Frame *frame) {
+  int64_t rows = 1;
+  for (int j = 0; j < frame->n_axes; j++)
+    rows *= frame->axis[j];
+  return rows;
+}
+
+Access frame_rows_access(const Frame *frame, Buffer *tensor, Affine column) {
+  Access access = {.buffer = tensor, .rank = 2};
+  access.dim[0] = (AccessDim){.at = affine_constant(0), .divisor = 1};
+  int64_t stride = 1;
+  for (int j = frame->n_axes - 1; j >= 0; j--) {
+    access.dim[0].row[j] = stride;
+    stride *= frame->axis[j];
+  }
+  access.dim[1] = (AccessDim){.at = column, .col = 1, .divisor = 1};
+  return access;
+}
+
 void frame_store(Frame *frame, const Access *access, Tile *tile) {
   Stmt *s = stmt_add(frame->kernel, frame->block, STMT_TILE_STORE);
   s->access = *access;

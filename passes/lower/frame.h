@@ -69,6 +69,9 @@ Tile *frame_tile(Frame *frame, Dtype dtype, bool rows, bool cols);
 Tile *frame_load(Frame *frame, const Access *access, Dtype dtype, double fill);
 /* The tile of a body value at the current place: loads, computes, recursively. */
 Tile *frame_value(Frame *frame, Value *value);
+/* Access to the tile's rows in a tensor of the block's own, [rows, columns], from a column on. */
+Access frame_rows_access(const Frame *frame, Buffer *tensor, Affine column);
+int64_t frame_rows(const Frame *frame); /* of a tile */
 void frame_store(Frame *frame, const Access *access, Tile *tile);
 /* From now on stores of whole vectors into tensors that no cache would hold go past the caches. */
 void frame_stream_large(Frame *frame);

@@ -122,9 +122,7 @@ static Tile *rows_inside(Frame *frame) {
 
 /* How many of the tile's elements are in the space. */
 static Tile *count_inside(Frame *frame, const RowFolds *folds, Tile *inside) {
-  int rows = 1, cols = folds->columns ? 1 : frame->cols;
-  for (int j = 0; j < frame->n_axes; j++)
-    rows *= frame->axis[j];
+  int rows = (int)frame_rows(frame), cols = folds->columns ? 1 : frame->cols;
   if (!inside)
     return frame_fill(frame, rows * cols, DT_f32, false, false);
   if (inside->n_axes)
