@@ -56,8 +56,21 @@ static ReachBox join(const ReachBox *x, const ReachBox *y, int rank) {
   return box;
 }
 
-/* Boxes that differ along one axis, on which both together are one sequence. */
-static bool join_exactly(const ReachBox *x, const ReachBox *y, int rank, ReachBox *box) {
+/* Two sequences that are one together: no gap between them, none within their overlap. */
+static bool joins_exactly(const ReachBox *x, const ReachBox *y, int a) {
+  ReachBox both;
+  join_axis(x, y, a, &both);
+  int64_t from = x->start[a] > y->start[a] ? x->start[a] : y->start[a], common = 0;
+  int64_t to = last_index(x, a) < last_index(y, a) ? last_index(x, a) : last_index(y, a);
+  bool even = (x->count[a] == 1 || x->step[a] == both.step[a]) &&
+              (y->count[a] == 1 || y->step[a] == both.step[a]);
+  if (to >= from && even)
+    common = (to - from) / both.step[a] + 1;
+  return x->count[a] + y->count[a] - common == both.count[a];
+}
+
+/* Boxes that differ along one axis, on which both together are one sequence, become one. */
+static bool join_boxes(ReachBox *x, const ReachBox *y, int rank) {
   int differ = -1;
   for (int a = 0; a < rank; a++) {
     if (axis_within(x, y, a) && axis_within(y, x, a))
@@ -66,21 +79,10 @@ static bool join_exactly(const ReachBox *x, const ReachBox *y, int rank, ReachBo
       return false;
     differ = a;
   }
-  if (differ < 0)
+  if (differ < 0 || !joins_exactly(x, y, differ))
     return false;
-  *box = join(x, y, rank);
-  int64_t common = 0; /* the overlap counts once; with equal rests and steps it is a sequence too */
-  int64_t from = x->start[differ] > y->start[differ] ? x->start[differ] : y->start[differ];
-  int64_t to =
-      last_index(x, differ) < last_index(y, differ) ? last_index(x, differ) : last_index(y, differ);
-  if (to >= from) {
-    if (box->step[differ] != x->step[differ] && x->count[differ] > 1)
-      return false;
-    if (box->step[differ] != y->step[differ] && y->count[differ] > 1)
-      return false;
-    common = (to - from) / box->step[differ] + 1;
-  }
-  return x->count[differ] + y->count[differ] - common == box->count[differ];
+  *x = join(x, y, rank);
+  return true;
 }
 
 static void drop_box(Reach *reach, int i) {
@@ -95,7 +97,7 @@ void reach_add(Arena *arena, Reach *reach, const ReachBox *box) {
       return;
     if (within(&reach->boxes.at[i], &fresh, rank)) {
       drop_box(reach, i--);
-    } else if (join_exactly(&fresh, &reach->boxes.at[i], rank, &fresh)) {
+    } else if (join_boxes(&fresh, &reach->boxes.at[i], rank)) {
       drop_box(reach, i);
       i = -1; /* what it has become may swallow earlier ones */
     }
