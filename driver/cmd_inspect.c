@@ -90,7 +90,7 @@ static void find_shares(Arena *arena, const Graph *graph, Peak *peak) {
   for (int i = 0; i < graph->inputs.count; i++) {
     const GraphInput *input = &graph->inputs.at[i];
     double elements = (double)type_elements(&input->value->type);
-    Share share = {input->name, (double)reach_elements(&reach[i]) / elements};
+    Share share = {arena_strdup(arena, input->name), (double)reach_elements(&reach[i]) / elements};
     if (input->role == ROLE_INPUT && share.read < 1)
       vec_push(arena, &peak->shares, share);
   }
@@ -209,8 +209,9 @@ static void print_table(const Model *model, const ModelSummary *summary, const P
   printf("weights, optimizer state and working memory, at the batch the arguments say\n\n");
   for (int i = 0; i < n_peaks; i++)
     for (int s = 0; s < peaks[i].shares.count; s++)
-      printf("%s reads %.1f %% of the elements of `%s`\n", peaks[i].entry,
-             100 * peaks[i].shares.at[s].read, peaks[i].shares.at[s].input);
+      printf("%s reads %.1f %% of the elements of `%s`\n%s", peaks[i].entry,
+             100 * peaks[i].shares.at[s].read, peaks[i].shares.at[s].input,
+             s + 1 == peaks[i].shares.count ? "\n" : "");
   print_list("variants", model_variant_count(model), model_variant_name, model);
   print_list("entries", model_entry_count(model), model_entry_name, model);
   printf("arguments\n");
