@@ -154,18 +154,39 @@ static bool through_fold(const Node *node, int operand, const ReachBox *need, Re
   return true;
 }
 
-/* Operand 0 [N,A0,A1,A2,C] at o*stride + tap, for the places o that are made: those needed of a
- * result on a grid, or all of operand 1 where the op sums over places. */
+/* Adds operand 0 [N,A0,A1,A2,C] at (o + shift)*stride + tap for the places o of a box. */
+static void add_taps(const Node *node, const ReachBox *made, const int64_t *shift,
+                     const int64_t *stride, Reach *in, Arena *arena) {
+  int n;
+  const int64_t *taps = node_ints(node, "taps", &n);
+  for (int t = 0; t < n && !reach_is_all(in); t += 3) {
+    ReachBox box = *made;
+    bool any = true;
+    for (int a = 0; a < 3 && any; a++) {
+      box.start[1 + a] = (made->start[1 + a] + shift[a]) * stride[a] + taps[t + a];
+      box.step[1 + a] = made->step[1 + a] * stride[a];
+      any = clip_axis(&box, 1 + a, in->type.dim[1 + a]);
+    }
+    if (any)
+      reach_add(arena, in, &box);
+  }
+}
+
+/* The places that are made: those needed of a result on a grid, or all of operand 1 where the op
+ * sums over places; and where taps read what others (`then`) read, those seen from there. */
 static bool through_taps(const Node *node, int operand, const ReachBox *need, Reach *in,
                          Arena *arena) {
-  int n;
-  const int64_t one[3] = {1, 1, 1}, *stride = one, *taps = node_ints(node, "taps", &n);
+  static const int64_t one[3] = {1, 1, 1}, none[3] = {0, 0, 0};
+  const int64_t *stride = one, *then = none;
   bool sums_places = op_attr_index(node->op, "size") < 0;
   ReachBox made = *need;
+  int shifts = 3;
   if (operand != 0 || in->type.rank != 5)
     return false;
   if (op_attr_index(node->op, "stride") >= 0)
     stride = node_ints(node, "stride", NULL);
+  if (op_attr_index(node->op, "then") >= 0)
+    then = node_ints(node, "then", &shifts);
   if (op_attr_index(node->op, "divisor") >= 0 &&
       memcmp(node_ints(node, "divisor", NULL), one, sizeof one) != 0)
     return false;
@@ -173,17 +194,8 @@ static bool through_taps(const Node *node, int operand, const ReachBox *need, Re
     take_whole_axis(&made, a, &node->in[1]->type);
   if (sums_places || node->op->cls == OP_CONTR)
     take_whole_axis(&made, 4, &in->type); /* channels */
-  for (int t = 0; t < n; t += 3) {
-    ReachBox box = made;
-    bool any = true;
-    for (int a = 0; a < 3 && any; a++) {
-      box.start[1 + a] = made.start[1 + a] * stride[a] + taps[t + a];
-      box.step[1 + a] = made.step[1 + a] * stride[a];
-      any = clip_axis(&box, 1 + a, in->type.dim[1 + a]);
-    }
-    if (any)
-      reach_add(arena, in, &box);
-  }
+  for (int s = 0; s < shifts; s += 3)
+    add_taps(node, &made, then + s, stride, in, arena);
   return true;
 }
 
