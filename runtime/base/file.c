@@ -79,15 +79,6 @@ void file_unmap(Mapping *mapping) {
   *mapping = (Mapping){0};
 }
 
-void file_drop(const Mapping *mapping, const void *from, size_t size) {
-  uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE), base = (uintptr_t)mapping->bytes;
-  uintptr_t first = ((uintptr_t)from + page - 1) / page * page;
-  uintptr_t end = ((uintptr_t)from + size) / page * page;
-  if (base && (uintptr_t)from >= base && (uintptr_t)from + size <= base + mapping->size &&
-      first < end)
-    madvise((void *)first, end - first, MADV_DONTNEED);
-}
-
 bool writing_open(Writing *writing, const char *path, Error *error) {
   *writing = (Writing){0};
   size_t room = strlen(path) + 32;

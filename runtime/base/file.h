@@ -19,9 +19,6 @@ bool file_map(const char *path, Mapping *mapping, Error *);
  * they come back when read. */
 void file_mapping_rest(const Mapping *mapping, const void *begin, size_t size);
 void file_unmap(Mapping *mapping);
-/* Gives back the memory of whole pages among `size` bytes of the mapping, from `from` on; they are
- * read from the file again when they are looked at. */
-void file_drop(const Mapping *mapping, const void *from, size_t size);
 
 /* Writing: open a temporary beside `path`, write to `stream`, then commit (flush, fsync, rename) or
  * discard (remove). Nothing is ever left at `path` half-written, and what was committed (the folder

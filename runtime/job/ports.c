@@ -105,7 +105,7 @@ static void gather_mapped(const Gather *g, size_t size, const Mapping *mapping, 
     count = first + planes < g->whole.dim[axis] ? planes : g->whole.dim[axis] - first;
     const char *piece = sample + (size_t)first * plane;
     gather_slab(g, axis, first, count, size, piece, part);
-    file_drop(mapping, piece, (size_t)count * plane);
+    file_mapping_rest(mapping, piece, (size_t)count * plane);
   }
 }
 
