@@ -26,11 +26,28 @@ Offset<fb::Type> write_type(Builder &b, const Type &type) {
   return fb::CreateType(b, uint8_t(type.dtype), dims);
 }
 
+Offset<fb::Gather> write_gather(Builder &b, const Gather *gather) {
+  if (!gather)
+    return 0;
+  std::vector<Offset<fb::Box>> boxes;
+  for (int i = 0; i < gather->n_boxes; i++) {
+    const GatherBox &box = gather->boxes[i];
+    std::vector<int64_t> axes;
+    for (const int64_t *part : {box.start, box.step, box.count, box.stride})
+      axes.insert(axes.end(), part, part + gather->whole.rank);
+    auto all = b.CreateVector(axes);
+    boxes.push_back(fb::CreateBox(b, box.at, all));
+  }
+  auto all = b.CreateVector(boxes);
+  return fb::CreateGather(b, gather->elements, gather->gaps, all);
+}
+
 Offset<fb::Port> write_port(Builder &b, const PlanPort &port) {
   fb::Ref ref(uint8_t(port.ref.place), port.ref.at);
   auto name = text(b, port.name);
   auto type = write_type(b, port.type);
-  return fb::CreatePort(b, name, type, &ref, port.tap);
+  auto gather = write_gather(b, port.gather);
+  return fb::CreatePort(b, name, type, &ref, port.tap, gather);
 }
 
 Offset<fb::Step> write_step(Builder &b, const PlanStep &step) {

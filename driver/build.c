@@ -7,6 +7,7 @@
  * value later, else it is copied at the end of the step list.
  */
 #include "driver/build.h"
+#include "driver/feed.h"
 #include "driver/memory_text.h"
 #include "passes/kernel/kernel_pass.h"
 #include "passes/lower/lower.h"
@@ -122,10 +123,16 @@ static Storage in_memory(Entry *e, bool prepared, const Type *type, int first, i
   return (Storage){true, {PLACE_ARENA, 0}, e->slots.count - 1};
 }
 
+/* In a graph for kernels: the interpreter computes feeds like every other node. */
+static const Node *feed_of(const Entry *e, const Value *input) {
+  return e->build->options.interpret ? NULL : feed_find(e->graph, input->index);
+}
+
 static Storage input_place(Entry *e, const GraphInput *input) {
   if (input->role != ROLE_INPUT)
     return persistent(e->build, input);
-  return in_memory(e, false, &input->value->type, -1, FOREVER,
+  const Node *feed = feed_of(e, input->value);
+  return in_memory(e, false, feed ? &feed->out[0].type : &input->value->type, -1, FOREVER,
                    arena_printf(e->build->arena, "input %s", input->name), input->loc);
 }
 
@@ -241,7 +248,7 @@ static void place_values(Entry *e) {
   }
   for (int n = 0; n < g->nodes.count; n++) {
     const Node *node = g->nodes.at[n];
-    if (node->op->cls == OP_VIEW) {
+    if (node->op->cls == OP_VIEW || node->op->cls == OP_FEED) {
       e->storage[node->out[0].id] = e->storage[node->in[0]->id];
       continue;
     }
@@ -434,16 +441,22 @@ static void finish_entry(Entry *e, const char *name, const Storage *outputs) {
   PlanPort *out = ARENA_ARRAY(arena, PlanPort, g->outputs.count);
   for (int i = 0; i < g->inputs.count; i++) {
     const GraphInput *input = &g->inputs.at[i];
-    if (input->role == ROLE_INPUT)
-      in[entry.n_inputs++] = (PlanPort){input->name, input->value->type,
-                                        final_ref(e, &e->storage[input->value->id]), false};
+    if (input->role != ROLE_INPUT)
+      continue;
+    const Node *feed = feed_of(e, input->value);
+    in[entry.n_inputs++] = (PlanPort){.name = input->name,
+                                      .type = input->value->type,
+                                      .ref = final_ref(e, &e->storage[input->value->id]),
+                                      .gather = feed ? feed_gather(arena, feed) : NULL};
   }
   for (int i = 0; i < g->outputs.count; i++) {
     const GraphOutput *output = &g->outputs.at[i];
     entry.updates |= output->updates != NULL;
     if (!output->updates)
-      out[entry.n_outputs++] =
-          (PlanPort){output->name, output->value->type, final_ref(e, &outputs[i]), output->tap};
+      out[entry.n_outputs++] = (PlanPort){.name = output->name,
+                                          .type = output->value->type,
+                                          .ref = final_ref(e, &outputs[i]),
+                                          .tap = output->tap};
   }
   entry.inputs = in;
   entry.outputs = out;

@@ -6,6 +6,7 @@
  */
 #include "driver/cmd_inspect.h"
 #include "driver/compile.h"
+#include "ir/reach.h"
 #include "runtime/base/json.h"
 #include <inttypes.h>
 #include <stdlib.h>
@@ -71,21 +72,43 @@ static int read_options(int argc, char **argv, const char **sets, Options *optio
 
 /* ---- output ---- */
 
-/* Memory by entry point: the model's own, and the training step the compiler derives. */
+/* What of an input can influence an entry point's results, where that is not all of it. */
+typedef struct Share {
+  const char *input;
+  double read; /* of 1 */
+} Share;
+
+/* By entry point: the model's own, and the training step the compiler derives. */
 typedef struct Peak {
   const char *entry;
-  int64_t bytes;
+  int64_t bytes; /* of memory */
+  VEC(Share) shares;
 } Peak;
+
+static void find_shares(Arena *arena, const Graph *graph, Peak *peak) {
+  const Reach *reach = graph_reach(graph, arena);
+  for (int i = 0; i < graph->inputs.count; i++) {
+    const GraphInput *input = &graph->inputs.at[i];
+    double elements = (double)type_elements(&input->value->type);
+    Share share = {arena_strdup(arena, input->name), (double)reach_elements(&reach[i]) / elements};
+    if (input->role == ROLE_INPUT && share.read < 1)
+      vec_push(arena, &peak->shares, share);
+  }
+}
 
 static int find_peaks(Arena *arena, const Model *model, const ModelRequest *request, Peak **peaks) {
   int n = 0, entries = model_entry_count(model);
   *peaks = ARENA_ARRAY(arena, Peak, entries + 1);
   for (int i = 0; i <= entries; i++) {
-    Peak peak = {i < entries ? model_entry_name(model, i) : "train_step", 0};
+    Peak peak = {.entry = i < entries ? model_entry_name(model, i) : "train_step"};
+    Compiled compiled;
     if (i == entries && !model_train_entry(model))
       continue;
-    if (compiled_peak(request, peak.entry, &peak.bytes))
+    if (compiled_peak(&compiled, request, peak.entry, &peak.bytes)) {
+      find_shares(arena, compiled.build.graphs.at[0], &peak);
       (*peaks)[n++] = peak;
+    }
+    compiled_close(&compiled);
   }
   return n;
 }
@@ -120,6 +143,18 @@ static void print_json(const Model *model, const ModelSummary *summary, const Pe
     text_add(&text, "%s", i ? ", " : "");
     json_add_string(&text, peaks[i].entry);
     text_add(&text, ": %" PRId64, peaks[i].bytes);
+  }
+  text_add(&text, "},\n  \"reads\": {");
+  for (int i = 0; i < n_peaks; i++) {
+    text_add(&text, "%s", i ? ", " : "");
+    json_add_string(&text, peaks[i].entry);
+    text_add(&text, ": {");
+    for (int s = 0; s < peaks[i].shares.count; s++) {
+      text_add(&text, "%s", s ? ", " : "");
+      json_add_string(&text, peaks[i].shares.at[s].input);
+      text_add(&text, ": %.9g", peaks[i].shares.at[s].read);
+    }
+    text_add(&text, "}");
   }
   text_add(&text, "},\n  \"args\": {");
   for (int i = 0; i < model_arg_count(model); i++) {
@@ -172,6 +207,11 @@ static void print_table(const Model *model, const ModelSummary *summary, const P
   for (int i = 0; i < n_peaks; i++)
     printf("  %-16s %14.1f\n", peaks[i].entry, (double)peaks[i].bytes / (1 << 20));
   printf("weights, optimizer state and working memory, at the batch the arguments say\n\n");
+  for (int i = 0; i < n_peaks; i++)
+    for (int s = 0; s < peaks[i].shares.count; s++)
+      printf("%s reads %.1f %% of the elements of `%s`\n%s", peaks[i].entry,
+             100 * peaks[i].shares.at[s].read, peaks[i].shares.at[s].input,
+             s + 1 == peaks[i].shares.count ? "\n" : "");
   print_list("variants", model_variant_count(model), model_variant_name, model);
   print_list("entries", model_entry_count(model), model_entry_name, model);
   printf("arguments\n");

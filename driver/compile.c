@@ -277,8 +277,7 @@ bool compiled_build(Compiled *c, const CompileRequest *request, Error *error) {
   return true;
 }
 
-bool compiled_peak(const ModelRequest *model, const char *entry, int64_t *bytes) {
-  Compiled c;
+bool compiled_peak(Compiled *c, const ModelRequest *model, const char *entry, int64_t *bytes) {
   Error error;
   EntryRequest want = {.entry = entry, .name = entry};
   CompileRequest request = {.model = *model,
@@ -286,15 +285,13 @@ bool compiled_peak(const ModelRequest *model, const char *entry, int64_t *bytes)
                             .entries = &want,
                             .n_entries = 1,
                             .memory_only = true};
-  bool good = compiled_build(&c, &request, &error);
-  if (good) {
-    const PlanEntry *planned = &c.plan.entries[0];
-    *bytes = planned->arena_bytes + planned->prepared_bytes;
-    for (int i = 0; i < c.plan.n_tensors; i++)
-      *bytes += (int64_t)type_bytes(&c.plan.tensors[i].type);
-  }
-  compiled_close(&c);
-  return good;
+  if (!compiled_build(c, &request, &error))
+    return false;
+  const PlanEntry *planned = &c->plan.entries[0];
+  *bytes = planned->arena_bytes + planned->prepared_bytes;
+  for (int i = 0; i < c->plan.n_tensors; i++)
+    *bytes += (int64_t)type_bytes(&c->plan.tensors[i].type);
+  return true;
 }
 
 bool compiled_open(Compiled *c, const CompileRequest *request, Error *error) {

@@ -15,6 +15,7 @@ typedef enum OpClass {
   OP_WINDOW,    /* per-channel fold over a list of taps */
   OP_INDEX,     /* rows chosen by an index tensor */
   OP_COMPOSITE, /* defined by its expansion into the others */
+  OP_FEED,      /* likewise; on a graph input seen through views, done while that is filled */
   OP_REGION     /* a fused group: carries a body graph */
 } OpClass;
 
@@ -25,6 +26,8 @@ enum {
   OPF_TAP_SUM = 8,     /* a sum over `taps`, each with its part of operand 1 along axis 0: sums of
                           such ops over one x are one op with the taps of all */
   OPF_BORDER = 32,     /* zero except near the border: takes part in another contraction's kernel */
+  OPF_TAP_ZEROS = 64,  /* reads operand 0, [N,A0,A1,A2,C], at `taps` of places times `stride`, and
+                          zeros outside of it */
   OPF_SCATTERS = 16    /* the result is complete only when the whole op is: nothing may follow it in
                           its kernel */
 };
@@ -63,7 +66,7 @@ struct Op {
   ShapeFn *shape;
   EvalFn *eval;
   GradFn *grad;
-  ExpandFn *expand; /* NULL unless composite */
+  ExpandFn *expand; /* NULL unless composite or feed */
   FlopsFn *flops;
   unsigned flags;
   const char *doc; /* one line for docs and help */

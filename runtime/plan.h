@@ -15,8 +15,9 @@
 #include "runtime/base/arena.h"
 #include "runtime/base/dtype.h"
 #include "runtime/base/fault.h"
+#include "runtime/base/gather.h"
 
-enum { PLAN_VERSION = 2, PLAN_ALIGNMENT = 64 };
+enum { PLAN_VERSION = 3, PLAN_ALIGNMENT = 64 };
 
 typedef enum PlanRole {
   PLAN_PARAMETER,
@@ -50,6 +51,7 @@ typedef struct PlanPort { /* an input or output of an entry point */
   Type type;
   PlanRef ref;
   bool tap; /* outputs: an intermediate the author named */
+  const Gather *gather; /* inputs: what alone of it is read and kept; NULL: all of it */
 } PlanPort;
 
 typedef struct PlanResult { /* an f32 tensor a step writes */
@@ -97,6 +99,9 @@ typedef struct Plan {
   const PlanEntry *entries;
   const PlanPair *settings; /* model arguments and what training needs: "optimizer.lr" = "1e-4" … */
 } Plan;
+
+/* Bytes of a port's storage. */
+int64_t port_bytes(const PlanPort *port);
 
 /* Reads a flatbuffer into structs allocated in `arena` (texts borrow from `bytes`). */
 bool plan_read(Arena *arena, const void *bytes, size_t size, Plan *plan, Error *);

@@ -91,9 +91,30 @@ bool read_ref(const Reader &r, const PlanEntry *entry, const fb::Ref *in, int64_
   return true;
 }
 
+bool read_gather(const Reader &r, const fb::Gather *in, PlanPort *port) {
+  Gather *gather = ARENA_NEW(r.arena, Gather);
+  int rank = port->type.rank, n = count_of(in->boxes());
+  GatherBox *boxes = ARENA_ARRAY(r.arena, GatherBox, n);
+  *gather = Gather{port->type, in->elements(), in->gaps(), n, boxes};
+  for (int i = 0; i < n; i++) {
+    const fb::Box *box = in->boxes()->Get(uint32_t(i));
+    if (!aligned(box->axes()) || count_of(box->axes()) != 4 * rank)
+      return r.refuse("a box of another number of axes", port->name);
+    boxes[i].at = box->at();
+    int64_t *parts[] = {boxes[i].start, boxes[i].step, boxes[i].count, boxes[i].stride};
+    for (int k = 0; k < 4 * rank; k++)
+      parts[k / rank][k % rank] = box->axes()->Get(uint32_t(k));
+  }
+  Error inner;
+  port->gather = gather;
+  if (gather->elements > MAX_BYTES / 8 || !gather_check(gather, &inner))
+    return r.refuse("its part cannot be gathered", port->name);
+  return true;
+}
+
 bool read_ports(const Reader &r, const PlanEntry *entry,
-                const flatbuffers::Vector<flatbuffers::Offset<fb::Port>> *in, int *count,
-                const PlanPort **ports) {
+                const flatbuffers::Vector<flatbuffers::Offset<fb::Port>> *in, bool inputs,
+                int *count, const PlanPort **ports) {
   int n = count_of(in);
   PlanPort *out = ARENA_ARRAY(r.arena, PlanPort, n);
   Map names;
@@ -105,9 +126,11 @@ bool read_ports(const Reader &r, const PlanEntry *entry,
     if (map_get(&names, out[i].name))
       return r.refuse("two ports of one entry have the same name", out[i].name);
     map_set(&names, out[i].name, &out[i]);
+    if (port->gather() && !inputs)
+      return r.refuse("only inputs are gathered, not", out[i].name);
     if (!read_type(r, port->type(), out[i].name, &out[i].type) ||
-        !read_ref(r, entry, port->ref(), int64_t(type_bytes(&out[i].type)), out[i].name,
-                  &out[i].ref))
+        (port->gather() && !read_gather(r, port->gather(), &out[i])) ||
+        !read_ref(r, entry, port->ref(), port_bytes(&out[i]), out[i].name, &out[i].ref))
       return false;
     if (out[i].ref.place != PLACE_PERSISTENT &&
         out[i].ref.at % int64_t(dtype_size(out[i].type.dtype)) != 0)
@@ -201,8 +224,8 @@ bool read_entry(const Reader &r, const fb::Entry *in, PlanEntry *out) {
   if (out->arena_bytes < 0 || out->arena_bytes > MAX_BYTES || out->prepared_bytes < 0 ||
       out->prepared_bytes > MAX_BYTES)
     return r.refuse("impossible memory size", out->name);
-  return read_ports(r, out, in->inputs(), &out->n_inputs, &out->inputs) &&
-         read_ports(r, out, in->outputs(), &out->n_outputs, &out->outputs) &&
+  return read_ports(r, out, in->inputs(), true, &out->n_inputs, &out->inputs) &&
+         read_ports(r, out, in->outputs(), false, &out->n_outputs, &out->outputs) &&
          read_steps(r, out, in->prepare(), true, &out->n_prepare, &out->prepare) &&
          read_steps(r, out, in->steps(), false, &out->n_steps, &out->steps) &&
          ((out->guard >= 0 && out->guard <= out->n_steps) ||

@@ -12,6 +12,11 @@ static const int64_t COPY_BLOCK = 256 << 10; /* bytes one block of a copy moves 
 
 static const size_t SMALL = 4096; /* bytes of a tensor that is kept in any case */
 
+int64_t port_bytes(const PlanPort *port) {
+  return port->gather ? port->gather->elements * (int64_t)dtype_size(port->type.dtype)
+                      : (int64_t)type_bytes(&port->type);
+}
+
 static size_t rounded(size_t bytes) {
   return (bytes + PLAN_ALIGNMENT - 1) / PLAN_ALIGNMENT * PLAN_ALIGNMENT;
 }
@@ -130,25 +135,53 @@ int program_entry(const Program *program, const char *name) {
   return -1;
 }
 
-static void *port(const Program *program, int entry, const PlanPort *ports, int count,
-                  const char *name, Type *type) {
+static const PlanPort *find_port(const PlanPort *ports, int count, const char *name) {
   for (int i = 0; i < count; i++)
-    if (strcmp(ports[i].name, name) == 0) {
-      if (type)
-        *type = ports[i].type;
-      return address(program, entry, ports[i].ref);
-    }
+    if (strcmp(ports[i].name, name) == 0)
+      return &ports[i];
   return NULL;
 }
 
-void *program_input(Program *program, int entry, const char *name, Type *type) {
+void *program_part(Program *program, int entry, const char *name, const PlanPort **port) {
   const PlanEntry *e = &program->plan->entries[entry];
-  return port(program, entry, e->inputs, e->n_inputs, name, type);
+  const PlanPort *found = find_port(e->inputs, e->n_inputs, name);
+  if (port)
+    *port = found;
+  return found ? address(program, entry, found->ref) : NULL;
+}
+
+void *program_input(Program *program, int entry, const char *name, Type *type) {
+  const PlanPort *port;
+  void *data = program_part(program, entry, name, &port);
+  if (type && port)
+    *type = port->type;
+  return port && !port->gather ? data : NULL;
+}
+
+bool program_write(Program *program, int entry, const char *name, const void *whole) {
+  const PlanPort *port;
+  unsigned char *part = program_part(program, entry, name, &port);
+  if (!port)
+    return false;
+  if (!port->gather) {
+    memcpy(part, whole, type_bytes(&port->type));
+    return true;
+  }
+  size_t size = dtype_size(port->type.dtype);
+  size_t from = size * (size_t)gather_sample_whole(port->gather);
+  size_t to = size * (size_t)gather_sample_part(port->gather);
+  for (int64_t q = 0; q < port->type.dim[0]; q++)
+    gather_sample(port->gather, size, (const unsigned char *)whole + (size_t)q * from,
+                  part + (size_t)q * to);
+  return true;
 }
 
 const void *program_output(Program *program, int entry, const char *name, Type *type) {
   const PlanEntry *e = &program->plan->entries[entry];
-  return port(program, entry, e->outputs, e->n_outputs, name, type);
+  const PlanPort *port = find_port(e->outputs, e->n_outputs, name);
+  if (type && port)
+    *type = port->type;
+  return port ? address(program, entry, port->ref) : NULL;
 }
 
 void *program_tensor(Program *program, const char *name, Type *type) {
@@ -280,10 +313,9 @@ static void prepare(Program *program, int entry) {
   }
 }
 
-static bool is_finite(const Program *program, int entry, const char *name) {
+static bool is_finite(Program *program, int entry, const char *name) {
   Type type;
-  const PlanEntry *e = &program->plan->entries[entry];
-  const void *value = port(program, entry, e->outputs, e->n_outputs, name, &type);
+  const void *value = program_output(program, entry, name, &type);
   return !value || type_elements(&type) != 1 || isfinite(dtype_load(type.dtype, value, 0));
 }
 
@@ -337,11 +369,10 @@ static int64_t count_bad(const float *at, int64_t elements) {
   return bad;
 }
 
-static bool bad_tensor(const char *what, const char *name, const Type *type, const void *data,
-                       ProgramTrouble *trouble) {
-  int64_t elements = type_elements(type);
+static bool bad_tensor(const char *what, const char *name, Dtype dtype, int64_t elements,
+                       const void *data, ProgramTrouble *trouble) {
   *trouble = (ProgramTrouble){.what = what, .name = name, .place = "", .elements = elements};
-  trouble->bad = type->dtype == DT_f32 && data ? count_bad(data, elements) : 0;
+  trouble->bad = dtype == DT_f32 && data ? count_bad(data, elements) : 0;
   return trouble->bad > 0;
 }
 
@@ -361,13 +392,14 @@ bool program_find_trouble(Program *program, int entry, ProgramTrouble *trouble) 
   const Plan *plan = program->plan;
   const PlanEntry *e = &plan->entries[entry];
   for (int i = 0; i < e->n_inputs; i++)
-    if (bad_tensor("input", e->inputs[i].name, &e->inputs[i].type,
+    if (bad_tensor("input", e->inputs[i].name, e->inputs[i].type.dtype,
+                   port_bytes(&e->inputs[i]) / (int64_t)dtype_size(e->inputs[i].type.dtype),
                    address(program, entry, e->inputs[i].ref), trouble))
       return true;
   for (int i = 0; i < plan->n_tensors; i++)
     if (plan->tensors[i].role < PLAN_SCRATCH &&
-        bad_tensor("tensor", plan->tensors[i].name, &plan->tensors[i].type, program->tensors[i],
-                   trouble))
+        bad_tensor("tensor", plan->tensors[i].name, plan->tensors[i].type.dtype,
+                   type_elements(&plan->tensors[i].type), program->tensors[i], trouble))
       return true;
   bool found = false;
   int end = e->guard ? e->guard : e->n_steps;

@@ -27,9 +27,14 @@ int program_threads(const Program *program);
 
 int program_entry(const Program *program, const char *name); /* -1: none of that name */
 /* Storage of an input (to fill before a run) or output (valid until the next run of any entry).
- * NULL when there is none of that name. type may be NULL. */
+ * NULL when there is none of that name, or of an input that is not kept whole (PlanPort.gather):
+ * program_write fills both kinds. type (of the whole) may be NULL. */
 void *program_input(Program *, int entry, const char *name, Type *type);
 const void *program_output(Program *, int entry, const char *name, Type *type);
+/* Copies a whole tensor of the input's type into its storage. False when there is no such input. */
+bool program_write(Program *, int entry, const char *name, const void *whole);
+/* Storage of an input, whole or only the part that *port->gather says. */
+void *program_part(Program *, int entry, const char *name, const PlanPort **port);
 /* Persistent tensors: current values. Writing through the pointer needs program_touch afterwards.
  */
 void *program_tensor(Program *, const char *name, Type *type);

@@ -8,8 +8,18 @@
 
 extern const Embedded tricot_embedded_model;
 
+/* The whole of an input that the program keeps a part of, for those who fill it in place. */
+typedef struct Staged {
+  struct Staged *next;
+  int entry;
+  const char *name;
+  void *whole;
+  size_t bytes;
+} Staged;
+
 struct tricot_model {
   EmbeddedModel embedded;
+  Staged *staged;
 };
 
 static void tell(const Error *error, char *out, size_t room) {
@@ -47,6 +57,12 @@ tricot_model *tricot_open(const char *weights, int threads, char *out, size_t ro
 void tricot_close(tricot_model *model) {
   if (model)
     embedded_close(&model->embedded);
+  while (model && model->staged) {
+    Staged *staged = model->staged;
+    model->staged = staged->next;
+    free(staged->whole);
+    free(staged);
+  }
   free(model);
 }
 
@@ -72,11 +88,46 @@ const char *tricot_output_name(const tricot_model *model, const char *entry, int
   return e && output >= 0 && output < e->n_outputs ? e->outputs[output].name : NULL;
 }
 
+static Staged *find_staged(const tricot_model *model, int entry, const char *name) {
+  Staged *at = model->staged;
+  while (at && (at->entry != entry || strcmp(at->name, name) != 0))
+    at = at->next;
+  return at;
+}
+
+static void *stage(tricot_model *model, int entry, const PlanPort *port) {
+  Staged *staged = find_staged(model, entry, port->name);
+  if (staged)
+    return staged->whole;
+  staged = calloc(1, sizeof *staged);
+  void *whole = calloc(type_bytes(&port->type), 1);
+  if (!staged || !whole) {
+    free(staged);
+    free(whole);
+    return NULL;
+  }
+  *staged = (Staged){model->staged, entry, port->name, whole, type_bytes(&port->type)};
+  model->staged = staged;
+  return whole;
+}
+
 void *tricot_input(tricot_model *model, const char *entry, const char *name) {
   int index;
-  return find_entry(model, entry, &index)
-             ? program_input(model->embedded.program, index, name, NULL)
-             : NULL;
+  const PlanPort *port;
+  if (!find_entry(model, entry, &index))
+    return NULL;
+  void *part = program_part(model->embedded.program, index, name, &port);
+  return port && port->gather ? stage(model, index, port) : part;
+}
+
+int tricot_fill(tricot_model *model, const char *entry, const char *name, const void *tensor) {
+  int index;
+  if (!find_entry(model, entry, &index))
+    return 0;
+  Staged *staged = find_staged(model, index, name);
+  if (staged)
+    memcpy(staged->whole, tensor, staged->bytes);
+  return program_write(model->embedded.program, index, name, tensor);
 }
 
 const void *tricot_output(tricot_model *model, const char *entry, const char *name) {
@@ -90,9 +141,13 @@ int tricot_tensor_type(tricot_model *model, const char *entry, const char *name,
                        tricot_type *type) {
   int index;
   Type found;
-  if (!find_entry(model, entry, &index) ||
-      (!program_input(model->embedded.program, index, name, &found) &&
-       !program_output(model->embedded.program, index, name, &found)))
+  const PlanPort *input;
+  if (!find_entry(model, entry, &index))
+    return 0;
+  program_part(model->embedded.program, index, name, &input);
+  if (input)
+    found = input->type;
+  else if (!program_output(model->embedded.program, index, name, &found))
     return 0;
   *type = (tricot_type){dtype_name(found.dtype), found.rank, {0}, type_bytes(&found)};
   memcpy(type->dim, found.dim, sizeof type->dim);
@@ -102,9 +157,15 @@ int tricot_tensor_type(tricot_model *model, const char *entry, const char *name,
 int tricot_run(tricot_model *model, const char *entry, char *out, size_t room) {
   int index;
   Error error;
-  if (!find_entry(model, entry, &index))
+  if (!find_entry(model, entry, &index)) {
     error_set(&error, "there is no entry point \"%.100s\"", entry);
-  else if (program_run(model->embedded.program, index, &error))
+    tell(&error, out, room);
+    return 0;
+  }
+  for (const Staged *at = model->staged; at; at = at->next)
+    if (at->entry == index)
+      program_write(model->embedded.program, index, at->name, at->whole);
+  if (program_run(model->embedded.program, index, &error))
     return 1;
   tell(&error, out, room);
   return 0;

@@ -39,8 +39,12 @@ const char *tricot_entry_name(const tricot_model *model, int entry);
 const char *tricot_input_name(const tricot_model *model, const char *entry, int input);
 const char *tricot_output_name(const tricot_model *model, const char *entry, int output);
 
+/* Copies a whole tensor into an input; 0 when there is none of that name, else 1. */
+int tricot_fill(tricot_model *model, const char *entry, const char *name, const void *tensor);
 /* Storage of an input, to fill before a run, or of an output, valid until the next run. NULL when
- * there is none of that name. */
+ * there is none of that name (or no memory for it). Of an input that the model does not read as a
+ * whole, such as a volume, only a part is kept: then this is memory beside the model's from which
+ * every run copies; tricot_fill does without. */
 void *tricot_input(tricot_model *model, const char *entry, const char *name);
 const void *tricot_output(tricot_model *model, const char *entry, const char *name);
 /* The type of an input or output; 0 when there is none of that name, else 1. */

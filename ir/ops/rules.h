@@ -20,6 +20,7 @@
 ExpandFn expand_relu, expand_leaky_relu, expand_sigmoid, expand_gelu, expand_reduce_mean;
 ExpandFn expand_batch_norm, expand_batch_norm_train, expand_layer_norm, expand_softmax;
 ExpandFn expand_logsumexp, expand_l2_normalize, expand_contrastive_loss, expand_adamw;
+ExpandFn expand_polyphase;
 
 /* ---- shape rules ---- */
 

@@ -76,6 +76,19 @@ Graph *graph_without_dead(const Graph *graph, Arena *arena) {
   return graph_map_finish(&map);
 }
 
+static void copy_with_operand(GraphMap *map, const Node *node) {
+  const Value *operand = node->in[0];
+  if (!map->value[operand->id])
+    copy_with_operand(map, operand->node);
+  graph_map_copy(map, node);
+}
+
+void graph_copy_feeds(GraphMap *map) {
+  for (int n = 0; n < map->from->nodes.count; n++)
+    if (map->from->nodes.at[n]->op->cls == OP_FEED)
+      copy_with_operand(map, map->from->nodes.at[n]);
+}
+
 bool *graph_mark_data(const Graph *graph, Arena *arena) {
   bool *data = ARENA_ARRAY(arena, bool, graph->n_values + 1);
   for (int i = 0; i < graph->inputs.count; i++)

@@ -29,6 +29,8 @@ const GraphInput *gradient_owner(const Graph *graph, const GraphOutput *output);
 
 /* The same graph without nodes that no output needs. */
 Graph *graph_without_dead(const Graph *graph, Arena *arena);
+/* Copies feeds (OP_FEED) and the views through which they see their inputs. */
+void graph_copy_feeds(GraphMap *map);
 /* Expands composites that have all of these flags (0: all composites) until none is left. */
 Graph *graph_expand(Graph *graph, Arena *arena, unsigned flags);
 /* By value id: whether the value depends on graph inputs that are data (not parameters, buffers or

@@ -8,7 +8,8 @@ typedef struct Expansion {
 
 static bool expand(void *context, Builder *b, const Node *old, Value *const *in, Value **out) {
   Expansion *expansion = context;
-  if (old->op->cls != OP_COMPOSITE || (old->op->flags & expansion->flags) != expansion->flags)
+  if ((old->op->cls != OP_COMPOSITE && old->op->cls != OP_FEED) ||
+      (old->op->flags & expansion->flags) != expansion->flags)
     return false;
   if (!old->op->expand)
     FAULT("composite %s has no expansion", old->op->name);

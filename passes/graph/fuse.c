@@ -1,8 +1,9 @@
 /* Fusion: partitions a graph of primitive ops into regions, one kernel (or a fold's two) each.
  *
- * In: primitive ops only (no composites). Out: every node is a region, or a reshape that renames
- * the memory of a graph output. Region bodies contain the ops of the group together with the views
- * through which they read their inputs; body inputs are tensors with memory of their own.
+ * In: primitive ops only (no composites). Out: every node is a region, a reshape that renames the
+ * memory of a graph output, or a feed with the views of its input. Region bodies contain the ops of
+ * the group together with the views through which they read their inputs; body inputs are tensors
+ * with memory of their own.
  *
  * A region has one iteration space (a shape) and at most one anchor (contraction, window, index or
  * movement op); elementwise ops of that space join it. Folds over the columns (the last axis) may
@@ -32,7 +33,8 @@ ViewMap fuse_resolve(Fusion *f, Value *value) {
 }
 
 bool fuse_is_compute(const Fusion *f, const Node *node) {
-  return (node->op->cls != OP_SOURCE && node->op->cls != OP_VIEW) || f->has_memory[node->out[0].id];
+  OpClass c = node->op->cls;
+  return (c != OP_SOURCE && c != OP_VIEW && c != OP_FEED) || f->has_memory[node->out[0].id];
 }
 
 bool op_anchors(const Node *node) {
@@ -385,7 +387,8 @@ static Value *body_value(Body *body, Value *outer) {
   if (body->value[outer->id])
     return body->value[outer->id];
   Node *node = outer->node;
-  bool inside = node && (!fuse_is_compute(f, node) || f->region[node->id] == body->region);
+  bool inside = node && node->op->cls != OP_FEED &&
+                (!fuse_is_compute(f, node) || f->region[node->id] == body->region);
   if (!inside) {
     Value *input = graph_add_input(body->graph, outer->name, ROLE_INPUT, outer->type,
                                    node ? node->loc : (Loc){0});
@@ -557,6 +560,7 @@ Graph *pass_fuse(PassContext *context, Graph *graph) {
     merge_siblings(&f);
   bool *outside = values_read_outside(&f);
   f.map = graph_map_start(graph, context->arena);
+  graph_copy_feeds(&f.map);
   for (int n = 0; n < graph->nodes.count; n++)
     if (fuse_is_compute(&f, graph->nodes.at[n]))
       build_after_operands(&f, f.region[n], outside);

@@ -77,7 +77,8 @@ CacheOutcome cache_make(CacheItem *item, const CacheSettings *settings, Error *e
 
 /* ---- loading ---- */
 
-static bool load_tensor(const char *path, const int64_t size[3], float *out, Error *error) {
+static bool load_tensor(const char *path, const int64_t size[3], const Gather *gather, float *out,
+                        Error *error) {
   TensorFile file;
   Type wanted = {DT_f32, 4, {1, size[0], size[1], size[2]}};
   if (!tensor_file_open(&file, path, error))
@@ -87,7 +88,9 @@ static bool load_tensor(const char *path, const int64_t size[3], float *out, Err
   if (good && !type_equal(&volume->type, &wanted))
     good = error_set(error, "%s: error: the volume is %s, expected %s", path,
                      type_text(&volume->type), type_text(&wanted));
-  if (good)
+  if (good && gather)
+    gather_sample(gather, sizeof *out, volume->data, out);
+  else if (good)
     memcpy(out, volume->data, type_bytes(&wanted));
   tensor_file_close(&file);
   return good;
@@ -95,9 +98,14 @@ static bool load_tensor(const char *path, const int64_t size[3], float *out, Err
 
 bool cache_load(const char *path, const int64_t size[3], const char *settings, float *out,
                 Error *error) {
+  return cache_load_part(path, size, settings, NULL, out, error);
+}
+
+bool cache_load_part(const char *path, const int64_t size[3], const char *settings,
+                     const Gather *gather, float *out, Error *error) {
   VolumeFile file;
   if (!volume_file_is(path))
-    return load_tensor(path, size, out, error);
+    return load_tensor(path, size, gather, out, error);
   if (!volume_file_open(&file, path, error))
     return false;
   const int64_t *have = file.size;
@@ -108,7 +116,8 @@ bool cache_load(const char *path, const int64_t size[3], const char *settings, f
   if (good && settings && strcmp(settings, file.origin.settings) != 0)
     good = error_set(error, "%s: error: was prepared with other settings (%.400s), expected %.400s",
                      path, file.origin.settings, settings);
-  good = good && volume_file_read(&file, 0, size[0], out, error);
+  good = good && (gather ? volume_file_gather(&file, gather, out, error)
+                         : volume_file_read(&file, 0, size[0], out, error));
   volume_file_close(&file);
   return good;
 }

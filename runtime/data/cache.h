@@ -43,6 +43,10 @@ CacheOutcome cache_make(CacheItem *item, const CacheSettings *settings, Error *e
  * that `tricot prepare --volume` writes. The content tells which. */
 bool cache_load(const char *file, const int64_t size[3], const char *settings, float *out,
                 Error *error);
+/* The same, but only the part of it that `gather` keeps of one sample of [N,1,D,H,W]; NULL:
+ * all of it. */
+bool cache_load_part(const char *file, const int64_t size[3], const char *settings,
+                     const Gather *gather, float *part, Error *error);
 
 typedef struct CacheResult {
   CacheOutcome outcome;

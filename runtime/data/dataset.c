@@ -213,10 +213,15 @@ static bool make_ready(DatasetTree *tree, DatasetSample *sample, int index, Erro
 }
 
 bool dataset_volume(const Dataset *dataset, int index, float *out, Error *error) {
+  return dataset_volume_part(dataset, index, NULL, out, error);
+}
+
+bool dataset_volume_part(const Dataset *dataset, int index, const Gather *gather, float *out,
+                         Error *error) {
   CHECK(index >= 0 && index < dataset->count);
   DatasetSample *sample = &dataset->samples[index];
   return (!dataset->tree || make_ready(dataset->tree, sample, index, error)) &&
-         cache_load(sample->item.file, dataset->size, dataset->settings, out, error);
+         cache_load_part(sample->item.file, dataset->size, dataset->settings, gather, out, error);
 }
 
 bool dataset_check(const Dataset *dataset, int index, Error *error) {

@@ -40,6 +40,9 @@ void dataset_close(Dataset *dataset);
 /* Writes the volume of sample `index`, size[0]*[1]*[2] floats. Threads may ask for any samples at
  * the same time. */
 bool dataset_volume(const Dataset *dataset, int index, float *out, Error *error);
+/* The same, but only what `gather` keeps of it (see cache_load_part). */
+bool dataset_volume_part(const Dataset *dataset, int index, const Gather *gather, float *part,
+                         Error *error);
 /* Reads the file of sample `index` of a cache and compares all its checksums. */
 bool dataset_check(const Dataset *dataset, int index, Error *error);
 /* Where x, y, z of all volumes point to, "LPS"; "mixed" when they differ; "" when no

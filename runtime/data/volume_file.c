@@ -11,6 +11,7 @@
 #include <xxhash.h>
 
 enum { VERSION = 1, BLOCK_VOXELS = 1 << 19, MAX_SIDE = 1 << 20, TOP_CODE = 32767 };
+enum { PLANES = 2 /* the axis of D in a tensor [N,1,D,H,W] */ };
 static const char magic[8] = "tricotCV";
 static const double HALF_LIMIT = 65504; /* the largest float16 */
 
@@ -325,5 +326,37 @@ bool volume_file_read(const VolumeFile *file, int64_t first, int64_t count, floa
   }
   free(bytes);
   free(room);
+  return good;
+}
+
+/* Does somebody read one of the planes? */
+static bool keeps_planes(const Gather *gather, int64_t first, int64_t count) {
+  for (int b = 0; b < gather->n_boxes; b++) {
+    const GatherBox *box = &gather->boxes[b];
+    int64_t start = box->start[PLANES], step = box->step[PLANES];
+    int64_t next = start >= first ? start : start + (first - start + step - 1) / step * step;
+    if (next < first + count && next <= start + (box->count[PLANES] - 1) * step)
+      return true;
+  }
+  return false;
+}
+
+bool volume_file_gather(const VolumeFile *file, const Gather *gather, float *part, Error *error) {
+  int64_t plane = file->size[1] * file->size[2];
+  CHECK(gather->whole.rank == 5 && gather->whole.dim[1] == 1 &&
+        memcmp(gather->whole.dim + PLANES, file->size, sizeof file->size) == 0);
+  float *slab = malloc(sizeof *slab * (size_t)(file->slab * plane));
+  bool good = slab || error_set(error, "%s: error: no memory to decode it", file->path);
+  if (good)
+    gather_clear(gather, sizeof *part, part);
+  for (int64_t first = 0; good && first < file->size[0]; first += file->slab) {
+    int64_t count = smaller(file->slab, file->size[0] - first);
+    if (!keeps_planes(gather, first, count))
+      continue;
+    good = volume_file_read(file, first, count, slab, error);
+    if (good)
+      gather_slab(gather, PLANES, first, count, sizeof *part, slab, part);
+  }
+  free(slab);
   return good;
 }

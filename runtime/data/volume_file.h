@@ -10,6 +10,7 @@
 #ifndef TRICOT_RUNTIME_DATA_VOLUME_FILE_H
 #define TRICOT_RUNTIME_DATA_VOLUME_FILE_H
 #include "runtime/base/file.h"
+#include "runtime/base/gather.h"
 #include "runtime/data/prepare.h"
 
 #define VOLUME_FILE_ENDING ".tvol"
@@ -49,6 +50,9 @@ bool volume_file_open(VolumeFile *file, const char *path, Error *error);
  * checked first. Threads may read the same file at the same time. */
 bool volume_file_read(const VolumeFile *file, int64_t first, int64_t count, float *out,
                       Error *error);
+/* Decodes the part of the volume that `gather` keeps of one sample of a tensor [N,1,D,H,W]. Only
+ * blocks with such planes are read, and no more than one is held. */
+bool volume_file_gather(const VolumeFile *file, const Gather *gather, float *part, Error *error);
 /* Checks all blocks, without decoding them. */
 bool volume_file_check(const VolumeFile *file, Error *error);
 void volume_file_close(VolumeFile *file);

@@ -52,7 +52,8 @@ static bool read_sample(const BatchSource *s, Slot *slot, int64_t row, Error *er
   int64_t index = slot->samples[row];
   const DatasetSample *sample = &s->dataset->samples[index];
   Error inner;
-  if (!dataset_volume(s->dataset, (int)index, slot->volumes + row * s->voxels, error))
+  if (!dataset_volume_part(s->dataset, (int)index, s->gather, slot->volumes + row * s->voxels,
+                           error))
     return false;
   if (s->pieces && !tokenize(s, sample->report, &slot->texts[row], &inner))
     return error_set(error, "%s: error: report: %.900s", sample->volume, inner.text);

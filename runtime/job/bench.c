@@ -35,8 +35,9 @@ static double median(double *values, int count) {
 static void make_up_inputs(Bench *b) {
   for (int i = 0; i < b->plan->n_inputs; i++) {
     const PlanPort *port = &b->plan->inputs[i];
-    void *data = program_input(b->job->program, b->entry, port->name, NULL);
-    int64_t count = type_elements(&port->type), limit = port_limit(b->job, port->name);
+    void *data = program_part(b->job->program, b->entry, port->name, NULL);
+    int64_t count = port_bytes(port) / (int64_t)dtype_size(port->type.dtype);
+    int64_t limit = port_limit(b->job, port->name);
     bool ones = strstr(port->name, "mask") || strstr(port->name, "segment");
     for (int64_t k = 0; k < count; k++) {
       double value = random_uniform(1, (uint64_t)i, (uint64_t)k);

@@ -153,6 +153,7 @@ bool encode_volumes(const Encoder *e, const Dataset *dataset, float *latents, Er
   BatchSource source = {.dataset = dataset,
                         .batch = e->batch,
                         .voxels = port.voxels,
+                        .gather = port.gather,
                         .pick = pick_in_order,
                         .context = &order,
                         .end = (dataset->count + e->batch - 1) / e->batch,

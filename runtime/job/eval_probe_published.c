@@ -146,6 +146,7 @@ static bool train(Published *p, Error *error) {
   BatchSource source = {.dataset = &p->task->train,
                         .batch = p->encoder.batch,
                         .voxels = p->port.voxels,
+                        .gather = p->port.gather,
                         .pick = pick_batch,
                         .context = p,
                         .end = p->epochs * p->in_epoch};

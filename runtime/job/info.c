@@ -27,13 +27,22 @@ static double entry_flops(const PlanEntry *entry) {
   return sum;
 }
 
+/* Of an input that is not kept whole. */
+static double kept_share(const PlanPort *port) {
+  return (double)port_bytes(port) / (double)type_bytes(&port->type);
+}
+
 static void ports_json(Text *out, const char *key, const PlanPort *ports, int count) {
   text_add(out, "      \"%s\": [", key);
   for (int i = 0; i < count; i++) {
     text_add(out, "%s{\"name\": ", i ? ", " : "");
     json_add_string(out, ports[i].name);
-    text_add(out, ", \"type\": \"%s\", \"tap\": %s}", type_text(&ports[i].type),
+    text_add(out, ", \"type\": \"%s\", \"tap\": %s", type_text(&ports[i].type),
              ports[i].tap ? "true" : "false");
+    if (ports[i].gather)
+      text_add(out, ", \"kept_bytes\": %lld, \"kept\": %.9g", (long long)port_bytes(&ports[i]),
+               kept_share(&ports[i]));
+    text_add(out, "}");
   }
   text_add(out, "],\n");
 }
@@ -82,9 +91,16 @@ static void info_json(const Job *job, Text *out) {
 }
 
 static void ports_lines(Text *out, const char *what, const PlanPort *ports, int count) {
-  for (int i = 0; i < count; i++)
-    text_add(out, "    %-7s %-32s %s\n", ports[i].tap ? "tap" : what, ports[i].name,
+  for (int i = 0; i < count; i++) {
+    text_add(out, "    %-7s %-32s %s", ports[i].tap ? "tap" : what, ports[i].name,
              type_text(&ports[i].type));
+    if (ports[i].gather) {
+      char bytes[32];
+      bytes_text((double)port_bytes(&ports[i]), bytes, sizeof bytes);
+      text_add(out, ", of which %.1f %% is read and kept: %s", 100 * kept_share(&ports[i]), bytes);
+    }
+    text_add(out, "\n");
+  }
 }
 
 static void info_lines(const Job *job, Text *out) {

@@ -1,6 +1,9 @@
 /* Filling inputs. See ports.h. */
 #include "runtime/job/ports.h"
+#include <stdlib.h>
 #include <string.h>
+
+enum { PIECE = 8 << 20 /* bytes of a file looked at together */ };
 
 bool port_has_samples(const PlanPort *port) { return port->type.rank > 0; }
 
@@ -88,13 +91,48 @@ static void convert(Dtype to, void *out, int64_t at, const Tensor *from, int64_t
     dtype_store(to, out, at + i, dtype_load(from->type.dtype, from->data, begin + i));
 }
 
+/* Gathers from a mapped sample a piece at a time, and gives back the memory of each: the file is
+ * there only while it is looked at. */
+static void gather_mapped(const Gather *g, size_t size, const Mapping *mapping, const char *sample,
+                          void *part) {
+  int axis = 1;
+  while (axis < g->whole.rank - 1 && g->whole.dim[axis] == 1)
+    axis++;
+  size_t all = size * (size_t)gather_sample_whole(g), plane = all / (size_t)g->whole.dim[axis];
+  int64_t planes = plane < PIECE ? (int64_t)(PIECE / plane) : 1;
+  gather_clear(g, size, part);
+  for (int64_t first = 0, count; first < g->whole.dim[axis]; first += count) {
+    count = first + planes < g->whole.dim[axis] ? planes : g->whole.dim[axis] - first;
+    const char *piece = sample + (size_t)first * plane;
+    gather_slab(g, axis, first, count, size, piece, part);
+    file_mapping_rest(mapping, piece, (size_t)count * plane);
+  }
+}
+
+/* One sample of the tensor as sample q of an input that keeps a part of it. */
+static void gather_one(const PlanPort *port, void *out, int64_t q, const TensorFile *file,
+                       const Tensor *from, int64_t sample) {
+  const Gather *g = port->gather;
+  int64_t part = gather_sample_part(g), whole = gather_sample_whole(g);
+  size_t size = dtype_size(from->type.dtype);
+  const char *source = (const char *)from->data + (size_t)(sample * whole) * size;
+  if (from->type.dtype == port->type.dtype) {
+    gather_mapped(g, size, &file->mapping, source, (char *)out + (size_t)(q * part) * size);
+    return;
+  }
+  Tensor kept = {.type = from->type, .data = mem_alloc((size_t)part * size)};
+  gather_mapped(g, size, &file->mapping, source, kept.data);
+  convert(port->type.dtype, out, q * part, &kept, 0, part);
+  free(kept.data);
+}
+
 void ports_fill(Job *job, int entry, const TensorFile *file, int64_t first, int64_t samples) {
   const PlanEntry *e = &job->plan->entries[entry];
   for (int i = 0; i < e->n_inputs; i++) {
     const PlanPort *port = &e->inputs[i];
     const Tensor *tensor = tensor_file_find(file, port->name);
     int64_t wrap = samples ? samples : port->type.dim[0];
-    void *data = program_input(job->program, entry, port->name, NULL);
+    void *data = program_part(job->program, entry, port->name, NULL);
     if (!tensor)
       continue;
     if (!port_has_samples(port)) {
@@ -102,8 +140,13 @@ void ports_fill(Job *job, int entry, const TensorFile *file, int64_t first, int6
       continue;
     }
     int64_t row = type_elements(&port->type) / port->type.dim[0];
-    for (int64_t q = 0; q < port->type.dim[0]; q++)
-      convert(port->type.dtype, data, q * row, tensor, (first + q) % wrap * row, row);
+    for (int64_t q = 0; q < port->type.dim[0]; q++) {
+      int64_t sample = (first + q) % wrap;
+      if (port->gather)
+        gather_one(port, data, q, file, tensor, sample);
+      else
+        convert(port->type.dtype, data, q * row, tensor, sample * row, row);
+    }
   }
 }
 

@@ -13,6 +13,7 @@
 #include "runtime/job/encode.h"
 #include "runtime/job/progress.h"
 #include "runtime/job/source.h"
+#include <stdlib.h>
 #include <string.h>
 
 static const char notice[] = "For research use only. Not for diagnosis.";
@@ -79,6 +80,21 @@ static bool settle_options(Predict *p, Error *error) {
   return settle_orientation(p, error);
 }
 
+/* Prepares a volume into the input: through memory of its own where the input keeps a part. */
+static bool prepare_input(Predict *p, Prediction *one, const PrepareFacts *row, Error *error) {
+  const VolumePort *port = &p->port;
+  int threads = program_threads(p->job->program);
+  if (!port->gather)
+    return prepare_file(one->path, row, &p->options, threads, port->data, &one->report, error);
+  float *whole = malloc(sizeof *whole * (size_t)gather_sample_whole(port->gather));
+  bool good = whole || error_set(error, "%s: error: no memory for the prepared volume", one->path);
+  good = good && prepare_file(one->path, row, &p->options, threads, whole, &one->report, error);
+  if (good)
+    gather_sample(port->gather, sizeof *whole, whole, port->data);
+  free(whole);
+  return good;
+}
+
 static bool read_volume(Predict *p, Prediction *one) {
   const char *metadata = options_text(&p->job->options, "metadata");
   PrepareFacts row;
@@ -86,11 +102,11 @@ static bool read_volume(Predict *p, Prediction *one) {
   one->prepared =
       ends_with(one->path, ".safetensors") || ends_with(one->path, VOLUME_FILE_ENDING);
   if (one->prepared)
-    return cache_load(one->path, p->port.size, NULL, p->port.data, &one->error);
+    return cache_load_part(one->path, p->port.size, NULL, p->port.gather, p->port.data,
+                           &one->error);
   if (metadata && !ctrate_facts(metadata, one->path, &row, &one->error))
     return false;
-  bool good = prepare_file(one->path, metadata ? &row : NULL, &p->options,
-                           program_threads(p->job->program), p->port.data, &one->report, &inner);
+  bool good = prepare_input(p, one, metadata ? &row : NULL, &inner);
   if (good && *one->report.warning.text)
     fprintf(stderr, "%s\n", one->report.warning.text);
   if (!good)

@@ -6,20 +6,27 @@
 #include <string.h>
 
 bool volume_port(Job *job, int entry, VolumePort *port, Error *error) {
-  Type type;
+  const PlanPort *input;
   const char *name = job->plan->entries[entry].name;
-  void *data = program_input(job->program, entry, "volume", &type);
+  void *data = program_part(job->program, entry, "volume", &input);
   if (!data)
     return error_set(error, "entry point %s of model %s takes no \"volume\"", name,
                      job->plan->model);
+  Type type = input->type;
   if (type.dtype != DT_f32 || type.rank != 5 || type.dim[1] != 1)
     return error_set(error, "entry point %s takes a volume of %s, this job gives f32[B,1,D,H,W]",
                      name, type_text(&type));
-  *port = (VolumePort){data,
-                       type.dim[0],
-                       {type.dim[2], type.dim[3], type.dim[4]},
-                       type.dim[2] * type.dim[3] * type.dim[4]};
+  *port = (VolumePort){.data = data,
+                       .gather = input->gather,
+                       .batch = type.dim[0],
+                       .size = {type.dim[2], type.dim[3], type.dim[4]},
+                       .voxels = port_bytes(input) / (int64_t)sizeof(float) / type.dim[0]};
   return true;
+}
+
+bool volume_ports_agree(const VolumePort *a, const VolumePort *b) {
+  return a->batch == b->batch && memcmp(a->size, b->size, sizeof a->size) == 0 &&
+         (a->gather && b->gather ? gather_equal(a->gather, b->gather) : a->gather == b->gather);
 }
 
 static void size_text(const int64_t size[3], char *out, size_t room) {

@@ -11,10 +11,14 @@ enum { MAX_LOADERS = 64 };
 
 /* The input `volume` [B,1,D,H,W] of an entry point. */
 typedef struct VolumePort {
-  float *data;
-  int64_t batch, size[3], voxels; /* voxels: of one sample */
+  float *data;             /* [batch][voxels] */
+  const Gather *gather;    /* what is kept of a sample; NULL: all of it */
+  int64_t batch, size[3];
+  int64_t voxels; /* kept of a sample */
 } VolumePort;
 bool volume_port(Job *job, int entry, VolumePort *port, Error *error);
+/* What was read for one of them serves the other. */
+bool volume_ports_agree(const VolumePort *a, const VolumePort *b);
 
 /* How volumes of `size` are prepared: the settings `prepare` of the plan, then --spacing. */
 bool job_prepare_options(const Job *job, const int64_t size[3], PrepareOptions *options,
@@ -37,7 +41,8 @@ typedef void BatchPick(void *context, int64_t step, int64_t *samples);
 typedef struct BatchSource {
   const Dataset *dataset;
   const WordPiece *pieces; /* NULL: volumes only */
-  int64_t batch, voxels;
+  int64_t batch, voxels; /* voxels: kept of a sample, as the port does */
+  const Gather *gather;
   int64_t length; /* most tokens of a text, [CLS] and [SEP] included: longer ones are cut */
   BatchPick *pick;
   void *context;

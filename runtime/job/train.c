@@ -201,6 +201,7 @@ static bool open_batches(Train *t, Error *error) {
                         .pieces = t->pieces,
                         .batch = t->facts.batch,
                         .voxels = t->stepper.first.at[0].volume.voxels,
+                        .gather = t->stepper.first.at[0].volume.gather,
                         .length = t->stepper.first.at[0].text.longest,
                         .pick = pick_batch,
                         .context = &t->order,

@@ -89,9 +89,10 @@ static bool open_form(Stepper *s, int entry, StepForms *forms, Error *error) {
   if (form->volume.batch != form->text.batch)
     return error_set(error, "%s takes %lld volumes but %lld texts", name,
                      (long long)form->volume.batch, (long long)form->text.batch);
-  return form->volume.batch == forms->at[0].volume.batch ||
-         error_set(error, "%s takes other batches than %s", name,
-                   s->job->plan->entries[forms->at[0].entry].name);
+  const StepForm *first = &s->first.at[0]; /* one reader fills them all */
+  bool same = volume_ports_agree(&form->volume, &first->volume);
+  return same || error_set(error, "%s takes other batches than %s, or keeps other voxels of them",
+                           name, s->job->plan->entries[first->entry].name);
 }
 
 /* Entry point NAME itself, then NAME.<anything>. */
@@ -268,8 +269,7 @@ static bool contrast_all(Stepper *s, StepResult *result, Error *error) {
   Program *program = s->job->program;
   char name[128];
   for (int k = 0; k < s->latents.count; k++)
-    memcpy(program_input(program, s->contrast, s->latents.names[k], NULL), s->latents.values[k],
-           s->latents.bytes[k] * (size_t)s->accumulate);
+    program_write(program, s->contrast, s->latents.names[k], s->latents.values[k]);
   port_set(s->job, s->contrast, "share", 1);
   if (!run(s, s->contrast, result, error))
     return false;
@@ -289,9 +289,9 @@ static bool back_all(Stepper *s, Batches *batches, StepResult *result, Error *er
     if (!form)
       return false;
     for (int k = 0; k < s->latents.count; k++)
-      memcpy(program_input(s->job->program, form->entry,
-                           gradient_name(s->latents.names[k], name, sizeof name), NULL),
-             s->latents.gradients[k] + (size_t)part * s->latents.bytes[k], s->latents.bytes[k]);
+      program_write(s->job->program, form->entry,
+                    gradient_name(s->latents.names[k], name, sizeof name),
+                    s->latents.gradients[k] + (size_t)part * s->latents.bytes[k]);
     port_set(s->job, form->entry, "share", 1);
     if (!run(s, form->entry, result, error))
       return false;

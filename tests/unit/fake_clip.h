@@ -105,25 +105,27 @@ enum {
 #define FAKE_AT(place)                                                                             \
   { PLACE_ARENA, FAKE_##place }
 #define FAKE_VOLUMES(B)                                                                            \
-  { "volume", {DT_f32, 5, {B, 1, 2, 2, 2}}, FAKE_AT(VOLUME), false }
+  { "volume", {DT_f32, 5, {B, 1, 2, 2, 2}}, FAKE_AT(VOLUME), false, NULL }
 #define FAKE_TEXTS(B)                                                                              \
-  {"input_ids", {DT_i64, 2, {B, FAKE_TOKENS}}, FAKE_AT(IDS), false}, {                             \
-    "attention_mask", {DT_i64, 2, {B, FAKE_TOKENS}}, FAKE_AT(MASK), false                          \
+  {"input_ids", {DT_i64, 2, {B, FAKE_TOKENS}}, FAKE_AT(IDS), false, NULL}, {                       \
+    "attention_mask", {DT_i64, 2, {B, FAKE_TOKENS}}, FAKE_AT(MASK), false, NULL                    \
   }
 
 static const PlanPort fake_train_in[] = {
-    FAKE_VOLUMES(FAKE_BATCH), FAKE_TEXTS(FAKE_BATCH), {"lr", {DT_f32, 0, {0}}, FAKE_AT(LR), false}};
+    FAKE_VOLUMES(FAKE_BATCH),
+    FAKE_TEXTS(FAKE_BATCH),
+    {"lr", {DT_f32, 0, {0}}, FAKE_AT(LR), false, NULL}};
 static const PlanPort fake_train_out[] = {
-    {"loss", {DT_f32, 0, {0}}, FAKE_AT(LOSS), false},
-    {"grad_norm", {DT_f32, 0, {0}}, {PLACE_ARENA, FAKE_LOSS + 4}, false},
-    {"latents", {DT_f32, 2, {FAKE_BATCH, FAKE_WIDTH}}, FAKE_AT(IMAGE), true},
-    {"grad.image.weight", FAKE_MATRIX, FAKE_AT(GRADIENT), false}};
+    {"loss", {DT_f32, 0, {0}}, FAKE_AT(LOSS), false, NULL},
+    {"grad_norm", {DT_f32, 0, {0}}, {PLACE_ARENA, FAKE_LOSS + 4}, false, NULL},
+    {"latents", {DT_f32, 2, {FAKE_BATCH, FAKE_WIDTH}}, FAKE_AT(IMAGE), true, NULL},
+    {"grad.image.weight", FAKE_MATRIX, FAKE_AT(GRADIENT), false, NULL}};
 static const PlanPort fake_image_in[] = {FAKE_VOLUMES(1)};
 static const PlanPort fake_image_out[] = {
-    {"image_latents", {DT_f32, 2, {1, FAKE_WIDTH}}, FAKE_AT(IMAGE), false}};
+    {"image_latents", {DT_f32, 2, {1, FAKE_WIDTH}}, FAKE_AT(IMAGE), false, NULL}};
 static const PlanPort fake_text_in[] = {FAKE_TEXTS(1)};
 static const PlanPort fake_text_out[] = {
-    {"text_latents", {DT_f32, 2, {1, FAKE_WIDTH}}, FAKE_AT(TEXT), false}};
+    {"text_latents", {DT_f32, 2, {1, FAKE_WIDTH}}, FAKE_AT(TEXT), false, NULL}};
 
 static const PlanRef fake_image_args[] = {FAKE_AT(VOLUME), {PLACE_PERSISTENT, 0}, FAKE_AT(IMAGE)};
 static const PlanRef fake_text_args[] = {

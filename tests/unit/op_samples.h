@@ -48,6 +48,9 @@ static const struct Sample {
   {"%x: f32[5,7]", "%r = slice %x start=[1,0] stop=[4,7] step=[2,3] : f32[2,3]"},
   {"%x: f32[2,3], %y: f32[2,1], %z: f32[2,2]", "%r = concat %x, %y, %z axis=1 : f32[2,6]"},
   {"%x: f32[2,3]", "%r = pad %x before=[1,0] after=[0,2] step=[3,1] value=1.5 : f32[5,5]"},
+  {"%x: f32[2,5,7]",
+   "%r = polyphase %x stride=[1,2,3] phases=[0,0,0,0,1,0,0,1,2] axis=1 : f32[2,9,3]"},
+  {"%x: f32[2,6]", "%r = polyphase %x stride=[1,2] phases=[0,1] axis=1 : f32[2,3]"},
   {"%x: f32[2,3,4]", "%r = reduce_sum %x axes=[0,2] : f32[1,3,1]"},
   {"%u: f32[2,1,3], %w: f32[3,3,2]",
    "%r = tap_compose %u, %w taps=[0,0,0,0,0,1] stride=[1,1,1] then=[0,0,0,0,0,-1,0,1,0] "

@@ -71,7 +71,10 @@ static void set(Program *p, int entry, const char *name, double value) {
 /* Samples first .. of a fixed list into the inputs of an entry point. */
 static void fill(Program *p, int entry, int first) {
   Type type;
-  float *volume = program_input(p, entry, "volume", &type);
+  const PlanPort *port;
+  program_part(p, entry, "volume", &port);
+  type = port->type;
+  float *volume = malloc(type_bytes(&type));
   int64_t voxels = type_elements(&type) / type.dim[0];
   int64_t *ids = program_input(p, entry, "input_ids", NULL);
   int64_t *mask = program_input(p, entry, "attention_mask", NULL);
@@ -84,6 +87,8 @@ static void fill(Program *p, int entry, int first) {
       mask[q * TOKENS + t] = t < 3 + (int64_t)sample % 4;
     }
   }
+  assert_true(program_write(p, entry, "volume", volume));
+  free(volume);
 }
 
 static void run(Program *p, int entry) {
@@ -348,7 +353,7 @@ static void stopped(const char *target) {
   assert_string_equal(trouble.what, "tensor");
   assert_string_equal(trouble.name, name);
   assert_int_equal(trouble.bad, 1);
-  float *volume = program_input(p, step, "volume", NULL);
+  float *volume = program_part(p, step, "volume", NULL);
   volume[5] = INFINITY;
   assert_true(program_find_trouble(p, step, &trouble));
   assert_string_equal(trouble.what, "input");

@@ -23,9 +23,15 @@ static Plan *sample(Arena *arena) {
       {"encoder.running_mean", {DT_f32, 1, {8}}, PLAN_BUFFER, PLAN_CONSTANT, 0, 0},
       {"adam.step", {DT_i64, 0, {0}}, PLAN_STATE, PLAN_CONSTANT, 0, 0}};
   static const char *const kernels[] = {"k_prepare", "k_forward"};
-  static const PlanPort inputs[] = {{"volume", {DT_f32, 2, {2, 8}}, {PLACE_ARENA, 0}, false}};
-  static const PlanPort outputs[] = {{"pooled", {DT_f32, 1, {32}}, {PLACE_ARENA, 128}, false},
-                                     {"weight", {DT_f32, 2, {4, 8}}, {PLACE_PERSISTENT, 0}, true}};
+  static const GatherBox boxes[] = {{{0, 2}, {1, 2}, {2, 3}, 0, {4, 1}},
+                                    {{0, 1}, {1, 1}, {2, 1}, 3, {4, 1}}};
+  static const Gather gather = {{DT_f32, 2, {2, 8}}, 8, false, 2, boxes};
+  static const PlanPort inputs[] = {
+      {"volume", {DT_f32, 2, {2, 8}}, {PLACE_ARENA, 0}, false, NULL},
+      {"other volume", {DT_f32, 2, {2, 8}}, {PLACE_ARENA, 64}, false, &gather}};
+  static const PlanPort outputs[] = {
+      {"pooled", {DT_f32, 1, {32}}, {PLACE_ARENA, 128}, false, NULL},
+      {"weight", {DT_f32, 2, {4, 8}}, {PLACE_PERSISTENT, 0}, true, NULL}};
   static const PlanResult written[] = {{0, 64}, {2, 8}};
   static const PlanStep prepare[] = {{STEP_KERNEL, 0, 2, refs_c, 3, 0, "pack", "", 0, 64, 0, NULL}};
   static const PlanStep steps[] = {
@@ -34,7 +40,7 @@ static Plan *sample(Arena *arena) {
   static const PlanPair settings[] = {{"optimizer.lr", "1e-4"}, {"text.vocab", "30522"}};
   PlanEntry *entries = ARENA_ARRAY(arena, PlanEntry, 2);
   entries[0] =
-      (PlanEntry){"encode_image", 1, 2, 1, 2, inputs, outputs, prepare, steps, 256, 256, false, 1};
+      (PlanEntry){"encode_image", 2, 2, 1, 2, inputs, outputs, prepare, steps, 256, 256, false, 1};
   entries[1] = (PlanEntry){.name = "train_step", .updates = true};
   Plan *plan = ARENA_NEW(arena, Plan);
   *plan =
@@ -71,6 +77,7 @@ static void equal_ports(const PlanPort *a, const PlanPort *b, int count) {
     assert_int_equal(a[i].ref.place, b[i].ref.place);
     assert_int_equal(a[i].ref.at, b[i].ref.at);
     assert_int_equal(a[i].tap, b[i].tap);
+    assert_true(a[i].gather ? gather_equal(a[i].gather, b[i].gather) : !b[i].gather);
   }
 }
 
@@ -170,7 +177,7 @@ static size_t walk(const Plan *plan) {
       bool in = i < entry->n_inputs;
       const PlanPort *port = in ? &entry->inputs[i] : &entry->outputs[i - entry->n_inputs];
       sum += strlen(port->name);
-      int64_t bytes = (int64_t)type_bytes(&port->type);
+      int64_t bytes = port_bytes(port);
       if (port->ref.place == PLACE_PERSISTENT) {
         assert_in_range(port->ref.at, 0, plan->n_tensors - 1);
         assert_true(bytes <= (int64_t)type_bytes(&plan->tensors[port->ref.at].type));
@@ -221,14 +228,15 @@ static void lies_with_a_good_checksum(void **state) {
   arena_free(arena);
 }
 
-static void refuses(Arena *arena, const Plan *plan, const char *word) {
+static void refuses(Arena *arena, const Plan *plan, const char *what, const char *word) {
   size_t size;
   unsigned char *bytes = plan_write(arena, plan, &size);
   Plan back;
   Error error = {""};
-  assert_false(plan_read(arena, bytes, size, &back, &error));
+  if (plan_read(arena, bytes, size, &back, &error))
+    fail_msg("a plan was taken after: %s", what);
   if (!strstr(error.text, word))
-    fail_msg("\"%s\" does not say \"%s\"", error.text, word);
+    fail_msg("\"%s\" does not say \"%s\" after: %s", error.text, word, what);
 }
 
 static void untrue_plans(void **state) {
@@ -237,6 +245,8 @@ static void untrue_plans(void **state) {
   PlanEntry *entry;
   PlanStep *step;
   PlanPort *port;
+  Gather *gather;
+  GatherBox *box;
   PlanTensor *tensor;
   PlanRef *ref;
 #define COMMA ,
@@ -245,11 +255,13 @@ static void untrue_plans(void **state) {
     Plan *plan = sample(arena);                                                                    \
     entry = (PlanEntry *)&plan->entries[0];                                                        \
     entry->steps = step = arena_copy(arena, entry->steps, 2 * sizeof *step);                       \
-    entry->inputs = port = arena_copy(arena, entry->inputs, sizeof *port);                         \
+    entry->inputs = port = arena_copy(arena, entry->inputs, 2 * sizeof *port);                     \
+    port[1].gather = gather = arena_copy(arena, port[1].gather, sizeof *gather);                   \
+    gather->boxes = box = arena_copy(arena, gather->boxes, 2 * sizeof *box);                       \
     plan->tensors = tensor = arena_copy(arena, plan->tensors, 3 * sizeof *tensor);                 \
     step[0].args = ref = arena_copy(arena, step[0].args, 3 * sizeof *ref);                         \
     member;                                                                                        \
-    refuses(arena, plan, word);                                                                    \
+    refuses(arena, plan, #member, word);                                                           \
   } while (0)
   SPOIL(step[0].kernel = 2, "kernel that is not there");
   SPOIL(step[0].kernel = -1, "kernel that is not there");
@@ -271,6 +283,23 @@ static void untrue_plans(void **state) {
   SPOIL(port[0].type.dim[0] = INT64_MAX, "impossible shape");
   SPOIL(port[0].type.dim[0] = -1, "impossible shape");
   SPOIL(port[0].type.dtype = DT_COUNT, "unknown element type");
+  SPOIL(gather->elements = 7, "cannot be gathered");
+  SPOIL(gather->elements = INT64_MAX, "cannot be gathered");
+  SPOIL(gather->elements = 10, "cannot be gathered"); /* other samples than the boxes say */
+  SPOIL(gather->elements = 0, "cannot be gathered");
+  SPOIL(box[0].start[1] = -1, "cannot be gathered");
+  SPOIL(box[0].start[1] = 4, "cannot be gathered");
+  SPOIL(box[0].step[1] = 0, "cannot be gathered");
+  SPOIL(box[0].step[1] = INT64_MAX, "cannot be gathered");
+  SPOIL(box[0].count[1] = 4, "cannot be gathered");
+  SPOIL(box[0].count[0] = 1, "cannot be gathered");
+  SPOIL(box[0].stride[0] = 3, "cannot be gathered");
+  SPOIL(box[0].stride[1] = 2, "cannot be gathered");
+  SPOIL(box[1].stride[1] = -1, "cannot be gathered");
+  SPOIL(box[1].at = -1, "cannot be gathered");
+  SPOIL(box[1].at = 4, "cannot be gathered");
+  SPOIL(port[1].ref.at = 256 - 28, "outside its memory");
+  SPOIL(entry->outputs = port; entry->n_outputs = 2, "only inputs are gathered");
   SPOIL(tensor[0].role = 4, "unknown role");
   SPOIL(tensor[1].name = "encoder.weight", "same name");
   SPOIL(entry->arena_bytes = INT64_MAX, "impossible memory size");
@@ -284,7 +313,7 @@ static void untrue_plans(void **state) {
   Error error;
   bytes[8]++;
   assert_false(plan_read(arena, bytes, size, &back, &error));
-  assert_non_null(strstr(error.text, "version 3, this program reads version 2"));
+  assert_non_null(strstr(error.text, "version 4, this program reads version 3"));
   arena_free(arena);
 }
 

@@ -130,10 +130,10 @@ static const PlanRef product_args[] = {
 static const PlanRef update_args[] = {
     {PLACE_ARENA, AT_LR}, {PLACE_ARENA, AT_Y}, {PLACE_PERSISTENT, 0}, {PLACE_PERSISTENT, 1}};
 static const PlanRef copy_args[] = {{PLACE_ARENA, AT_Y}, {PLACE_ARENA, AT_Z}};
-static const PlanPort inputs[] = {{"x", {DT_f32, 1, {COLUMNS}}, {PLACE_ARENA, AT_X}, false},
-                                  {"lr", {DT_f32, 0, {0}}, {PLACE_ARENA, AT_LR}, false}};
-static const PlanPort outputs[] = {{"y", {DT_f32, 1, {ROWS}}, {PLACE_ARENA, AT_Y}, false},
-                                   {"z", {DT_f32, 1, {ROWS}}, {PLACE_ARENA, AT_Z}, true}};
+static const PlanPort inputs[] = {{"x", {DT_f32, 1, {COLUMNS}}, {PLACE_ARENA, AT_X}, false, NULL},
+                                  {"lr", {DT_f32, 0, {0}}, {PLACE_ARENA, AT_LR}, false, NULL}};
+static const PlanPort outputs[] = {{"y", {DT_f32, 1, {ROWS}}, {PLACE_ARENA, AT_Y}, false, NULL},
+                                   {"z", {DT_f32, 1, {ROWS}}, {PLACE_ARENA, AT_Z}, true, NULL}};
 static const PlanStep prepare[] = {
     {STEP_KERNEL, 0, 2, pack_args, COLUMNS, 0, "", "", 0, 0, 0, NULL}};
 static const PlanStep steps[] = {{STEP_KERNEL, 1, 3, product_args, ROWS, 0, "", "", 0, 0, 0, NULL},

@@ -32,6 +32,12 @@ static const struct Sample larger[] = {
   {"%x: f32[1,20,12,24,1], %w: f32[5,1,40]",
    "%r = tap_conv %x, %w taps=[0,0,0,-3,0,0,0,2,0,0,0,-1,3,0,0] stride=[4,4,4] size=[5,3,6] "
    ": f32[1,5,3,6,40]"},
+  {"%x: f32[2,21,14,27,1], %w: f32[7,1,20]", /* kept in parts, with gaps */
+   "%r = tap_conv %x, %w taps=[-3,0,0,-1,0,0,0,-2,0,0,0,0,0,0,1,0,3,0,2,0,0] stride=[4,4,4] "
+   "size=[5,4,7] : f32[2,5,4,7,20]"},
+  {"%x: f32[2,12,8,10,3], %dy: f32[2,3,4,5,20]",
+   "%r = tap_conv_grad_weight %x, %dy taps=[0,0,0,-1,0,0,1,0,0,0,-1,0] stride=[4,2,2] "
+   ": f32[4,3,20]"},
   {"%x: f32[2,5,3,6,24], %w: f32[3,24,17]",
    "%r = tap_conv %x, %w taps=[0,0,0,-1,0,1,1,0,0] stride=[1,1,1] divisor=[2,1,2] size=[10,3,11] "
    ": f32[2,10,3,11,17]"},
@@ -179,9 +185,17 @@ static double **run_entry(Arena *arena, const Code *code, const Graph *graph, do
   memset(memory, 0xFF, (size_t)entry->arena_bytes); /* NaNs: nothing may rely on what was there */
   char *prepared = aligned_alloc(64, ((size_t)entry->prepared_bytes + 127) / 64 * 64);
   for (int i = 0; i < entry->n_inputs; i++) {
-    void *at = place(entry->inputs[i].ref, memory, prepared, NULL);
-    for (int64_t k = 0; k < type_elements(&entry->inputs[i].type); k++)
-      dtype_store(entry->inputs[i].type.dtype, at, k, inputs[i][k]);
+    const PlanPort *port = &entry->inputs[i];
+    char *at = place(port->ref, memory, prepared, NULL), *whole = at;
+    if (port->gather)
+      whole = arena_alloc(arena, type_bytes(&port->type));
+    for (int64_t k = 0; k < type_elements(&port->type); k++)
+      dtype_store(port->type.dtype, whole, k, inputs[i][k]);
+    const Gather *g = port->gather;
+    int64_t size = (int64_t)dtype_size(port->type.dtype);
+    for (int64_t q = 0; g && q < port->type.dim[0]; q++)
+      gather_sample(g, (size_t)size, whole + q * size * gather_sample_whole(g),
+                    at + q * size * gather_sample_part(g));
   }
   (void)graph;
   for (int s = 0; s < entry->n_prepare + entry->n_steps; s++) {
