@@ -215,7 +215,6 @@ static bool write_results(Published *p, Error *error) {
 /* A compiled program has the encoder in training mode where it was asked for, in batches of then.
  */
 static bool open_program(Job *job, const JobRequest *request, Error *error) {
-  Type type;
   Error why;
   if (!job_open(job, request, &why)) {
     bool lacks = job->program && program_entry(job->program, request->names[0]) < 0;
@@ -225,12 +224,13 @@ static bool open_program(Job *job, const JobRequest *request, Error *error) {
                              "--probe-batch N)"
                            : why.text);
   }
-  int entry = program_entry(job->program, request->names[0]);
-  return !options_text(&job->options, "probe-batch") ||
-         !program_input(job->program, entry, "volume", &type) ||
-         type.dim[0] == request->batches[0] ||
+  return true;
+}
+
+static bool takes_batches(const Job *job, int64_t asked, int64_t batch, Error *error) {
+  return !options_text(&job->options, "probe-batch") || asked == batch ||
          error_set(error, "--probe-batch %lld: error: this program takes %lld volumes at a time",
-                   (long long)request->batches[0], (long long)type.dim[0]);
+                   (long long)asked, (long long)batch);
 }
 
 bool probe_published(ProbeTask *t, Error *error) {
@@ -250,6 +250,7 @@ bool probe_published(ProbeTask *t, Error *error) {
         error, "--probe-accumulate, --probe-epochs and --probe-batch: error: must be 1 or more");
   if (!open_program(job, &request, error) || !probe_task_open(t, error) ||
       !encoder_open(&p.encoder, job, "encode_image_train", "image_latents", error) ||
+      !takes_batches(job, request.batches[0], p.encoder.batch, error) ||
       !volume_port(job, p.encoder.entry, &p.port, error) || !probe_task_rows(t, is_used, error))
     return false;
   p.in_epoch = t->n_rows / p.encoder.batch; /* what is left over sits the epoch out */
