@@ -86,6 +86,31 @@ static const struct Sample {
    "%r = tap_conv %x, %w taps=[0,0,0,-1,2,1] stride=[2,1,1] size=[2,3,3] : f32[1,2,3,3,4]"},
   {"%x: f32[1,3,3,3,2], %dy: f32[1,2,3,3,4]",
    "%r = tap_conv_grad_weight %x, %dy taps=[0,0,0,-1,2,1] stride=[2,1,1] : f32[2,2,4]"},
+  {"%q: f32[2,3,2,4], %k: f32[2,5,2,4], %v: f32[2,5,2,3]",
+   "%r, %s = attention %q, %k, %v scale=0.5 : f32[2,3,2,3], f32[2,3,2,1]"},
+  {"%q: f32[1,1,1,1], %k: f32[1,1,1,1], %v: f32[1,1,1,1]",
+   "%r, %s = attention %q, %k, %v : f32[1,1,1,1], f32[1,1,1,1]"},
+  {"%q: f32[2,7,1,3], %k: f32[2,12,1,3], %v: f32[2,12,1,2], %g: i64[2,7], %h: i64[2,12]",
+   "%r, %s = attention %q, %k, %v, %g, %h scale=0.75 penalty=1000 : f32[2,7,1,2], f32[2,7,1,1]"},
+  {"%q: f32[1,3,1,4], %k: f32[1,70,1,4], %v: f32[1,70,1,2], %positive: f32[1,3], %h: f32[1,70]",
+   "%r, %s = attention %q, %k, %v, %positive, %h scale=0 penalty=1000 : f32[1,3,1,2], "
+   "f32[1,3,1,1]"}, /* nobody sees a key: everybody sees all */
+  {"%q: f32[2,3,2,4], %k: f32[2,5,2,4], %v: f32[2,5,2,3], %dy: f32[2,3,2,3], "
+   "%positive: f32[2,3,2,1], %d: f32[2,3,2,1]",
+   "%r = attention_grad_query %q, %k, %v, %dy, %positive, %d scale=0.5 penalty=10000 "
+   ": f32[2,3,2,4]"},
+  {"%q: f32[2,7,1,3], %k: f32[2,12,1,3], %v: f32[2,12,1,2], %dy: f32[2,7,1,2], "
+   "%positive: f32[2,7,1,1], %d: f32[2,7,1,1], %g: i64[2,7], %h: i64[2,12]",
+   "%r = attention_grad_query %q, %k, %v, %dy, %positive, %d, %g, %h scale=0.75 penalty=1000 "
+   ": f32[2,7,1,3]"},
+  {"%q: f32[2,3,2,4], %k: f32[2,5,2,4], %v: f32[2,5,2,3], %dy: f32[2,3,2,3], "
+   "%positive: f32[2,3,2,1], %d: f32[2,3,2,1]",
+   "%r, %s = attention_grad_key %q, %k, %v, %dy, %positive, %d scale=0.5 penalty=10000 "
+   ": f32[2,5,2,4], f32[2,5,2,3]"},
+  {"%q: f32[2,7,1,3], %k: f32[2,12,1,3], %v: f32[2,12,1,2], %dy: f32[2,7,1,2], "
+   "%positive: f32[2,7,1,1], %d: f32[2,7,1,1], %g: i64[2,7], %h: i64[2,12]",
+   "%r, %s = attention_grad_key %q, %k, %v, %dy, %positive, %d, %g, %h scale=0.75 penalty=1000 "
+   ": f32[2,12,1,3], f32[2,12,1,2]"},
   {"%x: f32[1,3,3,3,2], %w: f32[2,2]",
    "%r = tap_depthwise %x, %w taps=[0,0,0,-1,2,1] stride=[1,1,1] divisor=[2,1,1] size=[5,3,3] "
    ": f32[1,5,3,3,2]"},
