@@ -1,4 +1,4 @@
-/* Attention (Vaswani et al., arXiv 1706.03762) as one op, and its two gradients.
+/* Attention (Vaswani et al., arXiv 1706.03762) as one op, and its gradient.
  *
  *   score[n,i,h,j] = scale * q[n,i,h,:] . k[n,j,h,:] - penalty * (group of i != group of j)
  *   y[n,i,h,:]     = sum over j of softmax_j(score)[n,i,h,j] * v[n,j,h,:]
@@ -77,18 +77,11 @@ static bool check_gradient(const OpCall *call, Error *error) {
          want_type(call, 5, "delta", &row, error);
 }
 
-bool shape_attention_grad_query(const OpCall *call, Type *out, Error *error) {
+bool shape_attention_grad(const OpCall *call, Type *out, Error *error) {
   if (!check_gradient(call, error))
     return false;
-  out[0] = *call->in[0];
-  return true;
-}
-
-bool shape_attention_grad_key(const OpCall *call, Type *out, Error *error) {
-  if (!check_gradient(call, error))
-    return false;
-  out[0] = *call->in[1];
-  out[1] = *call->in[2];
+  for (int i = 0; i < 3; i++)
+    out[i] = *call->in[i];
   return true;
 }
 
@@ -163,44 +156,31 @@ void eval_attention(const Node *node, double *const *in, double *const *out) {
   free(s);
 }
 
-/* Adds what query i and key j of one head contribute to the gradients that are not NULL. */
+/* Adds what query i and key j of one head contribute to the gradients. */
 static void gradient_of_pair(const Heads *a, double *const *in, int64_t query, int64_t key,
-                             double s, double *dq, double *dk, double *dv) {
+                             double s, double *const *out) {
   const double *dy = in[3] + query * a->value_width, *v = a->v + key * a->value_width;
   double p = exp(s - in[4][query]);
   double ds = a->scale * p * (dot(dy, v, a->value_width) - in[5][query]);
   for (int64_t c = 0; c < a->width; c++) {
-    if (dq)
-      dq[query * a->width + c] += ds * a->k[key * a->width + c];
-    if (dk)
-      dk[key * a->width + c] += ds * a->q[query * a->width + c];
+    out[0][query * a->width + c] += ds * a->k[key * a->width + c];
+    out[1][key * a->width + c] += ds * a->q[query * a->width + c];
   }
-  for (int64_t c = 0; dv && c < a->value_width; c++)
-    dv[key * a->value_width + c] += p * dy[c];
+  for (int64_t c = 0; c < a->value_width; c++)
+    out[2][key * a->value_width + c] += p * dy[c];
 }
 
-static void gradients(const Node *node, double *const *in, double *dq, double *dk, double *dv) {
+void eval_attention_grad(const Node *node, double *const *in, double *const *out) {
   Heads a = heads_of(node, in, 6);
+  for (int r = 0; r < 3; r++)
+    for (int64_t i = 0; i < type_elements(out_type(node, r)); i++)
+      out[r][i] = 0;
   for (int64_t n = 0; n < a.batch; n++)
     for (int64_t h = 0; h < a.heads; h++)
       for (int64_t i = 0; i < a.queries; i++)
         for (int64_t j = 0; j < a.keys; j++)
           gradient_of_pair(&a, in, row_at(&a, n, i, h, a.queries), row_at(&a, n, j, h, a.keys),
-                           score(&a, n, i, h, j), dq, dk, dv);
-}
-
-static double *zeros(double *at, const Type *type) {
-  for (int64_t i = 0; i < type_elements(type); i++)
-    at[i] = 0;
-  return at;
-}
-
-void eval_attention_grad_query(const Node *node, double *const *in, double *const *out) {
-  gradients(node, in, zeros(out[0], out_type(node, 0)), NULL, NULL);
-}
-
-void eval_attention_grad_key(const Node *node, double *const *in, double *const *out) {
-  gradients(node, in, NULL, zeros(out[0], out_type(node, 0)), zeros(out[1], out_type(node, 1)));
+                           score(&a, n, i, h, j), out);
 }
 
 /* ---- the gradient ---- */
@@ -218,17 +198,10 @@ void grad_attention(Builder *b, const Node *node, Value *const *dout, const bool
     in[i] = first[i];
   for (int i = 3; i < node->n_in; i++)
     in[n_in++] = node->in[i];
-  double scale = node_float(node, "scale"), penalty = node_float(node, "penalty");
-  if (need[0])
-    din[0] =
-        build_node(b, "attention_grad_query", n_in, in, "scale", scale, "penalty", penalty, NULL)
-            ->out;
-  if (!need[1] && !need[2])
-    return;
-  Node *keys =
-      build_node(b, "attention_grad_key", n_in, in, "scale", scale, "penalty", penalty, NULL);
-  din[1] = need[1] ? &keys->out[0] : NULL;
-  din[2] = need[2] ? &keys->out[1] : NULL;
+  Node *gradient = build_node(b, "attention_grad", n_in, in, "scale", node_float(node, "scale"),
+                              "penalty", node_float(node, "penalty"), NULL);
+  for (int i = 0; i < 3; i++)
+    din[i] = need[i] ? &gradient->out[i] : NULL;
 }
 
 double flops_attention(const Node *node) {

@@ -1,6 +1,6 @@
 /* softmax(q k^T * scale + mask) v becomes one `attention` op, whose kernels never store the scores
- * (Dao et al., arXiv 2205.14135). The gradient of that op is made of ops that compute probabilities
- * again, so in training this has to happen before gradients are added.
+ * (Dao et al., arXiv 2205.14135). The gradient of that op computes probabilities again, so in
+ * training this has to happen before gradients are added.
  *
  * What is recognised: a product whose first operand is a softmax over a product over the channels
  * of two tensors; between them at most one scale and at most one mask

@@ -101,21 +101,25 @@ static Tile *load_tile(Attention *a, Value *value, int rank, const Place *place,
   return s->tile = tile_of(a, value->type.dtype, rows, cols);
 }
 
-static void store_tile(Attention *a, Value *value, const Place *place, Tile *tile) {
-  Frame *frame = &a->frame;
-  const Graph *body = frame->lower->body;
-  bool wanted = false;
+static bool is_wanted(const Attention *a, const Value *value) {
+  const Graph *body = a->frame.lower->body;
   for (int i = 0; i < body->outputs.count; i++)
-    wanted |= body->outputs.at[i].value == value;
-  if (!wanted)
+    if (body->outputs.at[i].value == value)
+      return true;
+  return false;
+}
+
+/* Stores a result, which is dense, if somebody reads it. */
+static void store_tile(Attention *a, Value *value, const Place *place, Tile *tile) {
+  if (!is_wanted(a, value))
     return;
   Access access = {.rank = value->type.rank,
-                   .buffer = frame_buffer(frame, value, value->type, true)};
+                   .buffer = frame_buffer(&a->frame, value, value->type, true)};
   for (int d = 0; d < access.rank; d++) {
     access.dim[d].divisor = 1;
     place_add(&access.dim[d], &place[d], 1);
   }
-  frame_store(frame, &access, tile);
+  frame_store(&a->frame, &access, tile);
 }
 
 static Place at_place(Affine at) { return (Place){.at = at}; }
@@ -216,7 +220,7 @@ static void lower_ranges(Attention *a, Lower *lower) {
   Type type = {DT_i32, 3, {batch, blocks, 2}};
   vec_push(lower->arena, &lower->out->temps, type);
   a->ranges = lower->out->temps.count - 1;
-  frame_start(frame, lower, "_ranges");
+  frame_start(frame, lower, a->queries_are_lanes ? "_ranges" : "_key_ranges");
   frame_dims(frame, &a->lane.x->type);
   a->n = grid(a, "n", batch);
   Affine block = grid(a, "i", blocks);
@@ -255,10 +259,10 @@ static void lower_ranges(Attention *a, Lower *lower) {
 
 /* ---- what the three kernels share ---- */
 
-static void open_kernel(Attention *a, Lower *lower) {
+static void open_kernel(Attention *a, Lower *lower, const char *suffix) {
   Frame *frame = &a->frame;
   const Type *x = &a->lane.x->type;
-  frame_start(frame, lower, "");
+  frame_start(frame, lower, suffix);
   frame_dims(frame, x);
   a->n = grid(a, "n", x->dim[0]);
   a->head = grid(a, "h", x->dim[HEADS]);
@@ -351,7 +355,7 @@ static void close_kernel(Attention *a) { frame_finish(&a->frame, a->node->op->na
 
 static void lower_forward(Attention *a, Lower *lower) {
   int lanes = a->lane.block;
-  open_kernel(a, lower);
+  open_kernel(a, lower, "");
   Tile *q = scaled_lanes(a), *groups = lane_groups(a);
   Tile *out = number(a, 0, a->value_width, lanes);
   Tile *most = number(a, far_below, 1, lanes), *sum = number(a, 0, 1, lanes);
@@ -392,10 +396,13 @@ static Tile *score_gradients(Attention *a, Tile *p, Tile *lane_y, Tile *delta) {
   return map(a, K_mul, p, map(a, K_sub, dp, delta, NULL), NULL);
 }
 
+/* Of queries: dq; of keys: dk and dv. One kernel that walks over a head's keys and adds to dq in
+ * memory would need five products where these two need seven; it is slower, its tiles overflow the
+ * first-level cache. */
 static void lower_gradient(Attention *a, Lower *lower) {
   bool by_query = a->queries_are_lanes;
   int lanes = a->lane.block;
-  open_kernel(a, lower);
+  open_kernel(a, lower, by_query ? "_query" : "_key");
   Tile *x = scaled_lanes(a), *groups = lane_groups(a);
   Tile *y = load_tokens(a, a->lane.y, a->at, lanes, true);
   Tile *lse = by_query ? load_numbers(a, a->lse, true) : NULL;
@@ -413,9 +420,10 @@ static void lower_gradient(Attention *a, Lower *lower) {
     accumulate(a, dy, a->step.y, p);
   accumulate(a, dx, a->step.x, score_gradients(a, p, y, delta));
   a->frame.block = outside;
-  store_tokens(a, &a->node->out[0], map(a, K_mul, dx, scalar(a, a->scale), NULL));
+  dx = map(a, K_mul, dx, scalar(a, a->scale), NULL);
+  store_tokens(a, &a->node->out[by_query ? 0 : 1], dx);
   if (dy)
-    store_tokens(a, &a->node->out[1], dy);
+    store_tokens(a, &a->node->out[2], dy);
   close_kernel(a);
 }
 
@@ -442,10 +450,10 @@ static void choose_blocks(Attention *a, const Facts *facts) {
   a->step.block = a->step.tokens < steps ? (int)a->step.tokens : steps;
 }
 
-static Attention describe(Lower *lower) {
+/* By queries or by keys: which of them are lanes. */
+static Attention describe(Lower *lower, bool by_key) {
   const Node *node = lower->anchor;
-  bool forward = strcmp(node->op->name, "attention") == 0;
-  bool by_key = strcmp(node->op->name, "attention_grad_key") == 0;
+  bool forward = node->n_out == 2;
   int first = forward ? 3 : 6;
   Side query = {.x = node->in[0], .y = forward ? NULL : node->in[3]};
   Side key = {.x = node->in[1], .y = node->in[2]};
@@ -455,27 +463,43 @@ static Attention describe(Lower *lower) {
   }
   query.tokens = query.x->type.dim[TOKENS];
   key.tokens = key.x->type.dim[TOKENS];
-  return (Attention){.node = node,
-                     .lse = forward ? NULL : node->in[4],
-                     .delta = forward ? NULL : node->in[5],
-                     .lane = by_key ? key : query,
-                     .step = by_key ? query : key,
-                     .width = (int)query.x->type.dim[CHANNELS],
-                     .value_width = (int)key.y->type.dim[CHANNELS],
-                     .queries_are_lanes = !by_key,
-                     .scale = node_float(node, "scale"),
-                     .penalty = node_float(node, "penalty"),
-                     .ranges = -1};
+  Attention a = {.node = node,
+                 .lse = forward ? NULL : node->in[4],
+                 .delta = forward ? NULL : node->in[5],
+                 .lane = by_key ? key : query,
+                 .step = by_key ? query : key,
+                 .width = (int)query.x->type.dim[CHANNELS],
+                 .value_width = (int)key.y->type.dim[CHANNELS],
+                 .queries_are_lanes = !by_key,
+                 .scale = node_float(node, "scale"),
+                 .penalty = node_float(node, "penalty"),
+                 .frame.lower = lower,
+                 .ranges = -1};
+  choose_blocks(&a, lower->facts);
+  return a;
+}
+
+static void lower_backward(Lower *lower) {
+  Attention by_query = describe(lower, false), by_key = describe(lower, true);
+  const Value *out = by_query.node->out;
+  Attention *sides[] = {&by_query, &by_key};
+  bool wanted[] = {is_wanted(&by_query, &out[0]),
+                   is_wanted(&by_query, &out[1]) || is_wanted(&by_query, &out[2])};
+  for (int i = 0; i < 2; i++) {
+    if (wanted[i] && sides[i]->lane.group)
+      lower_ranges(sides[i], lower);
+    if (wanted[i])
+      lower_gradient(sides[i], lower);
+  }
 }
 
 void lower_attention(Lower *lower) {
-  Attention a = describe(lower);
-  choose_blocks(&a, lower->facts);
+  if (lower->anchor->n_out > 2) {
+    lower_backward(lower);
+    return;
+  }
+  Attention a = describe(lower, false);
   if (a.lane.group)
     lower_ranges(&a, lower);
-  a.head = affine_constant(0);
-  if (strcmp(a.node->op->name, "attention") == 0)
-    lower_forward(&a, lower);
-  else
-    lower_gradient(&a, lower);
+  lower_forward(&a, lower);
 }

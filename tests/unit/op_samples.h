@@ -97,20 +97,12 @@ static const struct Sample {
    "f32[1,3,1,1]"}, /* nobody sees a key: everybody sees all */
   {"%q: f32[2,3,2,4], %k: f32[2,5,2,4], %v: f32[2,5,2,3], %dy: f32[2,3,2,3], "
    "%positive: f32[2,3,2,1], %d: f32[2,3,2,1]",
-   "%r = attention_grad_query %q, %k, %v, %dy, %positive, %d scale=0.5 penalty=10000 "
-   ": f32[2,3,2,4]"},
+   "%r, %s, %t = attention_grad %q, %k, %v, %dy, %positive, %d scale=0.5 penalty=10000 "
+   ": f32[2,3,2,4], f32[2,5,2,4], f32[2,5,2,3]"},
   {"%q: f32[2,7,1,3], %k: f32[2,12,1,3], %v: f32[2,12,1,2], %dy: f32[2,7,1,2], "
    "%positive: f32[2,7,1,1], %d: f32[2,7,1,1], %g: i64[2,7], %h: i64[2,12]",
-   "%r = attention_grad_query %q, %k, %v, %dy, %positive, %d, %g, %h scale=0.75 penalty=1000 "
-   ": f32[2,7,1,3]"},
-  {"%q: f32[2,3,2,4], %k: f32[2,5,2,4], %v: f32[2,5,2,3], %dy: f32[2,3,2,3], "
-   "%positive: f32[2,3,2,1], %d: f32[2,3,2,1]",
-   "%r, %s = attention_grad_key %q, %k, %v, %dy, %positive, %d scale=0.5 penalty=10000 "
-   ": f32[2,5,2,4], f32[2,5,2,3]"},
-  {"%q: f32[2,7,1,3], %k: f32[2,12,1,3], %v: f32[2,12,1,2], %dy: f32[2,7,1,2], "
-   "%positive: f32[2,7,1,1], %d: f32[2,7,1,1], %g: i64[2,7], %h: i64[2,12]",
-   "%r, %s = attention_grad_key %q, %k, %v, %dy, %positive, %d, %g, %h scale=0.75 penalty=1000 "
-   ": f32[2,12,1,3], f32[2,12,1,2]"},
+   "%r, %s, %t = attention_grad %q, %k, %v, %dy, %positive, %d, %g, %h scale=0.75 penalty=1000 "
+   ": f32[2,7,1,3], f32[2,12,1,3], f32[2,12,1,2]"},
   {"%x: f32[1,3,3,3,2], %w: f32[2,2]",
    "%r = tap_depthwise %x, %w taps=[0,0,0,-1,2,1] stride=[1,1,1] divisor=[2,1,1] size=[5,3,3] "
    ": f32[1,5,3,3,2]"},
