@@ -227,6 +227,10 @@ static void walk_if(Walk *walk, const Stmt *stmt) {
 
 static void walk_lookup(Walk *walk, const Stmt *stmt) {
   Sum at = walk_sum(walk, &stmt->at);
+  if (!stmt->table) {
+    define_value(walk, stmt->var, walk_number_in_memory(walk, stmt->buffer, at));
+    return;
+  }
   if (at.dynamic) {
     define_value(walk, stmt->var, walk_table(walk, stmt->table, walk_sum_value(walk, at)));
     return;

@@ -207,7 +207,8 @@ static void emit_if(Emitter *e, const Stmt *s) {
 static void emit_index(Emitter *e, const Stmt *s) {
   const char *value = spell_operand(e, &s->at);
   if (s->kind == STMT_LOOKUP)
-    value = spell(e, "%s[%s]", table_name(e, s->table), spell_affine(e, &s->at));
+    value = spell(e, "%s[%s]", s->table ? table_name(e, s->table) : e->buffer_name[s->buffer->id],
+                  spell_affine(e, &s->at));
   else {
     if (s->divisor != 1)
       value = spell(e, "%s / %lld", value, (long long)s->divisor);

@@ -251,6 +251,15 @@ static LLVMValueRef plain_store(Walk *walk, LLVMValueRef value, Address address)
   return store;
 }
 
+LLVMValueRef walk_number_in_memory(Walk *walk, const Buffer *buffer, Sum at) {
+  const Place *place = &walk->place[buffer->id];
+  Address address = {.pointer = offset(walk, place->pointer, buffer->type.dtype, at),
+                     .place = place,
+                     .alignment = sizeof(int32_t)};
+  LLVMValueRef number = plain_load(walk, walk->i32, address);
+  return LLVMBuildSExt(walk->builder, number, walk->i64, "");
+}
+
 static bool is_local(const Buffer *buffer) {
   return buffer->space == SPACE_LOCAL || buffer->space == SPACE_SHARED;
 }

@@ -82,6 +82,8 @@ void walk_pointer(Walk *walk, const Stmt *stmt);
 void walk_prefetch(Walk *walk, const Stmt *stmt);
 /* A constant array of a lookup, and its element as an i64. */
 LLVMValueRef walk_table(Walk *walk, const Table *table, LLVMValueRef at);
+/* Element `at` of an i32 argument, as an i64. */
+LLVMValueRef walk_number_in_memory(Walk *walk, const Buffer *buffer, Sum at);
 
 /* llvm_ops.c */
 /* bf16 is carried as its bits in an i16: no instruction on it is to be left to LLVM. */

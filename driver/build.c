@@ -289,7 +289,8 @@ static void lower_node(Entry *e, const Node *region) {
       anchor = region->body->nodes.at[n];
   for (int n = 0; n < region->body->nodes.count; n++) {
     OpClass cls = region->body->nodes.at[n]->op->cls;
-    if (cls == OP_CONTR || cls == OP_WINDOW || cls == OP_REDUCE || cls == OP_INDEX)
+    if (cls == OP_CONTR || cls == OP_WINDOW || cls == OP_REDUCE || cls == OP_INDEX ||
+        cls == OP_ATTENTION)
       anchor = region->body->nodes.at[n];
   }
   build->layout_conversions += !prepared && is_permuting_copy(region);

@@ -11,6 +11,7 @@ typedef struct Deriving {
   Error *error;
 } Deriving;
 
+/* The entry point in training mode, after passes that must see it before gradients are added. */
 static Graph *forward(const Deriving *d, const char *entry) {
   Graph *graph = model_build(d->model, d->context->diag, entry, true);
   int kept = 0;
@@ -19,8 +20,8 @@ static Graph *forward(const Deriving *d, const char *entry) {
       graph->outputs.at[kept++] = graph->outputs.at[i];
   if (graph)
     graph->outputs.count = kept;
-  static const char *const ahead[] = {"norm_bias"};
-  return graph ? passes_run(d->context, graph, ahead, 1, d->context->options) : NULL;
+  static const char *const ahead[] = {"norm_bias", "attend"};
+  return graph ? passes_run(d->context, graph, ahead, 2, d->context->options) : NULL;
 }
 
 static double number(const Deriving *d, const char *name, double fallback) {

@@ -163,7 +163,8 @@ typedef enum StmtKind {
   /* both stages */
   STMT_FOR, /* for var = low; var < high (and var < high2 when has_high2); var += step { body } */
   STMT_IF,  /* if all guards hold { body } else { other } */
-  STMT_LOOKUP, /* var = table[at] */
+  STMT_LOOKUP, /* var = table[at]; with table NULL: element `at` of `buffer`, an i32 argument that
+                  the kernel only reads and that holds nothing outside the range of var */
   /* TILE stage: `tile` is the result; naming an existing tile overwrites it */
   STMT_TILE_FILL,  /* tile = number everywhere */
   STMT_TILE_INDEX, /* tile = at + sum row_factor[j]*rj + col_factor*c, converted to its type */
@@ -211,7 +212,7 @@ struct Stmt {
                   is aligned to STREAM_ALIGNMENT bytes. */
   int64_t row_factor[MAX_ROW_AXES], col_factor;
 
-  Buffer *buffer, *base;
+  Buffer *buffer, *base;   /* LOOKUP, LOAD, STORE, POINTER, PREFETCH; POINTER: what it goes into */
   KValue *value;
   KValue *value_arg[MAX_KOP_ARGS];
   KValue *dynamic; /* LOAD, STORE: scalar integer added to the address times the factor */

@@ -436,12 +436,19 @@ static bool check_nested(Checker *c, const Stmt *s) {
 static bool check_lookup(Checker *c, const Stmt *s) {
   if (!check_affine(c, &s->at) || !define_var(c, s->var))
     return false;
+  c->differs[s->var->id] = affine_differs(c, &s->at);
+  if (!s->table) {
+    const Buffer *buffer = s->buffer;
+    if (!buffer || buffer->space != SPACE_GLOBAL || buffer->type.dtype != DT_i32 ||
+        buffer->written)
+      return refuse(c, "numbers come from tables and from i32 arguments that are only read");
+    return true;
+  }
   for (int i = 0; i < s->table->count; i++)
     if (s->table->values[i] < s->var->low || s->table->values[i] > s->var->high)
       return refuse(c, "%%%s holds %lld", s->table->name, (long long)s->table->values[i]);
   if (s->at.count <= 1 && (affine_low(&s->at) < 0 || affine_high(&s->at) >= s->table->count))
     return refuse(c, "%%%s has %d entries", s->table->name, s->table->count);
-  c->differs[s->var->id] = affine_differs(c, &s->at);
   return true;
 }
 

@@ -271,6 +271,14 @@ static bool set_var(Machine *m, const Stmt *s, int thread, int64_t value) {
 
 static bool run_index(Machine *m, const Stmt *s, int thread) {
   int64_t value = machine_affine(m, thread, &s->at);
+  if (s->kind == STMT_LOOKUP && !s->table) {
+    Scalar number;
+    const Buffer *buffer = s->buffer;
+    if (value < 0 || value >= type_elements(&buffer->type))
+      return machine_fail(m, s, thread, "element %lld of %lld", (long long)value,
+                          (long long)type_elements(&buffer->type));
+    return machine_read(m, s, thread, buffer, value, &number) && set_var(m, s, thread, number.i);
+  }
   if (s->kind == STMT_LOOKUP) {
     if (value < 0 || value >= s->table->count)
       return machine_fail(m, s, thread, "entry %lld of %d", (long long)value, s->table->count);

@@ -2,7 +2,8 @@
  *
  * A loop whose variable decides nothing about control flow multiplies its body's count; only the
  * variables on which some bound or guard depends are run through, so the count is exact and cheap.
- * Threads and blocks are loops like any other.
+ * Threads and blocks are loops like any other. Bounds that are looked up in memory are unknown:
+ * such a loop counts as the longest that their ranges allow.
  */
 #include "ir/kernel.h"
 #include <string.h>
@@ -10,7 +11,8 @@
 typedef struct Counter {
   const Kernel *kernel;
   bool *decides; /* variables some bound or guard depends on, by id */
-  int64_t *at;   /* their present values */
+  bool *unknown; /* variables looked up in memory, by id */
+  int64_t *at;   /* their present values; of the unknown ones, the lowest */
 } Counter;
 
 /* ---- which variables matter ---- */
@@ -56,6 +58,9 @@ static double count_block(Counter *c, const Block *block);
 
 static double count_for(Counter *c, const Stmt *s) {
   int64_t low = value_of(c, &s->low), high = value_of(c, &s->high);
+  for (int i = 0; i < s->high.count; i++)
+    if (c->unknown[s->high.term[i].var->id])
+      high += s->high.term[i].factor * (s->high.term[i].var->high - s->high.term[i].var->low);
   double sum = 0;
   if (s->has_high2 && value_of(c, &s->high2) < high)
     high = value_of(c, &s->high2);
@@ -114,8 +119,11 @@ static double count_block(Counter *c, const Block *block) {
     } else if (s->kind == STMT_IF) {
       sum += count_block(c, guards_hold(c, &s->guards) ? &s->body : &s->other);
     } else if ((s->kind == STMT_INDEX || s->kind == STMT_LOOKUP) && c->decides[s->var->id]) {
+      c->unknown[s->var->id] = s->kind == STMT_LOOKUP && !s->table;
       int64_t at = value_of(c, &s->at);
-      if (s->kind == STMT_LOOKUP)
+      if (s->kind == STMT_LOOKUP && !s->table)
+        at = s->var->low;
+      else if (s->kind == STMT_LOOKUP)
         at = at >= 0 && at < s->table->count ? s->table->values[at] : 0;
       else
         at = s->modulus ? at / s->divisor % s->modulus : at / s->divisor;
@@ -146,6 +154,7 @@ static double count_axes(Counter *c, int axis) {
 double kernel_flops(const Kernel *kernel) {
   Arena *arena = arena_new();
   Counter counter = {kernel, ARENA_ARRAY(arena, bool, kernel->vars.count + 1),
+                     ARENA_ARRAY(arena, bool, kernel->vars.count + 1),
                      ARENA_ARRAY(arena, int64_t, kernel->vars.count + 1)};
   while (mark_block(&counter, &kernel->body))
     ;

@@ -305,7 +305,14 @@ static void parse_var_definition(Parser *p, Block *block, Loc loc, const char *n
   s->var = parse_range(p, loc, name);
   if (scan_accept(p, "lookup")) {
     s->kind = STMT_LOOKUP;
-    s->table = scan_use(p, SYMBOL_TABLE);
+    scan_space(p);
+    Loc at = scan_here(p);
+    const char *from = scan_name(p);
+    Symbol *symbol = p->failed ? NULL : scan_find(p, from);
+    if (symbol && symbol->kind == SYMBOL_BUFFER)
+      s->buffer = scan_use_name(p, at, from, SYMBOL_BUFFER);
+    else
+      s->table = scan_use_name(p, at, from, SYMBOL_TABLE);
     scan_expect(p, "[");
     s->at = scan_affine(p);
     scan_expect(p, "]");

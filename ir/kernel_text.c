@@ -163,7 +163,7 @@ static void print_var_definition(const Printer *p, const Stmt *s) {
   text_add(p->out, "%%%s : [%lld, %lld] = ", s->var->name, (long long)s->var->low,
            (long long)s->var->high);
   if (s->kind == STMT_LOOKUP) {
-    text_add(p->out, "lookup %%%s[", s->table->name);
+    text_add(p->out, "lookup %%%s[", s->table ? s->table->name : s->buffer->name);
     print_affine(p, &s->at);
     text_add(p->out, "]");
     return;

@@ -12,6 +12,7 @@ typedef enum OpClass {
   OP_MOVE,      /* data movement that is not a view: concat, pad */
   OP_REDUCE,    /* fold over axes, kept as size 1 */
   OP_CONTR,     /* contraction: sum of products over some axes */
+  OP_ATTENTION, /* softmax of a product, times values: blocks of keys for each block of queries */
   OP_WINDOW,    /* per-channel fold over a list of taps */
   OP_INDEX,     /* rows chosen by an index tensor */
   OP_COMPOSITE, /* defined by its expansion into the others */

@@ -39,7 +39,7 @@ bool fuse_is_compute(const Fusion *f, const Node *node) {
 
 bool op_anchors(const Node *node) {
   OpClass c = node->op->cls;
-  return c == OP_CONTR || c == OP_WINDOW || c == OP_INDEX || c == OP_MOVE;
+  return c == OP_CONTR || c == OP_WINDOW || c == OP_INDEX || c == OP_MOVE || c == OP_ATTENTION;
 }
 
 static unsigned axes_mask(const Node *reduce) {
@@ -281,7 +281,7 @@ static Region *new_region(Fusion *f, Node *node) {
   bool reduce = node->op->cls == OP_REDUCE;
   region->space = reduce ? node->in[0]->type : node->out[0].type;
   region->has_anchor = op_anchors(node);
-  region->sealed = node->op->flags & OPF_SCATTERS;
+  region->sealed = node->op->cls == OP_ATTENTION || (node->op->flags & OPF_SCATTERS);
   region->folds_columns = node_folds_columns(node);
   region->folded_rows = is_row_fold(node) ? axes_mask(node) : 0;
   vec_push(f->arena, &region->members, node);

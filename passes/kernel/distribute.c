@@ -222,6 +222,14 @@ Affine tile_row(const Tile *tile, const Position *position) {
 
 /* ---- analysis and entry ---- */
 
+/* Is the tile a dot's second operand, loaded with columns that do not lie side by side? Such a one
+ * is copied where it is loaded: once, if that is outside the loop around the dot. */
+static bool crosses_memory(const Spread *spread, const Stmt *dot, const Tile *tile) {
+  const Stmt *load = spread->deferred[tile->id];
+  return dot->tile_arg[1] == tile && load && tile->cols > 1 &&
+         access_col_stride(&load->access) != 1;
+}
+
 static void count_references(Spread *spread, const Block *block, bool *other_use) {
   for (int i = 0; i < block->count; i++) {
     const Stmt *s = block->at[i];
@@ -233,7 +241,7 @@ static void count_references(Spread *spread, const Block *block, bool *other_use
       spread->references[tile->id]++;
       if (s->kind == STMT_TILE_LOAD && defines && !spread->deferred[tile->id])
         spread->deferred[tile->id] = s;
-      else if (s->kind != STMT_TILE_DOT || defines)
+      else if (s->kind != STMT_TILE_DOT || defines || crosses_memory(spread, s, tile))
         other_use[tile->id] = true;
     }
     count_references(spread, &s->body, other_use);

@@ -259,6 +259,8 @@ static bool dot_guards(Dot *d, Guards *guards) {
 }
 
 void vector_dot(Spread *s, Block *to, const Stmt *from) {
+  if (vector_panel_dot(s, to, from))
+    return;
   const Stmt *load_a = s->deferred[from->tile_arg[0]->id];
   const Stmt *load_b = s->deferred[from->tile_arg[1]->id];
   Dot d = {.spread = s, .sum = from->tile, .a = from->tile_arg[0], .b = from->tile_arg[1]};

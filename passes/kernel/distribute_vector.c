@@ -216,7 +216,8 @@ static void columns(Walk *w, Block *block, bool unrolled) {
   } else if (whole > 0) {
     IndexVar *col = kernel_var(s->to, "c", 0, whole - w->width);
     Stmt *loop = stmt_for(s->to, block, col, 0, whole, w->width);
-    loop->unroll = unrolled ? -1 : w->width > 1 ? UNROLL_COLUMNS : 0;
+    bool few = w->width > 1 && whole <= UNROLL_COLUMNS * w->width;
+    loop->unroll = unrolled || few ? -1 : w->width > 1 ? UNROLL_COLUMNS : 0;
     w->position.col = affine_var(col, 1);
     body(w, &loop->body);
   }
@@ -271,6 +272,26 @@ static void finish_folds(Walk *w, Block *block) {
   }
 }
 
+/* Arrays have rows of whole vectors, and what reads them by vectors reads all of the last one:
+ * where columns are walked one by one, the lanes past them are zero. */
+static void fill_ends(Walk *w, Block *block) {
+  Spread *s = w->spread;
+  int vector = s->facts->vector, cols = w->nest->domain->cols;
+  for (int i = 0; i < w->nest->count && w->width == 1 && cols > 1 && cols % vector; i++) {
+    const Stmt *from = w->nest->stmt[i];
+    bool first = from->tile && from->kind != STMT_TILE_FOLD;
+    for (int j = 0; first && j <= i; j++)
+      for (int a = 0; a < MAX_KOP_ARGS; a++)
+        first = first && w->nest->stmt[j]->tile_arg[a] != from->tile;
+    if (!first || nest_private(s, w->nest, from->tile))
+      continue;
+    Affine at = affine_scale(tile_row(from->tile, &w->position), tile_row_stride(s, from->tile));
+    KValue *zeros = stmt_const(s->to, block, 0, from->tile->dtype, vector);
+    Affine last = affine_offset(at, cols / vector * vector);
+    vector_store(s, block, tile_storage(s, from->tile), last, zeros);
+  }
+}
+
 static void rows(Walk *w, Block *block, bool unrolled) {
   Spread *s = w->spread;
   const Tile *domain = w->nest->domain;
@@ -285,6 +306,7 @@ static void rows(Walk *w, Block *block, bool unrolled) {
     w->position.row[j] = affine_var(row, 1);
     block = &loop->body;
   }
+  fill_ends(w, block);
   start_folds(w, block, false);
   columns(w, block, unrolled);
   finish_folds(w, block);
@@ -359,7 +381,7 @@ static bool needs_scalars(const Nest *nest, int vector) {
   return false;
 }
 
-static void spread_nest(Spread *s, Block *to, const Nest *nest) {
+void vector_nest(Spread *s, Block *to, const Nest *nest) {
   const Tile *domain = nest->domain;
   Walk w = {.spread = s, .nest = nest};
   w.width = domain->cols == 1 || needs_scalars(nest, s->facts->vector) ? 1 : s->facts->vector;
@@ -387,6 +409,6 @@ static void spread_nest(Spread *s, Block *to, const Nest *nest) {
 }
 
 void distribute_vector(Spread *spread) {
-  static const SpreadHooks hooks = {spread_nest, vector_dot, vector_prefetch};
+  static const SpreadHooks hooks = {vector_nest, vector_dot, vector_prefetch};
   spread_block(spread, &hooks, &spread->from->body, &spread->to->body);
 }

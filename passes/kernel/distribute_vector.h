@@ -1,5 +1,5 @@
 /* What the parts of distribution to one thread with vectors share: distribute_vector.c (nests) and
- * distribute_dot.c. */
+ * distribute_dot.c, distribute_panel.c. */
 #ifndef TRICOT_PASSES_KERNEL_DISTRIBUTE_VECTOR_H
 #define TRICOT_PASSES_KERNEL_DISTRIBUTE_VECTOR_H
 #include "passes/kernel/distribute.h"
@@ -15,6 +15,9 @@ Stmt *vector_store(Spread *, Block *, Buffer *, Affine at, KValue *);
  * where no guards can say so. */
 void corner_guards(Spread *, Guards *, const Access *, const Tile *domain, bool *possible);
 
+void vector_nest(Spread *, Block *to, const Nest *);
 void vector_dot(Spread *, Block *to, const Stmt *dot);
+/* distribute_panel.c: emits a dot larger than the registers; false when it is none. */
+bool vector_panel_dot(Spread *, Block *to, const Stmt *dot);
 void vector_prefetch(Spread *, Block *to, const Stmt *prefetch);
 #endif

@@ -96,6 +96,7 @@ void lower_gather(Lower *lower);
 void lower_chain(Lower *lower);
 void lower_compose(Lower *lower);
 void lower_weight_gradient(Lower *lower);
+void lower_attention(Lower *lower);
 /* Sums partial results [strips, result elements] of some body values in strip order and goes on
  * with everything that follows them: the second half of a split fold or contraction. Results that
  * do not follow from them have been stored already. count_temp: elements of each strip, -1: not

@@ -31,7 +31,8 @@ void lower_region(const Node *region, const Facts *facts, Arena *arena, const ch
   for (int n = 0; n < lower.body->nodes.count; n++) {
     const Node *node = lower.body->nodes.at[n];
     OpClass cls = node->op->cls;
-    if (cls == OP_CONTR || cls == OP_WINDOW || cls == OP_INDEX || cls == OP_MOVE) {
+    if (cls == OP_CONTR || cls == OP_WINDOW || cls == OP_INDEX || cls == OP_MOVE ||
+        cls == OP_ATTENTION) {
       bool border = node->op->flags & OPF_BORDER;
       anchors += !border;
       if (!lower.anchor || !border)
@@ -51,6 +52,8 @@ void lower_region(const Node *region, const Facts *facts, Arena *arena, const ch
     lower_contraction(&lower);
   else if (lower.anchor->op->cls == OP_WINDOW)
     lower_window(&lower);
+  else if (lower.anchor->op->cls == OP_ATTENTION)
+    lower_attention(&lower);
   else
     lower_gather(&lower);
   const char *doc = describe(region->body, arena);

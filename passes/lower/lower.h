@@ -6,6 +6,7 @@
  *   contraction  sums of products on register tiles, then the epilogue     (contraction.c)
  *   window       per-channel folds over taps, then the epilogue            (window.c)
  *   chain        contractions on rows just computed                        (chain.c)
+ *   attention    blocks of keys for each block of queries                  (attention.c)
  *   index, move  gathers, scatters, concat, pad                            (gather.c)
  * Epilogues and everything else elementwise are the same code for all (frame.c).
  */

@@ -1,0 +1,505 @@
+/* The attention template: softmax(q k^T) v and its gradients without the matrix of scores.
+ *
+ * A block owns some tokens of one head, its *lanes*, and walks over blocks of tokens of the
+ * other side, its *steps* (Dao et al., arXiv 2205.14135 and 2307.08691): in the forward kernel and
+ * that of dq lanes are queries and steps keys, in that of dk and dv it is the other way round.
+ * Score tiles are [steps, lanes]: what belongs to a lane (its maximum, its sum) lies along vectors,
+ * folds go over rows, and every product has a loaded operand on the left and an array on the right:
+ *
+ *   scores[steps, lanes] += x[steps, channels] . y[channels, lanes]
+ *   out[channels, lanes] += x^T[channels, steps] . weights[steps, lanes]
+ *
+ * Tiles of lanes are turned when loaded and turned back when stored, once a block. No two blocks
+ * write the same element, and sums go over steps in order.
+ *
+ * With groups, a kernel ahead finds for each block of lanes the steps among which its partners lie,
+ * the only ones it walks over: packed and padded texts cost what their tokens cost. A query without
+ * any partner sees all keys (ir/ops/attention.c).
+ */
+#include "passes/lower/frame.h"
+#include <string.h>
+
+enum { STEPS = 64, GPU_STEPS = 32, GPU_LANES = 32, LEAST = 4, SCAN = 512 };
+enum { TOKENS = 1, HEADS, CHANNELS };
+static const double far_below = -1e30; /* any score, and still finite */
+
+/* What a lane or a step is. */
+typedef struct Side {
+  Value *x, *y; /* what scores are products of; what values or their gradients are */
+  Value *group; /* [batch, tokens], NULL: none */
+  int64_t tokens;
+  int block; /* tokens of a tile */
+} Side;
+
+typedef struct Attention {
+  Frame frame;
+  const Node *node;
+  Value *lse, *delta; /* gradients only */
+  Side lane, step;
+  int width, value_width;
+  bool queries_are_lanes;
+  double scale, penalty;
+  int ranges;         /* scratch: first and past step block of each lane block; -1: all */
+  Affine n, head, at; /* of this block: batch, head, first lane */
+  Affine step_at;     /* first token of this step */
+  Tile *penalty_tile, *one;
+} Attention;
+
+/* ---- tiles ---- */
+
+static Tile *tile_of(Attention *a, Dtype dtype, int rows, int cols) {
+  return kernel_tile(a->frame.kernel, "t", dtype, rows > 1 ? 1 : 0, &rows, cols);
+}
+
+static Tile *number(Attention *a, double value, int rows, int cols) {
+  Stmt *s = stmt_add(a->frame.kernel, a->frame.block, STMT_TILE_FILL);
+  s->number = value;
+  return s->tile = tile_of(a, DT_f32, rows, cols);
+}
+
+static Tile *scalar(Attention *a, double value) { return number(a, value, 1, 1); }
+
+static Tile *map_into(Attention *a, Tile *to, Kop kop, Tile *x, Tile *y, Tile *z) {
+  stmt_map(a->frame.kernel, a->frame.block, to, kop, x, y, z);
+  return to;
+}
+
+/* The result has the first operand's rows and columns. */
+static Tile *map(Attention *a, Kop kop, Tile *x, Tile *y, Tile *z) {
+  return map_into(a, tile_of(a, DT_f32, x->rows, x->cols), kop, x, y, z);
+}
+
+static Tile *fold(Attention *a, Kop kop, Tile *x, bool rows) {
+  return frame_fold(&a->frame, kop, x, rows);
+}
+
+static void dot(Attention *a, Tile *sum, Tile *x, Tile *y) {
+  Stmt *s = stmt_add(a->frame.kernel, a->frame.block, STMT_TILE_DOT);
+  s->tile = sum;
+  s->tile_arg[0] = x;
+  s->tile_arg[1] = y;
+}
+
+/* The index at + row of each row, or at + column of each column, as a number. */
+static Tile *positions(Attention *a, Affine at, int rows, int cols) {
+  Stmt *s = stmt_add(a->frame.kernel, a->frame.block, STMT_TILE_INDEX);
+  s->at = at;
+  s->row_factor[0] = rows > 1;
+  s->col_factor = cols > 1;
+  return s->tile = tile_of(a, DT_f32, rows, cols);
+}
+
+/* ---- accesses ---- */
+
+static Tile *load_tile(Attention *a, Value *value, int rank, const Place *place, int rows,
+                       int cols) {
+  Frame *frame = &a->frame;
+  frame->rank = rank;
+  memcpy(frame->place, place, sizeof *place * (size_t)rank);
+  Stmt *s = stmt_add(frame->kernel, frame->block, STMT_TILE_LOAD);
+  s->access = frame_access(frame, value);
+  return s->tile = tile_of(a, value->type.dtype, rows, cols);
+}
+
+static bool is_wanted(const Attention *a, const Value *value) {
+  const Graph *body = a->frame.lower->body;
+  for (int i = 0; i < body->outputs.count; i++)
+    if (body->outputs.at[i].value == value)
+      return true;
+  return false;
+}
+
+/* Stores a result, which is dense, if somebody reads it. */
+static void store_tile(Attention *a, Value *value, const Place *place, Tile *tile) {
+  if (!is_wanted(a, value))
+    return;
+  Access access = {.rank = value->type.rank,
+                   .buffer = frame_buffer(&a->frame, value, value->type, true)};
+  for (int d = 0; d < access.rank; d++) {
+    access.dim[d].divisor = 1;
+    place_add(&access.dim[d], &place[d], 1);
+  }
+  frame_store(&a->frame, &access, tile);
+}
+
+static Place at_place(Affine at) { return (Place){.at = at}; }
+
+/* The places of [batch, tokens, heads, channels] where tokens are rows and channels columns, or,
+ * turned, the other way round. */
+static void token_places(const Attention *a, Affine token, bool turned, Place *place) {
+  place[0] = at_place(a->n);
+  place[TOKENS] = (Place){.at = token, .row = {!turned}, .col = turned};
+  place[HEADS] = at_place(a->head);
+  place[CHANNELS] = (Place){.at = affine_constant(0), .row = {turned}, .col = !turned};
+}
+
+static Tile *load_tokens(Attention *a, Value *value, Affine token, int tokens, bool turned) {
+  Place place[4];
+  int channels = (int)value->type.dim[CHANNELS];
+  token_places(a, token, turned, place);
+  if ((turned ? channels : tokens) == 1)
+    place[turned ? CHANNELS : TOKENS].row[0] = 0;
+  return load_tile(a, value, 4, place, turned ? channels : tokens, turned ? tokens : channels);
+}
+
+/* One number a token, [batch, tokens, heads, 1], as columns (lanes) or rows (steps). */
+static Tile *load_numbers(Attention *a, Value *value, bool lanes) {
+  Place place[4] = {at_place(a->n),
+                    {.at = lanes ? a->at : a->step_at},
+                    at_place(a->head),
+                    at_place(affine_constant(0))};
+  int count = lanes ? a->lane.block : a->step.block;
+  place[TOKENS].col = lanes;
+  place[TOKENS].row[0] = !lanes && count > 1;
+  return load_tile(a, value, 4, place, lanes ? 1 : count, lanes ? count : 1);
+}
+
+static Tile *load_group(Attention *a, Value *value, Affine at, int rows, int cols) {
+  Place place[2] = {at_place(a->n), {.at = at, .row = {rows > 1}, .col = cols > 1}};
+  return load_tile(a, value, 2, place, rows, cols);
+}
+
+static void store_tokens(Attention *a, Value *value, Tile *turned) {
+  Place place[4];
+  token_places(a, a->at, true, place);
+  place[CHANNELS].row[0] = turned->rows > 1;
+  store_tile(a, value, place, turned);
+}
+
+/* ---- which steps a block of lanes walks over ---- */
+
+/* 1 where step column and lane row are partners. A query that sees no key has the log of its sum
+ * far below zero: as a step, it is everybody's partner. */
+static Tile *partners(Attention *a, Affine steps_at, int count, Tile *lane_group) {
+  Tile *step_group = load_group(a, a->step.group, steps_at, 1, count);
+  Tile *seen =
+      map_into(a, tile_of(a, DT_f32, a->lane.block, count), K_eq, lane_group, step_group, NULL);
+  if (!a->queries_are_lanes) {
+    Place place[4] = {at_place(a->n),
+                      {.at = steps_at, .col = count > 1},
+                      at_place(affine_constant(0)),
+                      at_place(affine_constant(0))};
+    Tile *lse = load_tile(a, a->lse, 4, place, 1, count);
+    Tile *lonely = map(a, K_lt, lse, scalar(a, -a->penalty / 2), NULL);
+    seen = map(a, K_max, seen, lonely, NULL);
+  }
+  if (a->step.tokens % count == 0)
+    return seen;
+  Tile *index = positions(a, steps_at, 1, count);
+  Tile *inside = map(a, K_lt, index, scalar(a, (double)a->step.tokens), NULL);
+  return map(a, K_mul, seen, inside, NULL);
+}
+
+static void store_range(Attention *a, Affine lane_block, Tile *low, Tile *high) {
+  Frame *frame = &a->frame;
+  Type type = frame->lower->out->temps.at[a->ranges];
+  for (int i = 0; i < 2; i++) {
+    Tile *block =
+        map(a, K_floor, map(a, K_div, i ? high : low, scalar(a, a->step.block), NULL), NULL, NULL);
+    if (i)
+      block = map(a, K_add, block, a->one, NULL);
+    Tile *whole = map_into(a, tile_of(a, DT_i32, 1, 1), K_cast, block, NULL, NULL);
+    Access access = {.rank = 3, .buffer = frame_temp(frame, a->ranges, type, true)};
+    access.dim[0] = (AccessDim){.at = a->n, .divisor = 1};
+    access.dim[1] = (AccessDim){.at = lane_block, .divisor = 1};
+    access.dim[2] = (AccessDim){.at = affine_constant(i), .divisor = 1};
+    frame_store(frame, &access, whole);
+  }
+}
+
+static Affine grid(Attention *a, const char *name, int64_t extent) {
+  if (extent == 1)
+    return affine_constant(0);
+  return affine_var(kernel_grid(a->frame.kernel, name, extent), 1);
+}
+
+static void lower_ranges(Attention *a, Lower *lower) {
+  Frame *frame = &a->frame;
+  int64_t batch = a->lane.group->type.dim[0], steps = a->step.tokens;
+  int64_t blocks = ceil_div(a->lane.tokens, a->lane.block);
+  Type type = {DT_i32, 3, {batch, blocks, 2}};
+  vec_push(lower->arena, &lower->out->temps, type);
+  a->ranges = lower->out->temps.count - 1;
+  frame_start(frame, lower, a->queries_are_lanes ? "_ranges" : "_key_ranges");
+  frame_dims(frame, &a->lane.x->type);
+  a->n = grid(a, "n", batch);
+  Affine block = grid(a, "i", blocks);
+  a->at = affine_scale(block, a->lane.block);
+  int lanes = a->lane.block, vector = lower->facts->vector;
+  int scan = steps < SCAN ? (int)ceil_div(steps, vector) * vector : SCAN; /* whole vectors */
+  a->one = scalar(a, 1);
+  Tile *end = scalar(a, (double)steps), *none = scalar(a, -1);
+  Tile *group = load_group(a, a->lane.group, a->at, lanes, 1);
+  Tile *low = number(a, (double)steps, lanes, 1), *high = number(a, -1, lanes, 1);
+  Block *outside = frame->block;
+  Stmt *loop;
+  IndexVar *at = frame_loop(frame, "j", 0, steps, scan, &loop);
+  Tile *seen = partners(a, affine_var(at, 1), scan, group);
+  Tile *index = positions(a, affine_var(at, 1), 1, scan);
+  Tile *from = map_into(a, tile_of(a, DT_f32, lanes, scan), K_select, seen, index, end);
+  Tile *to = map_into(a, tile_of(a, DT_f32, lanes, scan), K_select, seen, index, none);
+  map_into(a, low, K_min, low, fold(a, K_min, from, false), NULL);
+  map_into(a, high, K_max, high, fold(a, K_max, to, false), NULL);
+  frame->block = outside;
+  if (a->queries_are_lanes) { /* one that sees no key walks over all */
+    Tile *lonely = map(a, K_lt, high, scalar(a, 0), NULL);
+    map_into(a, low, K_select, lonely, scalar(a, 0), low);
+    map_into(a, high, K_select, lonely, scalar(a, (double)(steps - 1)), high);
+  }
+  if (a->lane.tokens % lanes) { /* lanes past the last token want nothing */
+    Tile *inside =
+        map(a, K_lt, positions(a, a->at, lanes, 1), scalar(a, (double)a->lane.tokens), NULL);
+    map_into(a, low, K_select, inside, low, end);
+    map_into(a, high, K_select, inside, high, none);
+  }
+  store_range(a, block, fold(a, K_min, low, true), fold(a, K_max, high, true));
+  frame->kernel->schedule = (Schedule){.rows = lanes, .cols = scan, .unroll_k = 1, .strips = 1};
+  frame_finish(frame, "ranges");
+}
+
+/* ---- what the three kernels share ---- */
+
+static void open_kernel(Attention *a, Lower *lower, const char *suffix) {
+  Frame *frame = &a->frame;
+  const Type *x = &a->lane.x->type;
+  frame_start(frame, lower, suffix);
+  frame_dims(frame, x);
+  a->n = grid(a, "n", x->dim[0]);
+  a->head = grid(a, "h", x->dim[HEADS]);
+  a->at = affine_scale(grid(a, "i", ceil_div(x->dim[TOKENS], a->lane.block)), a->lane.block);
+  a->one = scalar(a, 1);
+  a->penalty_tile = scalar(a, a->penalty);
+  frame->kernel->schedule = (Schedule){.rows = a->step.block,
+                                       .cols = a->lane.block,
+                                       .unroll_k = 4,
+                                       .strips = 1,
+                                       .stage_a = lower->facts->threads > 1,
+                                       .stage_b = lower->facts->threads > 1};
+}
+
+/* The number of one end of this block's range. */
+static Affine range_end(Attention *a, int64_t blocks, int which) {
+  Frame *frame = &a->frame;
+  const Type *type = &frame->lower->out->temps.at[a->ranges];
+  Stmt *s = stmt_add(frame->kernel, frame->block, STMT_LOOKUP);
+  s->buffer = frame_temp(frame, a->ranges, *type, false);
+  s->var = kernel_var(frame->kernel, which ? "past" : "first", 0, blocks);
+  Affine lane_block = a->at; /* a multiple of the block's size */
+  lane_block.constant /= a->lane.block;
+  for (int t = 0; t < lane_block.count; t++)
+    lane_block.term[t].factor /= a->lane.block;
+  Affine row = affine_add(affine_scale(a->n, type->dim[1]), lane_block);
+  s->at = affine_offset(affine_scale(row, 2), which);
+  return affine_var(s->var, 1);
+}
+
+/* Opens the loop over steps. */
+static void open_steps(Attention *a) {
+  Frame *frame = &a->frame;
+  int64_t blocks = ceil_div(a->step.tokens, a->step.block);
+  Affine low = affine_constant(0), high = affine_constant(blocks);
+  if (a->ranges >= 0) {
+    low = range_end(a, blocks, 0);
+    high = range_end(a, blocks, 1);
+  }
+  Stmt *loop;
+  IndexVar *j = frame_loop(frame, "j", 0, blocks, 1, &loop);
+  loop->low = low;
+  loop->high = high;
+  a->step_at = affine_var(j, a->step.block);
+}
+
+/* [channels, lanes] of the lanes' x, times the scale. */
+static Tile *scaled_lanes(Attention *a) {
+  Tile *x = load_tokens(a, a->lane.x, a->at, a->lane.block, true);
+  return map(a, K_mul, x, scalar(a, a->scale), NULL);
+}
+
+static Tile *lane_groups(Attention *a) {
+  return a->lane.group ? load_group(a, a->lane.group, a->at, 1, a->lane.block) : NULL;
+}
+
+/* [steps, lanes] sums of products of a step tensor's channels with a tile of lanes. */
+static Tile *products(Attention *a, Value *steps, Tile *lanes) {
+  Tile *sum = number(a, 0, a->step.block, a->lane.block);
+  dot(a, sum, load_tokens(a, steps, a->step_at, a->step.block, false), lanes);
+  return sum;
+}
+
+/* 1 for steps that are tokens; NULL where all are. */
+static Tile *real_steps(Attention *a) {
+  if (a->step.tokens % a->step.block == 0)
+    return NULL;
+  return map(a, K_lt, positions(a, a->step_at, a->step.block, 1), scalar(a, (double)a->step.tokens),
+             NULL);
+}
+
+static Tile *scores(Attention *a, Tile *lanes, Tile *groups) {
+  Tile *s = products(a, a->step.x, lanes);
+  if (!groups)
+    return s;
+  Tile *own = load_group(a, a->step.group, a->step_at, a->step.block, 1);
+  Tile *apart = map_into(a, tile_of(a, DT_f32, s->rows, s->cols), K_eq, own, groups, NULL);
+  apart = map(a, K_sub, apart, a->one, NULL);
+  return map_into(a, s, K_fma, apart, a->penalty_tile, s);
+}
+
+/* Adds x^T . weights to a [channels, lanes] accumulator. */
+static void accumulate(Attention *a, Tile *sum, Value *steps, Tile *weights) {
+  dot(a, sum, load_tokens(a, steps, a->step_at, a->step.block, true), weights);
+}
+
+static void close_kernel(Attention *a) { frame_finish(&a->frame, a->node->op->name); }
+
+/* ---- forward ---- */
+
+static void lower_forward(Attention *a, Lower *lower) {
+  int lanes = a->lane.block;
+  open_kernel(a, lower, "");
+  Tile *q = scaled_lanes(a), *groups = lane_groups(a);
+  Tile *out = number(a, 0, a->value_width, lanes);
+  Tile *most = number(a, far_below, 1, lanes), *sum = number(a, 0, 1, lanes);
+  Block *outside = a->frame.block;
+  open_steps(a);
+  Tile *s = scores(a, q, groups), *real = real_steps(a);
+  if (real)
+    map_into(a, s, K_select, real, s, scalar(a, far_below));
+  Tile *larger = map(a, K_max, most, fold(a, K_max, s, true), NULL);
+  Tile *shrink = map(a, K_exp, map(a, K_sub, most, larger, NULL), NULL, NULL);
+  map_into(a, most, K_max, larger, larger, NULL);
+  Tile *p = map(a, K_exp, map(a, K_sub, s, larger, NULL), NULL, NULL);
+  map_into(a, sum, K_fma, sum, shrink, fold(a, K_add, p, true));
+  map_into(a, out, K_mul, out, shrink, NULL);
+  accumulate(a, out, a->step.y, p);
+  a->frame.block = outside;
+  Tile *share = map_into(a, tile_of(a, DT_f32, 1, lanes), K_div, a->one, sum, NULL);
+  store_tokens(a, &a->node->out[0], map(a, K_mul, out, share, NULL));
+  Place place[4] = {
+      at_place(a->n), {.at = a->at, .col = 1}, at_place(a->head), at_place(affine_constant(0))};
+  Tile *lse = map(a, K_add, most, map(a, K_log, sum, NULL, NULL), NULL);
+  store_tile(a, &a->node->out[1], place, lse);
+  close_kernel(a);
+}
+
+/* ---- backward ---- */
+
+/* exp(scores - lse), zero for steps that are no tokens. */
+static Tile *probabilities(Attention *a, Tile *lanes, Tile *groups, Tile *lse) {
+  Tile *s = scores(a, lanes, groups), *real = real_steps(a);
+  Tile *p = map(a, K_exp, map(a, K_sub, s, lse, NULL), NULL, NULL);
+  return real ? map_into(a, p, K_select, real, p, scalar(a, 0)) : p;
+}
+
+/* Gradients of scores, without the scale. */
+static Tile *score_gradients(Attention *a, Tile *p, Tile *lane_y, Tile *delta) {
+  Tile *dp = products(a, a->step.y, lane_y);
+  return map(a, K_mul, p, map(a, K_sub, dp, delta, NULL), NULL);
+}
+
+/* Of queries: dq; of keys: dk and dv. One kernel that walks over a head's keys and adds to dq in
+ * memory would need five products where these two need seven; it is slower, its tiles overflow the
+ * first-level cache. */
+static void lower_gradient(Attention *a, Lower *lower) {
+  bool by_query = a->queries_are_lanes;
+  int lanes = a->lane.block;
+  open_kernel(a, lower, by_query ? "_query" : "_key");
+  Tile *x = scaled_lanes(a), *groups = lane_groups(a);
+  Tile *y = load_tokens(a, a->lane.y, a->at, lanes, true);
+  Tile *lse = by_query ? load_numbers(a, a->lse, true) : NULL;
+  Tile *delta = by_query ? load_numbers(a, a->delta, true) : NULL;
+  Tile *dx = number(a, 0, a->width, lanes);
+  Tile *dy = by_query ? NULL : number(a, 0, a->value_width, lanes);
+  Block *outside = a->frame.block;
+  open_steps(a);
+  if (!by_query) {
+    lse = load_numbers(a, a->lse, false);
+    delta = load_numbers(a, a->delta, false);
+  }
+  Tile *p = probabilities(a, x, groups, lse);
+  if (dy)
+    accumulate(a, dy, a->step.y, p);
+  accumulate(a, dx, a->step.x, score_gradients(a, p, y, delta));
+  a->frame.block = outside;
+  dx = map(a, K_mul, dx, scalar(a, a->scale), NULL);
+  store_tokens(a, &a->node->out[by_query ? 0 : 1], dx);
+  if (dy)
+    store_tokens(a, &a->node->out[2], dy);
+  close_kernel(a);
+}
+
+/* ---- tiles that fit ---- */
+
+/* Bytes of shared memory the largest of the three kernels takes: tiles of lanes, staged and turned
+ * tiles of steps, score tiles. */
+static int64_t shared_bytes(int64_t channels, int64_t lanes, int64_t steps) {
+  return 4 * (channels * lanes + 2 * steps * channels + 3 * steps * lanes + 16 * (lanes + steps));
+}
+
+static void choose_blocks(Attention *a, const Facts *facts) {
+  int64_t channels = a->width + a->value_width;
+  int vector = facts->vector, lanes, steps;
+  if (facts->threads > 1) {
+    lanes = GPU_LANES, steps = GPU_STEPS;
+    while (steps > LEAST && shared_bytes(channels, lanes, steps) > facts->shared)
+      *(lanes > steps ? &lanes : &steps) /= 2;
+  } else {
+    lanes = vector < 8 ? 16 : a->lane.tokens <= vector ? vector : 2 * vector;
+    steps = STEPS;
+  }
+  a->lane.block = lanes;
+  a->step.block = a->step.tokens < steps ? (int)a->step.tokens : steps;
+}
+
+/* By queries or by keys: which of them are lanes. */
+static Attention describe(Lower *lower, bool by_key) {
+  const Node *node = lower->anchor;
+  bool forward = node->n_out == 2;
+  int first = forward ? 3 : 6;
+  Side query = {.x = node->in[0], .y = forward ? NULL : node->in[3]};
+  Side key = {.x = node->in[1], .y = node->in[2]};
+  if (node->n_in > first) {
+    query.group = node->in[first];
+    key.group = node->in[first + 1];
+  }
+  query.tokens = query.x->type.dim[TOKENS];
+  key.tokens = key.x->type.dim[TOKENS];
+  Attention a = {.node = node,
+                 .lse = forward ? NULL : node->in[4],
+                 .delta = forward ? NULL : node->in[5],
+                 .lane = by_key ? key : query,
+                 .step = by_key ? query : key,
+                 .width = (int)query.x->type.dim[CHANNELS],
+                 .value_width = (int)key.y->type.dim[CHANNELS],
+                 .queries_are_lanes = !by_key,
+                 .scale = node_float(node, "scale"),
+                 .penalty = node_float(node, "penalty"),
+                 .frame.lower = lower,
+                 .ranges = -1};
+  choose_blocks(&a, lower->facts);
+  return a;
+}
+
+static void lower_backward(Lower *lower) {
+  Attention by_query = describe(lower, false), by_key = describe(lower, true);
+  const Value *out = by_query.node->out;
+  Attention *sides[] = {&by_query, &by_key};
+  bool wanted[] = {is_wanted(&by_query, &out[0]),
+                   is_wanted(&by_query, &out[1]) || is_wanted(&by_query, &out[2])};
+  for (int i = 0; i < 2; i++) {
+    if (wanted[i] && sides[i]->lane.group)
+      lower_ranges(sides[i], lower);
+    if (wanted[i])
+      lower_gradient(sides[i], lower);
+  }
+}
+
+void lower_attention(Lower *lower) {
+  if (lower->anchor->n_out > 2) {
+    lower_backward(lower);
+    return;
+  }
+  Attention a = describe(lower, false);
+  if (a.lane.group)
+    lower_ranges(&a, lower);
+  lower_forward(&a, lower);
+}
