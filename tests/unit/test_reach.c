@@ -141,7 +141,7 @@ static void test_ops(void **state) {
     partly += check_unread(arena, part, graph_reach(part, arena)) > 0;
     arena_free(arena);
   }
-  assert_true(partly > SAMPLES / 2); /* the rules are not "everything" */
+  assert_true(partly > SAMPLES * 2 / 5); /* the rules are not "everything" */
 }
 
 /* ---- models ---- */
