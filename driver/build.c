@@ -29,6 +29,7 @@ typedef struct Step {
   int kernel_index;
   int n_args;
   Storage *args;
+  int64_t *moved; /* bytes of each argument it must read and write */
   int64_t bytes;
 } Step;
 
@@ -312,6 +313,8 @@ static void lower_node(Entry *e, const Node *region) {
     if (build->options.dump_kernels)
       dump_kernel(build, kernel);
     Step step = {.kind = STEP_KERNEL, .kernel = kernel, .n_args = from->args.count};
+    step.moved = ARENA_ARRAY(arena, int64_t, step.n_args);
+    kernel_bytes(from->kernel, step.moved);
     step.args = ARENA_ARRAY(arena, Storage, step.n_args);
     for (int i = 0; i < step.n_args; i++)
       step.args[i] = from->args.at[i].value ? e->storage[from->args.at[i].value->id]
@@ -332,6 +335,8 @@ static void lower_node(Entry *e, const Node *region) {
 static void add_copy(Entry *e, Storage from, Storage to, int64_t bytes) {
   Step step = {.kind = STEP_COPY, .n_args = 2, .bytes = bytes};
   step.args = ARENA_ARRAY(e->build->arena, Storage, 2);
+  step.moved = ARENA_ARRAY(e->build->arena, int64_t, 2);
+  step.moved[0] = step.moved[1] = bytes;
   step.args[0] = from;
   step.args[1] = to;
   vec_push(e->build->arena, &e->steps, step);
@@ -403,7 +408,9 @@ static PlanStep *final_steps(Entry *e, const Step *steps, int count) {
                        .bytes = step->bytes,
                        .label = "copy",
                        .place = "",
-                       .traffic = 2.0 * (double)step->bytes};
+                       .moved = step->moved};
+    for (int a = 0; step->moved && a < step->n_args; a++)
+      plan->traffic += (double)step->moved[a];
     if (step->kind != STEP_KERNEL)
       continue;
     const Kernel *kernel = step->kernel;
@@ -413,8 +420,6 @@ static PlanStep *final_steps(Entry *e, const Step *steps, int count) {
     plan->place = place_text(arena, kernel->loc);
     plan->results = written_results(arena, kernel, &plan->n_results);
     plan->flops = kernel_flops(kernel);
-    for (int a = 0; a < kernel->n_arguments; a++)
-      plan->traffic += (double)type_bytes(&kernel->buffers.at[a]->type);
   }
   return out;
 }

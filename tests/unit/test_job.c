@@ -437,6 +437,19 @@ static void evaluates(void **state) {
     fail_msg("%s", error.text);
   assert_int_equal(json_get(&json, "steps")->count, 4);
   assert_true(json_get(&json, "seconds_median")->number > 0);
+  assert_true(json_get(json_get(&json, "machine"), "fma_flops_per_second")->number > 0);
+  const Json *step = &json_get(&json, "steps")->items[0];
+  assert_int_equal(json_get(step, "flops_executed")->integer, 128);
+  assert_string_equal(json_get(step, "kernel")->string, "fake_image");
+  assert_true(json_get(step, "floor_seconds")->number > 0);
+  runs("bench --entry train_step --repeat 3 --whole --json --trace @trace");
+  if (!json_parse(arena, output_text, strlen(output_text), &json, &error))
+    fail_msg("%s", error.text);
+  assert_null(json_get(&json, "steps"));
+  read_back("trace", csv, sizeof csv);
+  if (!json_parse(arena, csv, strlen(csv), &json, &error))
+    fail_msg("%s", error.text);
+  fails("bench --entry train_step --whole --profile", EXIT_USAGE, "--profile asks for");
   runs("bench --entry train_step --inputs @in3 --profile");
   assert_non_null(strstr(output_text, "fake.yaml:3"));
   runs("train --help");
