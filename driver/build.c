@@ -25,6 +25,7 @@ typedef struct Storage {
 
 typedef struct Step {
   PlanStepKind kind;
+  BuildStep from;
   const Kernel *kernel; /* LOOP stage */
   int kernel_index;
   int n_args;
@@ -41,6 +42,7 @@ typedef struct Entry {
   int *last_use;    /* by value id: step number */
   int guard_node;   /* the last node that loss and grad_norm need, -1: no guard */
   int guard;        /* steps up to and with it */
+  int *first_step;  /* by node id: steps in front of it */
   VEC(Step) steps, prepare;
   VEC(MemorySlot) slots, prepared_slots;
   VEC(MemoryNote) notes, prepared_notes; /* of the slots */
@@ -279,10 +281,7 @@ static bool is_permuting_copy(const Node *region) {
   return true;
 }
 
-static void lower_node(Entry *e, const Node *region) {
-  Build *build = e->build;
-  Arena *arena = build->arena;
-  bool prepared = e->prepared[region->out[0].id];
+const Node *region_anchor(const Node *region) {
   const Node *anchor = region->body->nodes.at[0];
   for (int n = 0; n < region->body->nodes.count; n++)
     if (region->body->nodes.at[n]->op->cls != OP_VIEW &&
@@ -294,6 +293,14 @@ static void lower_node(Entry *e, const Node *region) {
         cls == OP_ATTENTION)
       anchor = region->body->nodes.at[n];
   }
+  return anchor;
+}
+
+static void lower_node(Entry *e, const Node *region) {
+  Build *build = e->build;
+  Arena *arena = build->arena;
+  bool prepared = e->prepared[region->out[0].id];
+  const Node *anchor = region_anchor(region);
   build->layout_conversions += !prepared && is_permuting_copy(region);
   Lowered lowered;
   lower_region(region, build->options.facts, arena, anchor->op->name, &lowered);
@@ -312,7 +319,10 @@ static void lower_node(Entry *e, const Node *region) {
     Kernel *kernel = kernel_finish(from->kernel, build->options.facts, arena);
     if (build->options.dump_kernels)
       dump_kernel(build, kernel);
-    Step step = {.kind = STEP_KERNEL, .kernel = kernel, .n_args = from->args.count};
+    Step step = {.kind = STEP_KERNEL,
+                 .from = {region, from->kernel},
+                 .kernel = kernel,
+                 .n_args = from->args.count};
     step.moved = ARENA_ARRAY(arena, int64_t, step.n_args);
     kernel_bytes(from->kernel, step.moved);
     step.args = ARENA_ARRAY(arena, Storage, step.n_args);
@@ -475,6 +485,25 @@ static void finish_entry(Entry *e, const char *name, const Storage *outputs) {
     dump_memory(e, &entry);
 }
 
+static BuildStep *steps_from(Arena *arena, const Step *steps, int count) {
+  BuildStep *from = ARENA_ARRAY(arena, BuildStep, count);
+  for (int i = 0; i < count; i++)
+    from[i] = steps[i].from;
+  return from;
+}
+
+static void record_entry(Entry *e, const Graph *before) {
+  Arena *arena = e->build->arena;
+  BuildRecord record = {.before = before,
+                        .steps = steps_from(arena, e->steps.at, e->steps.count),
+                        .prepare = steps_from(arena, e->prepare.at, e->prepare.count),
+                        .first_step = e->first_step,
+                        .n_slots = e->slots.count,
+                        .slots = e->slots.at,
+                        .notes = e->notes.at};
+  vec_push(arena, &e->build->records, record);
+}
+
 /* The whole graph as one step: arguments are its inputs, then its outputs. */
 static void interpret(Entry *e) {
   const Graph *g = e->graph;
@@ -512,6 +541,7 @@ static bool types_supported(Build *build, const Graph *graph) {
 
 bool build_entry(Build *build, Graph *graph, const char *name) {
   Arena *arena = build->arena;
+  const Graph *before = graph;
   if (!build->options.interpret) {
     if (!types_supported(build, graph))
       return false;
@@ -524,6 +554,7 @@ bool build_entry(Build *build, Graph *graph, const char *name) {
   }
   vec_push(arena, &build->graphs, graph);
   Entry e = {.build = build, .graph = graph};
+  e.first_step = ARENA_ARRAY(arena, int, graph->nodes.count + 1);
   Storage *outputs = ARENA_ARRAY(arena, Storage, graph->outputs.count + 1);
   if (build->options.interpret) {
     e.storage = ARENA_ARRAY(arena, Storage, graph->n_values);
@@ -548,14 +579,17 @@ bool build_entry(Build *build, Graph *graph, const char *name) {
     find_guard(&e);
     place_values(&e);
     for (int n = 0; n < graph->nodes.count; n++) {
+      e.first_step[n] = e.steps.count;
       if (graph->nodes.at[n]->op->cls == OP_REGION)
         lower_node(&e, graph->nodes.at[n]);
       if (n == e.guard_node)
         e.guard = e.steps.count;
     }
+    e.first_step[graph->nodes.count] = e.steps.count;
     add_copies(&e, outputs);
   }
   finish_entry(&e, name, outputs);
+  record_entry(&e, before);
   return true;
 }
 
