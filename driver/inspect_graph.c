@@ -92,19 +92,25 @@ static const char *const classes[] = {
     [OP_REDUCE] = "fold",   [OP_CONTR] = "sum",     [OP_WINDOW] = "tap", [OP_INDEX] = "index",
     [OP_COMPOSITE] = "sum", [OP_REGION] = "ew"};
 
-/* The frame of box number `b`; kernel -1: none. Its texts and </g> follow. */
-static void start_box(const Picture *p, int b, const char *kind, int kernel, const char *title,
-                      Text *out) {
+/* The frame of box number `b`, of number `number` of what `data` says ('k', 'g'), -1: of neither.
+ * Its texts and </g> follow. */
+static void start_numbered(const Picture *p, int b, const char *kind, char data, int number,
+                           const char *title, Text *out) {
   const LayoutBox *box = &p->boxes.at[b];
   text_add(out, "<g class=\"box %s\" data-b=\"%d\"", kind, b);
-  if (kernel >= 0) {
-    text_add(out, " data-k=\"%d\"", kernel);
+  if (number >= 0) {
+    text_add(out, " data-%c=\"%d\"", data, number);
     add_sources(p, b, out);
   }
   text_add(out, "><title>");
   html_add(out, title);
   text_add(out, "</title><rect x=\"%.0f\" y=\"%.0f\" width=\"%.0f\" height=\"%.0f\" rx=\"4\"/>",
            box->x, box->y, box->width, box->height);
+}
+
+static void start_box(const Picture *p, int b, const char *kind, int kernel, const char *title,
+                      Text *out) {
+  start_numbered(p, b, kind, 'k', kernel, title, out);
 }
 
 /* Line number `line` of a box, cut where it would leave it. */
@@ -226,23 +232,32 @@ void view_model_svg(const View *v, Text *out) {
 
 /* ---- kernels, closed or with the ops inside ---- */
 
-/* Edges among boxes where kernel k has box first + k. */
-static void connect_kernels(Picture *p, const int *inputs, int first, int results) {
-  const View *v = p->view;
+/* The box a value comes from, where kernel k has box of_kernel[k]; -1: none. */
+static int box_of(const View *v, const Value *value, const int *inputs, const int *of_kernel) {
   const Value *source;
+  int kernel = view_source(v, value, &source);
+  return kernel >= 0 ? of_kernel[kernel] : source->node ? -1 : inputs[source->index];
+}
+
+/* Edges among inputs, the boxes of kernels (which rise with their numbers), and results. */
+static void connect_kernels(Picture *p, const int *inputs, const int *of_kernel, int results) {
+  const View *v = p->view;
   for (int k = 0; k < v->n_kernels; k++) {
     const Node *region = v->kernels[k].region;
-    for (int i = 0; i < region->n_in; i++) {
-      int from = view_source(v, region->in[i], &source);
-      add_edge(p, from >= 0 ? first + from : source->node ? -1 : inputs[source->index], first + k);
-    }
+    for (int i = 0; i < region->n_in; i++)
+      add_edge(p, box_of(v, region->in[i], inputs, of_kernel), of_kernel[k]);
   }
-  for (int i = 0, at = results; i < v->graph->outputs.count; i++) {
-    if (v->graph->outputs.at[i].updates)
-      continue;
-    int from = view_source(v, v->graph->outputs.at[i].value, &source);
-    add_edge(p, from >= 0 ? first + from : source->node ? -1 : inputs[source->index], at++);
-  }
+  for (int i = 0, at = results; i < v->graph->outputs.count; i++)
+    if (!v->graph->outputs.at[i].updates)
+      add_edge(p, box_of(v, v->graph->outputs.at[i].value, inputs, of_kernel), at++);
+}
+
+/* of_kernel for drawings with a box a kernel, from `first` on. */
+static int *box_each(const View *v, int first) {
+  int *of_kernel = ARENA_ARRAY(v->arena, int, v->n_kernels + 1);
+  for (int k = 0; k < v->n_kernels; k++)
+    of_kernel[k] = first + k;
+  return of_kernel;
 }
 
 static const char *kernel_head(const View *v, int k) {
@@ -259,7 +274,7 @@ void view_kernels_svg(const View *v, Text *out) {
     add_box(&p, width_for(type > 24 ? type : 24), box_height(3));
   }
   int results = add_outputs(&p, v->graph);
-  connect_kernels(&p, inputs, first, results);
+  connect_kernels(&p, inputs, box_each(v, first), results);
   place(&p, 2600);
   start_svg(&p, "the kernels", out);
   draw_edges(&p, out);
@@ -306,7 +321,7 @@ void view_ops_svg(const View *v, Text *out) {
     add_box(&p, width_for(longest + 1), box_height(1 + body->nodes.count));
   }
   int results = add_outputs(&p, v->graph);
-  connect_kernels(&p, inputs, first, results);
+  connect_kernels(&p, inputs, box_each(v, first), results);
   place(&p, 4000);
   start_svg(&p, "the ops in front of fusion, by kernel", out);
   draw_edges(&p, out);
@@ -326,6 +341,38 @@ void view_ops_svg(const View *v, Text *out) {
       text_add(out, "</title></rect>");
       add_line(&p, first + k, n + 1, "op", op_line(v, node), out);
     }
+    text_add(out, "</g>\n");
+  }
+  draw_outputs(&p, v->graph, results, out);
+  text_add(out, "</svg>\n");
+}
+
+void view_groups_svg(const View *v, Text *out) {
+  Picture p = {.view = v};
+  int *inputs = add_inputs(&p, v->graph), first = p.boxes.count;
+  int *of_kernel = ARENA_ARRAY(v->arena, int, v->n_kernels + 1);
+  for (int g = 0; g < v->n_groups; g++)
+    add_box(&p, width_for(24), box_height(3));
+  for (int k = 0; k < v->n_kernels; k++)
+    of_kernel[k] = first + v->group_of[k];
+  int results = add_outputs(&p, v->graph);
+  connect_kernels(&p, inputs, of_kernel, results);
+  place(&p, 1600);
+  start_svg(&p, "groups of kernels", out);
+  draw_edges(&p, out);
+  draw_inputs(&p, v->graph, inputs, out);
+  for (int g = 0; g < v->n_groups; g++) {
+    const ViewGroup *group = &v->groups[g];
+    char flops[32], bytes[32];
+    view_amount(group->flops, flops, sizeof flops);
+    view_amount(group->bytes, bytes, sizeof bytes);
+    start_numbered(&p, first + g, "stage", 'g', g, group->name, out);
+    add_line(&p, first + g, 0, "head", group->name, out);
+    add_line(&p, first + g, 1, "note",
+             arena_printf(v->arena, "%d kernels from %d", group->count,
+                          v->kernels[group->first].first_step),
+             out);
+    add_line(&p, first + g, 2, "note", arena_printf(v->arena, "%sFLOP  %sB", flops, bytes), out);
     text_add(out, "</g>\n");
   }
   draw_outputs(&p, v->graph, results, out);

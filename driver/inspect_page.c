@@ -28,7 +28,8 @@ static const char style[] =
     ".box.near rect{stroke:var(--b);stroke-width:1.6}.box.sel .op,.box.near .op{stroke:none}"
     ".box text{font:11px ui-monospace,monospace;fill:#1d2430;pointer-events:none}"
     ".box .head{font-weight:700}.box .note{fill:#46505e}\n"
-    ".box.data rect{fill:#fff6c9}.ew rect,rect.ew{fill:#e6ebf2}.source rect,rect.source{"
+    ".box.data rect{fill:#fff6c9}.box.stage rect{fill:#dfe7d8}.ew "
+    "rect,rect.ew{fill:#e6ebf2}.source rect,rect.source{"
     "fill:#f4f4f4}.move rect,rect.move{fill:#f7f7f4}.fold rect,rect.fold{fill:#fbdcc4}"
     ".sum rect,rect.sum{fill:#bcd9f5}.tap rect,rect.tap{fill:#bfe8d3}.index rect,rect.index{"
     "fill:#e2d2f3}.group rect{fill:#ffffff}.group rect.op{stroke:none}\n"
@@ -85,27 +86,37 @@ static const char script[] =
     " inputs.forEach(function(n){if(n)all(svg,'.box[data-b=\"'+n+'\"]',function(x){"
     "x.classList.add('near');});});\n"
     "}\n"
-    "function tell(k){\n"
-    " var entry=document.getElementById('k'+k);\n"
+    "function tell(id){\n"
+    " var entry=document.getElementById(id);\n"
     " panel.innerHTML='';\n"
     " [].slice.call(entry.children).forEach(function(x){panel.appendChild(x.cloneNode(true));});\n"
     " panel.scrollTop=0;\n"
     "}\n"
     "function choose(k){\n"
     " all(document,'.box[data-k=\"'+k+'\"]',mark);\n"
-    " tell(k);\n"
+    " tell('k'+k);\n"
+    "}\n"
+    "function visit(k){\n"
+    " choose(k);\n"
+    " var view=document.querySelector('.graph:not([hidden])');\n"
+    " if(view.id==='view-model')show('kernels');\n"
+    " if(view.id==='view-groups')show('kernels');\n"
+    " view=document.querySelector('.graph:not([hidden])');\n"
+    " var svg=view.querySelector('svg'),b=get(svg),r=view.querySelector('.sel rect').getBBox();\n"
+    " set(svg,[r.x+r.width/2-b[2]/2,r.y+r.height/2-b[3]/3,b[2],b[3]]);\n"
     "}\n"
     "document.addEventListener('click',function(e){\n"
     " var box=e.target.closest('.box'),link=e.target.closest('a[href^=\"#k\"]');\n"
-    " if(link)choose(link.getAttribute('href').slice(2));\n"
+    " if(link){e.preventDefault();visit(link.getAttribute('href').slice(2));}\n"
     " else if(box){\n"
     "  if(box.dataset.k!==undefined)choose(box.dataset.k);\n"
+    "  else if(box.dataset.g!==undefined){mark(box);tell('g'+box.dataset.g);}\n"
     "  else{mark(box);panel.textContent=box.querySelector('title').textContent;}\n"
     " }\n"
     "});\n"
     "function show(name){\n"
     " views.forEach(function(v){\n"
-    "  if(v.id==='view-memory')return;\n"
+    "  if(!v.classList.contains('graph'))return;\n"
     "  v.hidden=v.id!=='view-'+name;\n"
     "  if(!v.hidden)if(!v.dataset.shown){v.dataset.shown=1;fit(v.querySelector('svg'),false);}\n"
     " });\n"
@@ -115,10 +126,10 @@ static const char script[] =
     "all(document,'.tabs [data-tab]',function(t){t.addEventListener('click',function(){"
     "show(t.dataset.tab);});});\n"
     "document.getElementById('fit').addEventListener('click',function(){\n"
-    " views.forEach(function(v){if(!v.hidden)if(v.id!=='view-memory')"
-    "fit(v.querySelector('svg'),true);});\n"
+    " fit(document.querySelector('.graph:not([hidden]) svg'),true);\n"
     "});\n"
-    "show(location.hash.indexOf('#view-')===0?location.hash.slice(6):'kernels');\n"
+    "show(location.hash.indexOf('#view-')===0?location.hash.slice(6):\n"
+    " document.querySelectorAll('details').length>100?'groups':'kernels');\n"
     "fit(document.querySelector('#view-memory svg'),true);\n"
     "if(document.getElementById('k0'))choose(0);\n"
     "}());\n"
@@ -172,7 +183,7 @@ static void add_readers(const View *v, const Value *value, Text *out) {
     if (source != value)
       continue;
     text_add(out, "%s%s ", count++ ? ", " : "", output->updates ? "updates" : "output");
-    html_add(out, output->name);
+    html_add(out, output->updates ? output->updates : output->name);
   }
 }
 
@@ -254,6 +265,26 @@ static void add_kernel(const View *v, int k, const int *first_with, Text *out) {
   text_add(out, "</details>\n");
 }
 
+/* A group's kernels, for the panel. */
+static void add_group(const View *v, int g, Text *out) {
+  const ViewGroup *group = &v->groups[g];
+  char flops[32], bytes[32];
+  view_amount(group->flops, flops, sizeof flops);
+  view_amount(group->bytes, bytes, sizeof bytes);
+  text_add(out, "<div id=\"g%d\" hidden=\"hidden\"><b>", g);
+  html_add(out, group->name);
+  text_add(out, "</b><p class=\"soft\">%d kernels, %sFLOP, %sB</p><table class=\"facts\">\n",
+           group->count, flops, bytes);
+  for (int k = group->first; k < group->first + group->count; k++) {
+    text_add(out, "<tr><td>");
+    add_link(v, k, out);
+    text_add(out, "</td><td>");
+    html_add(out, v->entry->steps[v->kernels[k].first_step].label);
+    text_add(out, "</td></tr>\n");
+  }
+  text_add(out, "</table></div>\n");
+}
+
 static void add_kernels(const View *v, Text *out) {
   int *first_with = ARENA_ARRAY(v->arena, int, v->compiled->plan.n_kernels + 1);
   for (int s = v->entry->n_steps - 1; s >= 0; s--)
@@ -262,6 +293,8 @@ static void add_kernels(const View *v, Text *out) {
   text_add(out, "<section id=\"kernels\"><h2>Kernels</h2>\n");
   for (int k = 0; k < v->n_kernels; k++)
     add_kernel(v, k, first_with, out);
+  for (int g = 0; g < v->n_groups; g++)
+    add_group(v, g, out);
   text_add(out, "</section>\n");
 }
 
@@ -304,18 +337,21 @@ static void add_graphs(const View *v, Text *out) {
       "<section id=\"graph\"><h2>Graph</h2>\n<div class=\"tabs\">"
       "<button data-tab=\"model\">as the model says</button>"
       "<button data-tab=\"ops\">before fusion, by kernel</button>"
-      "<button data-tab=\"kernels\">after fusion</button><button id=\"fit\">all of it</button>"
+      "<button data-tab=\"kernels\">after fusion</button>"
+      "<button data-tab=\"groups\">stages</button><button id=\"fit\">all of it</button>"
       "</div>\n<p class=\"key\"><span style=\"background:#bcd9f5\">sums of products</span>"
       "<span style=\"background:#bfe8d3\">windows</span><span style=\"background:#fbdcc4\">"
       "reductions</span><span style=\"background:#e6ebf2\">elementwise</span>"
       "<span style=\"background:#e2d2f3\">rows by index</span><span style=\"background:#f7f7f4\">"
       "views and moves</span><span style=\"background:#fff6c9\">inputs and outputs</span></p>\n"
-      "<div class=\"split\"><div>\n<div class=\"view\" id=\"view-model\">");
+      "<div class=\"split\"><div>\n<div class=\"view graph\" id=\"view-model\">");
   view_model_svg(v, out);
-  text_add(out, "</div>\n<div class=\"view\" id=\"view-ops\">");
+  text_add(out, "</div>\n<div class=\"view graph\" id=\"view-ops\">");
   view_ops_svg(v, out);
-  text_add(out, "</div>\n<div class=\"view\" id=\"view-kernels\">");
+  text_add(out, "</div>\n<div class=\"view graph\" id=\"view-kernels\">");
   view_kernels_svg(v, out);
+  text_add(out, "</div>\n<div class=\"view graph\" id=\"view-groups\">");
+  view_groups_svg(v, out);
   text_add(out, "</div>\n<p class=\"soft\">Wheel: zoom. Drag: move. Click a box: what it is; its "
                 "edges and what it reads are marked. Numbers are steps.</p></div>\n"
                 "<div id=\"panel\">Click a kernel.</div></div></section>\n");

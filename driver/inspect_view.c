@@ -3,6 +3,28 @@
 #include "ir/op.h"
 #include <string.h>
 
+static const char *group_name(const View *v, const Node *region) {
+  const char *path = region->loc.source ? region->loc.source->path : "";
+  const char *slash = strrchr(path, '/');
+  return region->stage ? region->stage : arena_strdup(v->arena, slash ? slash + 1 : path);
+}
+
+static void find_groups(View *v) {
+  v->groups = ARENA_ARRAY(v->arena, ViewGroup, v->n_kernels + 1);
+  v->group_of = ARENA_ARRAY(v->arena, int, v->n_kernels + 1);
+  for (int k = 0; k < v->n_kernels; k++) {
+    const ViewKernel *kernel = &v->kernels[k];
+    const char *name = group_name(v, kernel->region);
+    if (!k || strcmp(v->groups[v->n_groups - 1].name, name) != 0)
+      v->groups[v->n_groups++] = (ViewGroup){.name = name, .first = k};
+    ViewGroup *group = &v->groups[v->n_groups - 1];
+    group->count++;
+    group->flops += kernel->flops;
+    group->bytes += kernel->bytes;
+    v->group_of[k] = v->n_groups - 1;
+  }
+}
+
 View view_open(Arena *arena, const Compiled *compiled) {
   View v = {.arena = arena,
             .compiled = compiled,
@@ -28,6 +50,7 @@ View view_open(Arena *arena, const Compiled *compiled) {
     k->flops += v.entry->steps[s].flops;
     k->bytes += v.entry->steps[s].traffic;
   }
+  find_groups(&v);
   return v;
 }
 
@@ -43,7 +66,7 @@ const GraphInput *view_input(const View *view, const Value *value) {
 }
 
 void view_amount(double amount, char *out, size_t room) {
-  static const char *const units[] = {"", " k", " M", " G", " T"};
+  static const char *const units[] = {" ", " k", " M", " G", " T"};
   int unit = 0;
   for (; amount >= 1000 && unit < 4; unit++)
     amount /= 1000;

@@ -14,7 +14,7 @@ function(cli_test name label seconds script)
 endfunction()
 
 cli_test(compare fast 60 compare.sh)
-cli_test(inspect fast 120 inspect.sh)
+cli_test(inspect fast 300 inspect.sh)
 cli_test(data fast 120 data.sh)
 cli_test(prepare fast 120 prepare.sh)
 cli_test(memory fast 120 memory.sh)
