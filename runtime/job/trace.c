@@ -30,8 +30,13 @@ void trace_row(Trace *trace, int row, const char *name) {
 
 void trace_event(Trace *trace, int row, const char *name, const char *category, int64_t begin,
                  int64_t end, const char *arguments) {
+  if (!trace)
+    return;
   pthread_mutex_lock(&trace->lock);
-  trace->events++;
+  if (trace->events++ >= TRACE_MOST) {
+    pthread_mutex_unlock(&trace->lock);
+    return;
+  }
   text_add(&trace->text, ",\n{\"ph\": \"X\", \"pid\": 1, \"tid\": %d, \"name\": ", row);
   json_add_string(&trace->text, name);
   text_add(&trace->text, ", \"cat\": \"%s\", \"ts\": %.3f, \"dur\": %.3f", category,

@@ -10,6 +10,8 @@
 #include <pthread.h>
 #include <stdint.h>
 
+enum { TRACE_MOST = 200000 }; /* events that are kept; later ones are dropped */
+
 typedef struct Trace {
   pthread_mutex_t lock;
   int64_t origin; /* time 0 of the timeline */
@@ -20,7 +22,8 @@ typedef struct Trace {
 void trace_open(Trace *trace, const char *process);
 /* A row of the timeline; rows are shown in the order of their numbers. */
 void trace_row(Trace *trace, int row, const char *name);
-/* What row did from begin to end. arguments: members of a JSON object, or NULL. */
+/* What row did from begin to end. arguments: members of a JSON object, or NULL. Nothing happens
+ * without a trace. */
 void trace_event(Trace *trace, int row, const char *name, const char *category, int64_t begin,
                  int64_t end, const char *arguments);
 bool trace_write(Trace *trace, const char *path, Error *error);
