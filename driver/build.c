@@ -74,6 +74,7 @@ static int add_kernel(Build *build, Kernel *kernel) {
   text_free(&text);
   kernel->name = arena_printf(build->arena, "k%d_%s", build->kernels.count, kernel->name);
   vec_push(build->arena, &build->kernels, kernel);
+  vec_push(build->arena, &build->flops, kernel_flops(kernel));
   return build->kernels.count - 1;
 }
 
@@ -429,7 +430,7 @@ static PlanStep *final_steps(Entry *e, const Step *steps, int count) {
     plan->label = kernel->doc ? kernel->doc : "";
     plan->place = place_text(arena, kernel->loc);
     plan->results = written_results(arena, kernel, &plan->n_results);
-    plan->flops = kernel_flops(kernel);
+    plan->flops = e->build->flops.at[step->kernel_index];
   }
   return out;
 }
@@ -520,6 +521,7 @@ static void interpret(Entry *e) {
                   arena_printf(arena, "output %s", g->outputs.at[i].name), g->outputs.at[i].loc);
   step.kernel_index = e->build->kernels.count;
   vec_push(arena, &e->build->kernels, kernel);
+  vec_push(arena, &e->build->flops, 0.0); /* not known */
   vec_push(arena, &e->steps, step);
 }
 

@@ -224,6 +224,7 @@ enum {
   MEMORY_ROUNDS = 8,
   TURNS = 40000 /* of a block of arithmetic: about 0.1 ms */
 };
+static const double LONGEST = 0.1; /* seconds of rounds, where the machine is slow or busy */
 static const int64_t LEAST_BUFFER = (int64_t)64 << 20, MOST_BUFFER = (int64_t)512 << 20;
 
 typedef struct Meter {
@@ -241,40 +242,49 @@ static double seconds_of(Meter *b, PoolTask *loop) {
   return taken > 1e-9 ? taken : 1e-9;
 }
 
+/* Another round? Three at least. */
+static bool again(int round, int most, double since) {
+  return round < most && (round < 3 || seconds_now() - since < LONGEST);
+}
+
 static void keep(double *best, double rate) { *best = rate > *best ? rate : *best; }
 
 /* `each`: operations of one of the 12 instructions of a turn. */
 static void measure_arithmetic(Meter *b, PoolTask *loop, double each, double *best) {
+  double start = seconds_now();
   b->work.rounds = TURNS;
-  for (int i = 0; i < CACHE_ROUNDS; i++)
+  for (int i = 0; again(i, CACHE_ROUNDS, start); i++)
     keep(best, 12.0 * each * (double)b->work.rounds * (double)b->blocks / seconds_of(b, loop));
 }
 
 /* Every block reads the same `bytes`, so often that about `total` bytes a block go by. */
 static void measure_cache(Meter *b, PoolTask *loop, const float *buffer, int64_t bytes,
                           int64_t total, double *best) {
+  double start = seconds_now();
   b->work.from = buffer;
   b->work.stride = 0;
   b->work.elements = bytes / (int64_t)sizeof(float) / 192 * 192;
   b->work.rounds = total / bytes + 1;
-  for (int i = 0; i < CACHE_ROUNDS; i++)
+  for (int i = 0; again(i, CACHE_ROUNDS, start); i++)
     keep(best, 4.0 * (double)b->work.elements * (double)b->work.rounds * (double)b->blocks /
                    seconds_of(b, loop));
 }
 
 static void measure_memory(Meter *b, const Loops *loops, unsigned char *buffer, int64_t bytes,
                            MachinePeak *peak) {
+  double start = seconds_now();
   int64_t floats = bytes / (int64_t)sizeof(float);
   b->work.from = (const float *)(void *)buffer;
   b->work.stride = b->work.elements = floats / b->blocks / 192 * 192;
   b->work.rounds = 1;
   double moved = 4.0 * (double)b->work.elements * (double)b->blocks;
-  for (int i = 0; i < MEMORY_ROUNDS; i++)
+  for (int i = 0; again(i, MEMORY_ROUNDS, start); i++)
     keep(&peak->memory_read, moved / seconds_of(b, loops->read));
   b->work.stride = b->work.elements = floats / 2 / b->blocks / 64 * 64;
   b->work.to = (float *)(void *)buffer + floats / 2 / 64 * 64;
+  start = seconds_now();
   moved = 8.0 * (double)b->work.elements * (double)b->blocks;
-  for (int i = 0; i < MEMORY_ROUNDS; i++)
+  for (int i = 0; again(i, MEMORY_ROUNDS, start); i++)
     keep(&peak->memory_copy, moved / seconds_of(b, loops->copy));
 }
 
