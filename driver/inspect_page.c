@@ -39,7 +39,7 @@ static const char style[] =
     ".edge{fill:none;stroke:var(--soft);stroke-width:1;opacity:.45}.edge.hot{stroke:var(--b);"
     "stroke-width:2.5;opacity:1}\n"
     ".slot{stroke:var(--page);stroke-width:.4;fill:#9dc3e6}.slot.in{fill:#f1d77a}.slot.out{"
-    "fill:#a9d8b8}.slot.scratch{fill:#d0c2e8}.slot.peak{stroke:#1d2430;stroke-width:1}"
+    "fill:#a9d8b8}.slot.scratch{fill:#d0c2e8}.slot.peak{stroke:#1d2430;stroke-width:.6}"
     ".slot-name{font-size:10px;fill:#1d2430;pointer-events:none}.peak-step{fill:var(--b);"
     "opacity:.15;pointer-events:none}svg .line{pointer-events:none}\n"
     ".key span{display:inline-block;padding:0 .5rem;margin-right:.4rem;border-radius:4px;"
