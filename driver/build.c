@@ -282,21 +282,6 @@ static bool is_permuting_copy(const Node *region) {
   return true;
 }
 
-const Node *region_anchor(const Node *region) {
-  const Node *anchor = region->body->nodes.at[0];
-  for (int n = 0; n < region->body->nodes.count; n++)
-    if (region->body->nodes.at[n]->op->cls != OP_VIEW &&
-        region->body->nodes.at[n]->op->cls != OP_SOURCE)
-      anchor = region->body->nodes.at[n];
-  for (int n = 0; n < region->body->nodes.count; n++) {
-    OpClass cls = region->body->nodes.at[n]->op->cls;
-    if (cls == OP_CONTR || cls == OP_WINDOW || cls == OP_REDUCE || cls == OP_INDEX ||
-        cls == OP_ATTENTION)
-      anchor = region->body->nodes.at[n];
-  }
-  return anchor;
-}
-
 static void lower_node(Entry *e, const Node *region) {
   Build *build = e->build;
   Arena *arena = build->arena;

@@ -52,8 +52,6 @@ typedef struct Build {
 void build_start(Build *build, Arena *arena, Diag *diag, const BuildOptions *options);
 /* Compiles a graph as entry point `name`. False after errors in diag. */
 bool build_entry(Build *build, Graph *graph, const char *name);
-/* The op that a region is named after: the one that decides how it is lowered. */
-const Node *region_anchor(const Node *region);
 /* The plan over everything built; model, variant, level and settings are the caller's to fill. */
 Plan build_plan(Build *build);
 /* The graph the interpreter runs for entry i (options.interpret). */

@@ -1,6 +1,7 @@
 /* Drawing graphs as SVG: boxes in layers, curves between them. See inspect_view.h. */
 #include "driver/inspect_view.h"
 #include "ir/op.h"
+#include "passes/lower/lower.h"
 #include "runtime/job/html_page.h"
 #include <string.h>
 
