@@ -91,7 +91,7 @@ static void add_sources(const Picture *p, int box, Text *out) {
 static const char *const classes[] = {
     [OP_EW] = "ew",         [OP_SOURCE] = "source", [OP_VIEW] = "move",  [OP_MOVE] = "move",
     [OP_REDUCE] = "fold",   [OP_CONTR] = "sum",     [OP_WINDOW] = "tap", [OP_INDEX] = "index",
-    [OP_COMPOSITE] = "sum", [OP_REGION] = "ew"};
+    [OP_COMPOSITE] = "sum", [OP_ATTENTION] = "sum", [OP_REGION] = "ew"};
 
 /* The frame of box number `b`, of number `number` of what `data` says ('k', 'g'), -1: of neither.
  * Its texts and </g> follow. */
