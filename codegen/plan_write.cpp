@@ -59,9 +59,10 @@ Offset<fb::Step> write_step(Builder &b, const PlanStep &step) {
   for (int i = 0; i < step.n_results; i++)
     written.emplace_back(step.results[i].arg, step.results[i].elements);
   auto results = b.CreateVectorOfStructs(written);
+  auto moved = b.CreateVector(step.moved, step.moved ? size_t(step.n_args) : 0);
   auto label = text(b, step.label), place = text(b, step.place);
   return fb::CreateStep(b, uint8_t(step.kind), step.kernel, refs, results, step.blocks,
-                        step.bytes, label, place, step.flops, step.traffic);
+                        step.bytes, label, place, step.flops, step.traffic, moved);
 }
 
 template <class T, class In, class Write>

@@ -25,10 +25,12 @@ typedef struct Storage {
 
 typedef struct Step {
   PlanStepKind kind;
+  BuildStep from;
   const Kernel *kernel; /* LOOP stage */
   int kernel_index;
   int n_args;
   Storage *args;
+  int64_t *moved; /* bytes of each argument it must read and write */
   int64_t bytes;
 } Step;
 
@@ -40,6 +42,7 @@ typedef struct Entry {
   int *last_use;    /* by value id: step number */
   int guard_node;   /* the last node that loss and grad_norm need, -1: no guard */
   int guard;        /* steps up to and with it */
+  int *first_step;  /* by node id: steps in front of it */
   VEC(Step) steps, prepare;
   VEC(MemorySlot) slots, prepared_slots;
   VEC(MemoryNote) notes, prepared_notes; /* of the slots */
@@ -71,6 +74,7 @@ static int add_kernel(Build *build, Kernel *kernel) {
   text_free(&text);
   kernel->name = arena_printf(build->arena, "k%d_%s", build->kernels.count, kernel->name);
   vec_push(build->arena, &build->kernels, kernel);
+  vec_push(build->arena, &build->flops, kernel_flops(kernel));
   return build->kernels.count - 1;
 }
 
@@ -282,17 +286,7 @@ static void lower_node(Entry *e, const Node *region) {
   Build *build = e->build;
   Arena *arena = build->arena;
   bool prepared = e->prepared[region->out[0].id];
-  const Node *anchor = region->body->nodes.at[0];
-  for (int n = 0; n < region->body->nodes.count; n++)
-    if (region->body->nodes.at[n]->op->cls != OP_VIEW &&
-        region->body->nodes.at[n]->op->cls != OP_SOURCE)
-      anchor = region->body->nodes.at[n];
-  for (int n = 0; n < region->body->nodes.count; n++) {
-    OpClass cls = region->body->nodes.at[n]->op->cls;
-    if (cls == OP_CONTR || cls == OP_WINDOW || cls == OP_REDUCE || cls == OP_INDEX ||
-        cls == OP_ATTENTION)
-      anchor = region->body->nodes.at[n];
-  }
+  const Node *anchor = region_anchor(region);
   build->layout_conversions += !prepared && is_permuting_copy(region);
   Lowered lowered;
   lower_region(region, build->options.facts, arena, anchor->op->name, &lowered);
@@ -311,7 +305,12 @@ static void lower_node(Entry *e, const Node *region) {
     Kernel *kernel = kernel_finish(from->kernel, build->options.facts, arena);
     if (build->options.dump_kernels)
       dump_kernel(build, kernel);
-    Step step = {.kind = STEP_KERNEL, .kernel = kernel, .n_args = from->args.count};
+    Step step = {.kind = STEP_KERNEL,
+                 .from = {region, from->kernel},
+                 .kernel = kernel,
+                 .n_args = from->args.count};
+    step.moved = ARENA_ARRAY(arena, int64_t, step.n_args);
+    kernel_bytes(from->kernel, step.moved);
     step.args = ARENA_ARRAY(arena, Storage, step.n_args);
     for (int i = 0; i < step.n_args; i++)
       step.args[i] = from->args.at[i].value ? e->storage[from->args.at[i].value->id]
@@ -332,6 +331,8 @@ static void lower_node(Entry *e, const Node *region) {
 static void add_copy(Entry *e, Storage from, Storage to, int64_t bytes) {
   Step step = {.kind = STEP_COPY, .n_args = 2, .bytes = bytes};
   step.args = ARENA_ARRAY(e->build->arena, Storage, 2);
+  step.moved = ARENA_ARRAY(e->build->arena, int64_t, 2);
+  step.moved[0] = step.moved[1] = bytes;
   step.args[0] = from;
   step.args[1] = to;
   vec_push(e->build->arena, &e->steps, step);
@@ -403,7 +404,9 @@ static PlanStep *final_steps(Entry *e, const Step *steps, int count) {
                        .bytes = step->bytes,
                        .label = "copy",
                        .place = "",
-                       .traffic = 2.0 * (double)step->bytes};
+                       .moved = step->moved};
+    for (int a = 0; step->moved && a < step->n_args; a++)
+      plan->traffic += (double)step->moved[a];
     if (step->kind != STEP_KERNEL)
       continue;
     const Kernel *kernel = step->kernel;
@@ -412,9 +415,7 @@ static PlanStep *final_steps(Entry *e, const Step *steps, int count) {
     plan->label = kernel->doc ? kernel->doc : "";
     plan->place = place_text(arena, kernel->loc);
     plan->results = written_results(arena, kernel, &plan->n_results);
-    plan->flops = kernel_flops(kernel);
-    for (int a = 0; a < kernel->n_arguments; a++)
-      plan->traffic += (double)type_bytes(&kernel->buffers.at[a]->type);
+    plan->flops = e->build->flops.at[step->kernel_index];
   }
   return out;
 }
@@ -470,6 +471,25 @@ static void finish_entry(Entry *e, const char *name, const Storage *outputs) {
     dump_memory(e, &entry);
 }
 
+static BuildStep *steps_from(Arena *arena, const Step *steps, int count) {
+  BuildStep *from = ARENA_ARRAY(arena, BuildStep, count);
+  for (int i = 0; i < count; i++)
+    from[i] = steps[i].from;
+  return from;
+}
+
+static void record_entry(Entry *e, const Graph *before) {
+  Arena *arena = e->build->arena;
+  BuildRecord record = {.before = before,
+                        .steps = steps_from(arena, e->steps.at, e->steps.count),
+                        .prepare = steps_from(arena, e->prepare.at, e->prepare.count),
+                        .first_step = e->first_step,
+                        .n_slots = e->slots.count,
+                        .slots = e->slots.at,
+                        .notes = e->notes.at};
+  vec_push(arena, &e->build->records, record);
+}
+
 /* The whole graph as one step: arguments are its inputs, then its outputs. */
 static void interpret(Entry *e) {
   const Graph *g = e->graph;
@@ -486,6 +506,7 @@ static void interpret(Entry *e) {
                   arena_printf(arena, "output %s", g->outputs.at[i].name), g->outputs.at[i].loc);
   step.kernel_index = e->build->kernels.count;
   vec_push(arena, &e->build->kernels, kernel);
+  vec_push(arena, &e->build->flops, 0.0); /* not known */
   vec_push(arena, &e->steps, step);
 }
 
@@ -507,6 +528,7 @@ static bool types_supported(Build *build, const Graph *graph) {
 
 bool build_entry(Build *build, Graph *graph, const char *name) {
   Arena *arena = build->arena;
+  const Graph *before = graph;
   if (!build->options.interpret) {
     if (!types_supported(build, graph))
       return false;
@@ -519,6 +541,7 @@ bool build_entry(Build *build, Graph *graph, const char *name) {
   }
   vec_push(arena, &build->graphs, graph);
   Entry e = {.build = build, .graph = graph};
+  e.first_step = ARENA_ARRAY(arena, int, graph->nodes.count + 1);
   Storage *outputs = ARENA_ARRAY(arena, Storage, graph->outputs.count + 1);
   if (build->options.interpret) {
     e.storage = ARENA_ARRAY(arena, Storage, graph->n_values);
@@ -543,14 +566,17 @@ bool build_entry(Build *build, Graph *graph, const char *name) {
     find_guard(&e);
     place_values(&e);
     for (int n = 0; n < graph->nodes.count; n++) {
+      e.first_step[n] = e.steps.count;
       if (graph->nodes.at[n]->op->cls == OP_REGION)
         lower_node(&e, graph->nodes.at[n]);
       if (n == e.guard_node)
         e.guard = e.steps.count;
     }
+    e.first_step[graph->nodes.count] = e.steps.count;
     add_copies(&e, outputs);
   }
   finish_entry(&e, name, outputs);
+  record_entry(&e, before);
   return true;
 }
 

@@ -5,6 +5,7 @@
  */
 #ifndef TRICOT_DRIVER_BUILD_H
 #define TRICOT_DRIVER_BUILD_H
+#include "driver/memory_text.h"
 #include "ir/kernel.h"
 #include "passes/pass.h"
 #include "runtime/plan.h"
@@ -17,15 +18,33 @@ typedef struct BuildOptions {
   bool dump_tiles, dump_kernels, dump_memory; /* print them to passes.dump_to */
 } BuildOptions;
 
+/* Where a step of the plan comes from. */
+typedef struct BuildStep {
+  const Node *region; /* of the lowered graph; NULL: a copy, or the interpreter */
+  const Kernel *tile; /* its kernel in the TILE stage; NULL: the same */
+} BuildStep;
+
+/* What an entry point was made from, for people who look. */
+typedef struct BuildRecord {
+  const Graph *before; /* as the model says, before any pass; `graphs` has it as lowered */
+  const BuildStep *steps, *prepare; /* as many as the plan's entry has */
+  const int *first_step; /* by node id of the lowered graph, one more: steps in front of the node */
+  int n_slots;           /* of the arena; their steps are node ids */
+  const MemorySlot *slots;
+  const MemoryNote *notes;
+} BuildRecord;
+
 typedef struct Build {
   Arena *arena;
   Diag *diag;
   BuildOptions options;
   VEC(Graph *) graphs;  /* by entry: as lowered (or as interpreted) */
   VEC(Kernel *) kernels; /* LOOP stage, one each */
+  VEC(double) flops;       /* executed by each */
   VEC(const char *) texts; /* their normalised text, to find equal ones */
   VEC(PlanTensor) tensors;
   VEC(PlanEntry) entries;
+  VEC(BuildRecord) records; /* by entry */
   VEC(const char *) names;
   int layout_conversions; /* copies that only permute, over all entries */
 } Build;

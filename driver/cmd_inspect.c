@@ -2,72 +2,58 @@
  *
  * Parameters are counted as declared, used or not; FLOPs by fvcore's rule on the training-mode
  * graph of the model's counted entry (an encoder alone, or a CLIP model's `forward`), for one
- * sample.
+ * sample. With --html one entry point is compiled up to its kernels and drawn.
  */
 #include "driver/cmd_inspect.h"
-#include "driver/compile.h"
+#include "driver/host.h"
+#include "driver/inspect_view.h"
 #include "ir/reach.h"
 #include "runtime/base/json.h"
+#include "runtime/job/command.h"
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
-typedef struct Options {
-  ModelRequest request;
-  bool json;
-} Options;
+static const OptionRow rows[] = {
+    {"json", OPTION_FLAG, "", "print JSON", NULL},
+    {"html", OPTION_TEXT, "FILE",
+     "draw an entry point: its graph before and after fusion, kernels, memory over time", NULL},
+    {"entry", OPTION_TEXT, "NAME", "--html: which (default encode_image, or the first)", NULL},
+    {"mode", OPTION_CHOICE, "infer|train", "--html: running or batch statistics (default infer)",
+     NULL},
+    {"help", OPTION_FLAG, "", "this text", NULL},
+    {0}};
 
 static const char help[] =
     "Usage: tricot inspect MODEL.yaml [options]\n\n"
-    "Shows a model's parameters, floating-point operations, stages, memory and arguments.\n\n"
-    "  --variant NAME   of the model file (clip files: of their image encoder)\n"
-    "  --set ARG=VALUE  sets an argument: text.width=64, volume=[32,64,64]\n"
-    "  --json           print JSON\n\n"
-    "Examples:\n"
+    "Shows a model's parameters, floating-point operations, stages, memory and arguments; or, "
+    "with\n"
+    "--html, writes a page with what one entry point is compiled to.\n\n"
     "  tricot inspect models/dcformer.yaml --variant nano\n"
-    "  tricot inspect models/clip-dcformer.yaml --variant tiny --set text.layers=6 --json\n";
+    "  tricot inspect models/clip-dcformer.yaml --variant tiny --set text.layers=6 --json\n"
+    "  tricot inspect models/dcformer.yaml --variant nano --html nano.html\n"
+    "  tricot inspect models/clip-dcformer.yaml --entry train_step --html step.html\n\n";
 
-static int usage(const char *problem, const char *word) {
-  fprintf(stderr, "tricot inspect: error: %s%s\n", problem, word);
-  fprintf(stderr,
-          "usage: tricot inspect MODEL.yaml [--variant V] [--set name=value]... [--json]\n");
+typedef struct Inspect {
+  Arena *arena;
+  Options options;
+  CompileRequest request;
+  const char **sets; /* of request.model, with room for one more */
+} Inspect;
+
+static int usage(const Error *error) {
+  fprintf(stderr, "tricot inspect: error: %s\ntricot inspect --help shows the options\n",
+          error->text);
   return EXIT_USAGE;
 }
 
-/* `--name value` or `--name=value`; NULL when argv[*i] is another option. */
-static const char *option(int argc, char **argv, int *i, const char *name) {
-  size_t length = strlen(name);
-  if (strncmp(argv[*i], name, length) != 0)
-    return NULL;
-  if (argv[*i][length] == '=')
-    return argv[*i] + length + 1;
-  if (argv[*i][length])
-    return NULL;
-  return *i + 1 < argc ? argv[++*i] : "";
-}
-
-static int read_options(int argc, char **argv, const char **sets, Options *options) {
-  ModelRequest *request = &options->request;
-  request->sets = sets;
-  for (int i = 1; i < argc; i++) {
-    const char *value = NULL;
-    if (strcmp(argv[i], "--json") == 0) {
-      options->json = true;
-    } else if ((value = option(argc, argv, &i, "--variant"))) {
-      request->variant = value;
-    } else if ((value = option(argc, argv, &i, "--set"))) {
-      sets[request->n_sets++] = value;
-    } else if (argv[i][0] == '-') {
-      return usage("unknown option ", argv[i]);
-    } else if (request->path) {
-      return usage("one model at a time, not also ", argv[i]);
-    } else {
-      request->path = argv[i];
-    }
-    if (value && !*value)
-      return usage("a value is missing after ", argv[i]);
-  }
-  return request->path ? EXIT_DONE : usage("no model file given", "");
+static int print_help(void) {
+  Text text = {0};
+  options_help(rows, "inspect", &text);
+  options_help(compile_options, "inspect", &text);
+  printf("%s%s", help, text.at);
+  text_free(&text);
+  return EXIT_DONE;
 }
 
 /* ---- output ---- */
@@ -219,6 +205,35 @@ static void print_table(const Model *model, const ModelSummary *summary, const P
     printf("  %-20s %s\n", model_arg_name(model, i), model_arg_value(model, i));
 }
 
+/* ---- the page ---- */
+
+/* The model's graph of an entry point, its kernels and its memory, as one HTML file. */
+static bool write_page(Inspect *in, const Model *model, const char *path, Error *error) {
+  const char *name = options_text(&in->options, "entry");
+  const char *mode = options_text(&in->options, "mode");
+  if (!name)
+    name = model_has_entry(model, "encode_image") || !model_entry_count(model)
+               ? "encode_image"
+               : model_entry_name(model, 0);
+  EntryRequest entry = {
+      .entry = name, .name = name, .training = mode && strcmp(mode, "train") == 0};
+  in->request.entries = &entry;
+  in->request.n_entries = 1;
+  Compiled compiled;
+  Text page = {0};
+  bool good = compiled_build(&compiled, &in->request, error);
+  if (good) {
+    View view = view_open(compiled.arena, &compiled);
+    view_page(&view, &page);
+    good = command_output(path, &page, error);
+  } else {
+    diag_print(&compiled.diag, stderr);
+  }
+  text_free(&page);
+  compiled_close(&compiled);
+  return good;
+}
+
 /* ---- the command ---- */
 
 /* Counts of a batch, as those of one sample. */
@@ -238,48 +253,92 @@ static Model *load_and_count(Arena *arena, Diag *diag, const ModelRequest *reque
 }
 
 /* A batch of 1 may be too few for batch statistics on a small grid: counts of 2 serve as well. */
-static bool inspect(Arena *arena, Diag *diag, const Options *options, const char **sets) {
-  ModelSummary summary;
+static bool count(Inspect *in, Diag *diag, Model **model, ModelSummary *summary) {
+  ModelRequest *request = &in->request.model;
   double batch;
-  Model *model = load_and_count(arena, diag, &options->request, &summary), *counted = model;
-  if (!model) {
+  Model *counted = *model = load_and_count(in->arena, diag, request, summary);
+  if (!*model) {
     Diag second;
-    ModelRequest request = options->request;
-    diag_init(&second, arena);
-    sets[request.n_sets++] = "batch=2";
-    counted = load_and_count(arena, &second, &request, &summary);
-    diag_init(&second, arena);
-    model = counted ? model_load(arena, &second, &options->request) : NULL;
-    if (!model || !model_number(model, "batch", &batch) || batch != 1)
+    ModelRequest larger = *request;
+    diag_init(&second, in->arena);
+    in->sets[larger.n_sets++] = "batch=2";
+    counted = load_and_count(in->arena, &second, &larger, summary);
+    diag_init(&second, in->arena);
+    *model = counted ? model_load(in->arena, &second, request) : NULL;
+    if (!*model || !model_number(*model, "batch", &batch) || batch != 1)
       return false;
-    diag_init(diag, arena);
+    diag_init(diag, in->arena);
   }
-  per_sample(counted, &summary);
+  per_sample(counted, summary);
+  return true;
+}
+
+static bool inspect(Inspect *in, Diag *diag, Error *error) {
+  ModelSummary summary;
+  Model *model;
+  const char *html = options_text(&in->options, "html");
+  if (html) {
+    model = model_load(in->arena, diag, &in->request.model);
+    return model && write_page(in, model, html, error);
+  }
+  if (!count(in, diag, &model, &summary))
+    return false;
   Peak *peaks;
-  int n_peaks = find_peaks(arena, model, &options->request, &peaks);
-  if (options->json)
+  int n_peaks = find_peaks(in->arena, model, &in->request.model, &peaks);
+  if (options_flag(&in->options, "json"))
     print_json(model, &summary, peaks, n_peaks);
   else
     print_table(model, &summary, peaks, n_peaks);
   return true;
 }
 
-int cmd_inspect(int argc, char **argv) {
-  Arena *arena = arena_new();
-  const char **sets = ARENA_ARRAY(arena, const char *, argc + 1);
-  Options options = {0};
+static bool check_options(const Inspect *in, Error *error) {
+  const Options *o = &in->options;
+  const char *target = options_text(o, "target");
+  if (!o->rest.count)
+    return error_set(error, "no model file given");
+  if (o->rest.count > 1)
+    return error_set(error, "one model at a time, not also %.200s", o->rest.at[1]);
+  if (options_text(o, "html") ? options_flag(o, "json")
+                              : options_text(o, "entry") || options_text(o, "mode"))
+    return error_set(error, options_text(o, "html") ? "--json or --html"
+                                                    : "--entry and --mode go with --html");
+  return !options_text(o, "html") || !target || strcmp(target, "interp") != 0 ||
+         error_set(error, "the target interp has no kernels to draw");
+}
+
+static int inspect_with(Inspect *in, int argc, char **argv) {
+  Error error = {0};
   Diag diag;
-  diag_init(&diag, arena);
-  for (int i = 1; i < argc; i++)
-    if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0) {
-      fputs(help, stdout);
-      arena_free(arena);
-      return EXIT_DONE;
-    }
-  int status = read_options(argc, argv, sets, &options);
-  if (status == EXIT_DONE && !inspect(arena, &diag, &options, sets))
-    status = EXIT_INPUT;
+  diag_init(&diag, in->arena);
+  if (!options_parse(&in->options, in->arena, rows, compile_options, argc, argv, &error))
+    return usage(&error);
+  if (options_flag(&in->options, "help"))
+    return print_help();
+  if (!check_options(in, &error))
+    return usage(&error);
+  const char *path = in->options.rest.at[0];
+  bool good = run_file_complete(&in->options, &path, &error) &&
+              compile_request_from(in->arena, &in->options, path, &in->request, &error);
+  if (good) {
+    ModelRequest *model = &in->request.model;
+    in->sets = ARENA_ARRAY(in->arena, const char *, model->n_sets + 1);
+    for (int i = 0; i < model->n_sets; i++)
+      in->sets[i] = model->sets[i];
+    model->sets = in->sets;
+    if (!TRICOT_LLVM && !options_text(&in->options, "target"))
+      in->request.target = "c";
+    good = inspect(in, &diag, &error);
+  }
   diag_print(&diag, stderr);
-  arena_free(arena);
+  if (*error.text)
+    fprintf(stderr, "%s\n", error.text);
+  return good ? EXIT_DONE : EXIT_INPUT;
+}
+
+int cmd_inspect(int argc, char **argv) {
+  Inspect in = {.arena = arena_new()};
+  int status = inspect_with(&in, argc, argv);
+  arena_free(in.arena);
   return status;
 }

@@ -315,4 +315,8 @@ bool kernel_eval(const Kernel *, void *const *arguments, uint64_t seed, Error *e
 /* Floating operations of the whole kernel, counted by walking it (2 for an fma, 1 for add, mul, …).
  */
 double kernel_flops(const Kernel *);
+/* Bytes of each argument that a kernel of the TILE stage must read and write: every cell it touches
+ * once for all loads and once for all stores, in whole cache lines where rows consist of them.
+ * Fills moved[n_arguments], returns the sum. */
+int64_t kernel_bytes(const Kernel *, int64_t *moved);
 #endif

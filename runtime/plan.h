@@ -73,6 +73,8 @@ typedef struct PlanStep {
   double flops, traffic; /* executed operations; bytes it must read and write once */
   int n_results;         /* KERNEL */
   const PlanResult *results;
+  /* of each argument, the bytes of `traffic` that are its own; NULL: not known */
+  const int64_t *moved;
 } PlanStep;
 
 typedef struct PlanEntry {

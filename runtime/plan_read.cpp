@@ -170,6 +170,22 @@ bool check_results(const Reader &r, const PlanEntry *entry, const fb::Step *in,
   return true;
 }
 
+bool read_moved(const Reader &r, const fb::Step *in, PlanStep *out) {
+  int n = count_of(in->moved());
+  if (!n)
+    return true;
+  if (!aligned(in->moved()) || n != out->n_args)
+    return r.refuse("bytes of other arguments than the step has", out->label);
+  int64_t *moved = ARENA_ARRAY(r.arena, int64_t, n);
+  for (int i = 0; i < n; i++) {
+    moved[i] = in->moved()->Get(uint32_t(i));
+    if (moved[i] < 0 || moved[i] > MAX_BYTES)
+      return r.refuse("impossible size of an argument", out->label);
+  }
+  out->moved = moved;
+  return true;
+}
+
 bool read_step(const Reader &r, const PlanEntry *entry, const fb::Step *in, bool prepare,
                PlanStep *out) {
   const char *name = out->label = text_of(in->label());
@@ -199,7 +215,7 @@ bool read_step(const Reader &r, const PlanEntry *entry, const fb::Step *in, bool
       return r.refuse("prepare step uses the arena", name);
   }
   out->args = args;
-  return read_results(r, in, out) && check_results(r, entry, in, out);
+  return read_moved(r, in, out) && read_results(r, in, out) && check_results(r, entry, in, out);
 }
 
 bool read_steps(const Reader &r, const PlanEntry *entry,

@@ -17,6 +17,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 enum {
@@ -26,12 +27,20 @@ enum {
 };
 static const uint32_t CLOSED = UINT32_MAX;
 
+/* What a thread did, while that is recorded. */
+typedef struct PoolLog {
+  _Alignas(64) PoolSpan *spans;
+  int count, room;
+  uint32_t task; /* of the last span; 0: none that could grow */
+} PoolLog;
+
 struct Pool {
   int threads;
   int started; /* workers */
   pthread_t *workers;
   bool pinned;
   int *cpus;        /* threads of them; cpus[0] is the caller's */
+  PoolLog *logs;    /* by thread, or NULL; changes between tasks only */
   cpu_set_t before; /* what the caller was allowed before pool_enter */
   bool entered;
 
@@ -64,8 +73,40 @@ static void wake(_Atomic uint32_t *word, int count) {
   syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, count, NULL, NULL, 0);
 }
 
+int64_t monotonic_nanoseconds(void) {
+  struct timespec now;
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
+}
+
+static void log_chunk(PoolLog *log, uint32_t task, int64_t begin) {
+  int64_t end = monotonic_nanoseconds();
+  if (!task || log->task != task) {
+    if (log->count == log->room)
+      return;
+    log->spans[log->count++] = (PoolSpan){.begin = begin};
+    log->task = task;
+  }
+  PoolSpan *span = &log->spans[log->count - 1];
+  span->end = end;
+  span->busy += end - begin;
+  span->chunks++;
+}
+
+/* Runs blocks as thread `me` and records that if wanted. */
+static void run_chunk(Pool *pool, int me, uint32_t number, PoolTask *task, void *const *arguments,
+                      int64_t begin, int64_t end) {
+  if (!pool->logs) {
+    task(arguments, begin, end);
+    return;
+  }
+  int64_t start = monotonic_nanoseconds();
+  task(arguments, begin, end);
+  log_chunk(&pool->logs[me], number, start);
+}
+
 /* Claims one chunk of the current task and runs it; false when there is none to claim. */
-static bool work_once(Pool *pool) {
+static bool work_once(Pool *pool, int me) {
   uint64_t word = atomic_load_explicit(&pool->next, memory_order_acquire);
   for (;;) {
     uint32_t chunk = (uint32_t)word;
@@ -83,7 +124,7 @@ static bool work_once(Pool *pool) {
                                                memory_order_acquire))
       continue;
     int64_t begin = size * chunk, end = begin + size < blocks ? begin + size : blocks;
-    task(arguments, begin, end);
+    run_chunk(pool, me, (uint32_t)(word >> 32), task, arguments, begin, end);
     uint32_t done = atomic_fetch_add_explicit(&pool->finished, 1, memory_order_seq_cst) + 1;
     if (done == chunks && atomic_load_explicit(&pool->caller_waits, memory_order_seq_cst))
       wake(&pool->finished, 1);
@@ -93,7 +134,7 @@ static bool work_once(Pool *pool) {
 
 typedef struct Worker {
   Pool *pool;
-  int cpu;
+  int me, cpu;
 } Worker;
 
 static void pin(int cpu) {
@@ -112,7 +153,7 @@ static void *worker_main(void *user) {
   for (;;) {
     uint32_t signal = atomic_load_explicit(&pool->signal, memory_order_acquire);
     for (int spin = 0; spin < SPINS; spin++) {
-      if (work_once(pool))
+      if (work_once(pool, worker.me))
         spin = 0;
       else
         relax();
@@ -149,7 +190,7 @@ void pool_run(Pool *pool, PoolTask *task, void *const *arguments, int64_t blocks
   if (blocks <= 0)
     return;
   if (pool->threads == 1 || blocks == 1) {
-    task(arguments, 0, blocks);
+    run_chunk(pool, 0, 0, task, arguments, 0, blocks);
     return;
   }
   int64_t wanted = (int64_t)pool->threads * CHUNKS_PER_THREAD;
@@ -167,7 +208,7 @@ void pool_run(Pool *pool, PoolTask *task, void *const *arguments, int64_t blocks
   atomic_store_explicit(&pool->finished, 0, memory_order_relaxed);
   atomic_store_explicit(&pool->next, number << 32, memory_order_release);
   announce(pool);
-  while (work_once(pool))
+  while (work_once(pool, 0))
     ;
   wait_for(pool, chunks);
 }
@@ -231,7 +272,7 @@ bool pool_open(Pool **result, int threads, Error *error) {
   *result = pool;
   for (int i = 1; i < threads; i++) {
     Worker *worker = mem_alloc(sizeof *worker);
-    *worker = (Worker){pool, pool->pinned ? cpus[i] : -1};
+    *worker = (Worker){pool, i, pool->pinned ? cpus[i] : -1};
     int code = pthread_create(&pool->workers[pool->started], NULL, worker_main, worker);
     if (code != 0) {
       free(worker);
@@ -252,9 +293,29 @@ void pool_close(Pool *pool) {
   announce(pool);
   for (int i = 0; i < pool->started; i++)
     pthread_join(pool->workers[i], NULL);
+  pool_record(pool, 0);
   free(pool->workers);
   free(pool->cpus);
   free(pool);
+}
+
+void pool_record(Pool *pool, int room) {
+  for (int i = 0; pool->logs && i < pool->threads; i++)
+    free(pool->logs[i].spans);
+  free(pool->logs);
+  pool->logs = NULL;
+  if (room <= 0)
+    return;
+  PoolLog *logs = aligned_alloc(64, sizeof *logs * (size_t)pool->threads);
+  CHECK(logs);
+  for (int i = 0; i < pool->threads; i++)
+    logs[i] = (PoolLog){.spans = mem_alloc(sizeof(PoolSpan) * (size_t)room), .room = room};
+  pool->logs = logs;
+}
+
+const PoolSpan *pool_spans(const Pool *pool, int thread, int *count) {
+  *count = pool->logs ? pool->logs[thread].count : 0;
+  return pool->logs ? pool->logs[thread].spans : NULL;
 }
 
 int pool_threads(const Pool *pool) { return pool->threads; }

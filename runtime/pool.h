@@ -27,6 +27,18 @@ int pool_threads(const Pool *pool);
 /* Runs all blocks and returns when they are done. One caller at a time. */
 void pool_run(Pool *pool, PoolTask *task, void *const *arguments, int64_t blocks);
 
+/* What one thread did of one task: from its first chunk to the end of its last. */
+typedef struct PoolSpan {
+  int64_t begin, end, busy; /* monotonic nanoseconds; busy: inside chunks */
+  int chunks;
+} PoolSpan;
+/* Keeps the spans of the tasks that follow, `room` a thread, later ones are dropped; 0: no more.
+ * What was kept before is gone. Between tasks only. */
+void pool_record(Pool *pool, int room);
+/* Of thread 0 (the caller) to pool_threads - 1, in order. Between tasks only. */
+const PoolSpan *pool_spans(const Pool *pool, int thread, int *count);
+int64_t monotonic_nanoseconds(void);
+
 /* Pins the calling thread beside the workers for a series of pool_run calls, and back to where it
  * was allowed to run before. Without effect on a pool of one thread. */
 void pool_enter(Pool *pool);

@@ -6,7 +6,6 @@
 #include "runtime/program_private.h"
 #include <math.h>
 #include <string.h>
-#include <time.h>
 
 static const int64_t COPY_BLOCK = 256 << 10; /* bytes one block of a copy moves */
 
@@ -108,6 +107,7 @@ bool program_open(Program **result, const Plan *plan, ProgramLookup *lookup, voi
     bound->prepare = bind_steps(program, e, entry->prepare, entry->n_prepare, kernels);
     bound->steps = bind_steps(program, e, entry->steps, entry->n_steps, kernels);
     bound->times = ARENA_ARRAY(memory, int64_t, entry->n_steps);
+    bound->starts = ARENA_ARRAY(memory, int64_t, entry->n_steps);
   }
   *result = program;
   return true;
@@ -125,6 +125,8 @@ void program_close(Program *program) {
 }
 
 const Plan *program_plan(const Program *program) { return program->plan; }
+
+Pool *program_pool(Program *program) { return program->pool; }
 
 int program_threads(const Program *program) { return pool_threads(program->pool); }
 
@@ -220,12 +222,6 @@ static void run_step(Program *program, const PlanStep *step, const BoundStep *bo
   void *arguments[] = {source, bound->arguments[1], source + step->bytes};
   if (step->bytes && arguments[0] != arguments[1])
     pool_run(program->pool, copy_blocks, arguments, (step->bytes + COPY_BLOCK - 1) / COPY_BLOCK);
-}
-
-static int64_t nanoseconds(void) {
-  struct timespec now;
-  clock_gettime(CLOCK_MONOTONIC, &now);
-  return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
 }
 
 static bool take_pages(Program *program, int entry, Error *error) {
@@ -329,10 +325,11 @@ static void run_all(Program *program, int entry) {
       bound->stopped = true;
       return;
     }
-    int64_t start = program->profile ? nanoseconds() : 0;
+    if (program->profile)
+      bound->starts[i] = monotonic_nanoseconds();
     run_step(program, &e->steps[i], &bound->steps[i]);
     if (program->profile)
-      bound->times[i] = nanoseconds() - start;
+      bound->times[i] = monotonic_nanoseconds() - bound->starts[i];
   }
 }
 
@@ -427,4 +424,8 @@ void program_profile(Program *program, bool enable) { program->profile = enable;
 
 const int64_t *program_times(const Program *program, int entry) {
   return program->entries[entry].times;
+}
+
+const int64_t *program_starts(const Program *program, int entry) {
+  return program->entries[entry].starts;
 }

@@ -9,6 +9,7 @@
 #ifndef TRICOT_RUNTIME_PROGRAM_H
 #define TRICOT_RUNTIME_PROGRAM_H
 #include "runtime/plan.h"
+#include "runtime/pool.h"
 #include "runtime/safetensors.h"
 
 /* Runs blocks begin..end-1 of a kernel's grid. */
@@ -86,4 +87,8 @@ void program_freeze(Program *);
 /* Timing of the last run per step in nanoseconds, when enabled; n_steps values. */
 void program_profile(Program *, bool enable);
 const int64_t *program_times(const Program *, int entry);
+/* When each step began: monotonic nanoseconds. */
+const int64_t *program_starts(const Program *, int entry);
+/* The workers, to measure the machine with the threads that run the kernels. Between runs only. */
+Pool *program_pool(Program *);
 #endif

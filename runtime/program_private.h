@@ -16,7 +16,7 @@ typedef struct BoundEntry {
   bool retired; /* must not run any more */
   bool stopped; /* the last run ended at the guard */
   BoundStep *prepare, *steps;
-  int64_t *times; /* n_steps nanoseconds of the last run */
+  int64_t *times, *starts; /* n_steps nanoseconds of the last run */
 } BoundEntry;
 
 struct Program {

@@ -1,8 +1,9 @@
-/* xml_check FILE...: are these pages well-formed XML that need nothing from outside?
+/* xml_check [--scripts] FILE...: are these pages well-formed XML that need nothing from outside?
  *
  * Checks that every tag is closed by its own name, attributes are quoted and given once, < and &
- * appear as markup and entities only, and that there are no scripts and no links to other files:
- * src and href may hold data: URIs and fragments. Prints FILE:LINE and the reason; status 1 then.
+ * appear as markup and entities only, and that there are no scripts (but within the page, with
+ * --scripts) and no links to other files: src and href may hold data: URIs and fragments. Prints
+ * FILE:LINE and the reason; status 1 then.
  */
 #include "runtime/base/arena.h"
 #include "runtime/base/file.h"
@@ -19,6 +20,7 @@ typedef struct Page {
     size_t size;
   } open[DEEPEST];
   int depth, tags;
+  bool scripts; /* may have some */
 } Page;
 
 static bool bad(const Page *p, const char *what) {
@@ -96,7 +98,7 @@ static bool tag(Page *p) {
     name.size++;
   if (!name.size)
     return bad(p, "a < that starts no tag");
-  if (name.size == 6 && strncmp(name.at, "script", 6) == 0)
+  if (!p->scripts && name.size == 6 && strncmp(name.at, "script", 6) == 0)
     return bad(p, "a script");
   if (closing) {
     struct Name *last = p->depth ? &p->open[p->depth - 1] : NULL;
@@ -127,13 +129,13 @@ static bool check(Page *p) {
 }
 
 int main(int argc, char **argv) {
-  bool good = argc > 1;
-  for (int i = 1; i < argc; i++) {
+  bool scripts = argc > 1 && strcmp(argv[1], "--scripts") == 0, good = argc > 1 + scripts;
+  for (int i = 1 + scripts; i < argc; i++) {
     Arena *arena = arena_new();
     Error error;
     char *text;
     size_t size;
-    Page page = {.path = argv[i]};
+    Page page = {.path = argv[i], .scripts = scripts};
     if (!file_read(arena, argv[i], (size_t)1 << 30, &text, &size, &error)) {
       fprintf(stderr, "%s\n", error.text);
       return 1;

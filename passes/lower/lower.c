@@ -21,6 +21,21 @@ static const char *describe(const Graph *body, Arena *arena) {
 /* Rank-0 bodies get one dimension, so that every space has columns. */
 static Graph *with_columns(const Graph *body, Arena *arena);
 
+const Node *region_anchor(const Node *region) {
+  const Node *anchor = region->body->nodes.at[0];
+  for (int n = 0; n < region->body->nodes.count; n++)
+    if (region->body->nodes.at[n]->op->cls != OP_VIEW &&
+        region->body->nodes.at[n]->op->cls != OP_SOURCE)
+      anchor = region->body->nodes.at[n];
+  for (int n = 0; n < region->body->nodes.count; n++) {
+    OpClass cls = region->body->nodes.at[n]->op->cls;
+    if (cls == OP_CONTR || cls == OP_WINDOW || cls == OP_REDUCE || cls == OP_INDEX ||
+        cls == OP_ATTENTION)
+      anchor = region->body->nodes.at[n];
+  }
+  return anchor;
+}
+
 void lower_region(const Node *region, const Facts *facts, Arena *arena, const char *name,
                   Lowered *out) {
   *out = (Lowered){0};

@@ -32,6 +32,8 @@ typedef struct Lowered {
   VEC(Type) temps;        /* scratch that lives from the first to the last of these steps */
 } Lowered;
 
+/* The op that a region is named after: the last one that decides how it is lowered. */
+const Node *region_anchor(const Node *region);
 /* `name` prefixes kernel names. */
 void lower_region(const Node *region, const Facts *facts, Arena *arena, const char *name,
                   Lowered *out);

@@ -9,6 +9,8 @@
  */
 #include "runtime/job/progress.h"
 #include "runtime/job/source.h"
+#include "runtime/job/trace.h"
+#include "runtime/pool.h"
 #include <errno.h>
 #include <pthread.h>
 #include <sched.h>
@@ -29,7 +31,7 @@ typedef struct Slot {
 struct Batches {
   BatchSource source;
   pthread_t threads[MAX_LOADERS];
-  int n_threads;
+  int n_threads, n_rows; /* started; that have found their row of the trace */
   pthread_mutex_t mutex;
   pthread_cond_t room, full; /* a place was given back; a batch is complete */
   bool stop;
@@ -72,10 +74,31 @@ static Slot *hand_out(Batches *b, int64_t *row) {
   return slot;
 }
 
+/* The thread's row of the trace; with the lock held. */
+static int find_row(Batches *b) {
+  char name[32];
+  int row = ++b->n_rows;
+  snprintf(name, sizeof name, "loader %d", row);
+  if (b->source.trace)
+    trace_row(b->source.trace, row, name);
+  return row;
+}
+
+static bool read_traced(Batches *b, int row_of_trace, Slot *slot, int64_t row, Error *error) {
+  int64_t begin = b->source.trace ? monotonic_nanoseconds() : 0;
+  bool good = read_sample(&b->source, slot, row, error);
+  if (b->source.trace)
+    trace_event(b->source.trace, row_of_trace,
+                b->source.dataset->samples[slot->samples[row]].volume, "read", begin,
+                monotonic_nanoseconds(), NULL);
+  return good;
+}
+
 static void *reader_main(void *user) {
   Batches *b = user;
   Error error;
   pthread_mutex_lock(&b->mutex);
+  int row_of_trace = find_row(b);
   for (;;) {
     while (!b->stop && b->reading < b->source.end && b->reading - b->taking >= AHEAD)
       pthread_cond_wait(&b->room, &b->mutex);
@@ -84,7 +107,7 @@ static void *reader_main(void *user) {
     int64_t row;
     Slot *slot = hand_out(b, &row);
     pthread_mutex_unlock(&b->mutex);
-    bool good = read_sample(&b->source, slot, row, &error);
+    bool good = read_traced(b, row_of_trace, slot, row, &error);
     pthread_mutex_lock(&b->mutex);
     if (!good && row < slot->bad) {
       slot->bad = row;

@@ -1,24 +1,16 @@
-/* bench: times an entry point, on given tensors or on made-up ones, step by step if wanted.
+/* bench: times an entry point, on given tensors or on made-up ones, step by step, and judges every
+ * step by what the machine was measured to do in the same run.
  *
  * The numbers are the median and the extremes of the wall time of whole runs after one that is not
- * counted; per step (--profile) the median over the runs, the share, and the rate of executed
- * operations and of bytes that must move.
+ * counted; per step the median over the runs. docs/bench.md explains the columns.
  */
-#include "runtime/base/json.h"
+#include "runtime/job/bench.h"
 #include "runtime/base/random.h"
 #include "runtime/job/command.h"
 #include "runtime/job/ports.h"
 #include "runtime/job/progress.h"
 #include <stdlib.h>
 #include <string.h>
-
-typedef struct Bench {
-  Job *job;
-  int entry, repeat;
-  const PlanEntry *plan;
-  double *seconds; /* repeat, sorted */
-  double *by_step; /* n_steps medians in seconds, or NULL */
-} Bench;
 
 static int by_value(const void *a, const void *b) {
   double x = *(const double *)a, y = *(const double *)b;
@@ -65,12 +57,12 @@ static bool given_inputs(Bench *b, const char *path, Error *error) {
   return good;
 }
 
-static bool measure(Bench *b, bool profile, Error *error) {
+static bool measure(Bench *b, bool steps, Error *error) {
   Job *job = b->job;
   int n = b->plan->n_steps;
-  double *all = ARENA_ARRAY(job->arena, double, profile ? (int64_t)n * b->repeat : 0);
+  double *all = ARENA_ARRAY(job->arena, double, steps ? (int64_t)n * b->repeat : 0);
   b->seconds = ARENA_ARRAY(job->arena, double, b->repeat);
-  program_profile(job->program, profile);
+  program_profile(job->program, steps);
   for (int r = -1; r < b->repeat; r++) {
     double start = seconds_now();
     if (!program_run(job->program, b->entry, error))
@@ -78,61 +70,37 @@ static bool measure(Bench *b, bool profile, Error *error) {
     if (r < 0)
       continue;
     b->seconds[r] = seconds_now() - start;
-    for (int i = 0; profile && i < n; i++)
+    for (int i = 0; steps && i < n; i++)
       all[(int64_t)i * b->repeat + r] = 1e-9 * (double)program_times(job->program, b->entry)[i];
   }
-  qsort(b->seconds, (size_t)b->repeat, sizeof(double), by_value);
-  if (profile)
+  b->median = median(b->seconds, b->repeat);
+  if (steps)
     b->by_step = ARENA_ARRAY(job->arena, double, n);
-  for (int i = 0; profile && i < n; i++)
+  for (int i = 0; steps && i < n; i++)
     b->by_step[i] = median(&all[(int64_t)i * b->repeat], b->repeat);
+  if (program_stopped(job->program, b->entry))
+    fprintf(stderr, "bench: the runs ended before step %d: the loss is not finite\n",
+            b->plan->guard);
   return true;
 }
 
-static void bench_json(const Bench *b, double middle, double flops, Text *out) {
-  text_add(out, "{\"entry\": ");
-  json_add_string(out, b->plan->name);
-  text_add(out, ", \"model\": ");
-  json_add_string(out, b->job->plan->model);
-  text_add(out,
-           ", \"threads\": %d, \"repeat\": %d, \"seconds_median\": %.9g, \"seconds_min\": %.9g, "
-           "\"seconds_max\": %.9g, \"flops_executed\": %.0f",
-           program_threads(b->job->program), b->repeat, middle, b->seconds[0],
-           b->seconds[b->repeat - 1], flops);
-  for (int i = 0; b->by_step && i < b->plan->n_steps; i++) {
-    const PlanStep *step = &b->plan->steps[i];
-    text_add(out, "%s\n  {\"label\": ", i ? "," : ", \"steps\": [");
-    json_add_string(out, step->label);
-    text_add(out, ", \"place\": ");
-    json_add_string(out, step->place);
-    text_add(out, ", \"seconds\": %.9g, \"flops\": %.0f, \"traffic\": %.0f}", b->by_step[i],
-             step->flops, step->traffic);
-  }
-  text_add(out, "%s}\n", b->by_step && b->plan->n_steps ? "]" : "");
-}
-
-static void bench_lines(const Bench *b, double middle, double flops, Text *out) {
-  text_add(out,
-           "%s of %s: median %.3f ms, %.3f to %.3f ms in %d runs, %d threads, %.1f GFLOP/s "
-           "executed\n",
-           b->plan->name, b->job->plan->model, 1e3 * middle, 1e3 * b->seconds[0],
-           1e3 * b->seconds[b->repeat - 1], b->repeat, program_threads(b->job->program),
-           1e-9 * flops / middle);
-  if (b->by_step)
-    text_add(out, "%5s %10s %6s %9s %8s  %s\n", "step", "us", "%", "GFLOP/s", "GB/s", "what");
-  for (int i = 0; b->by_step && i < b->plan->n_steps; i++) {
-    const PlanStep *step = &b->plan->steps[i];
-    double t = b->by_step[i] > 0 ? b->by_step[i] : 1e-9;
-    text_add(out, "%5d %10.1f %6.2f %9.1f %8.1f  %s%s%s\n", i, 1e6 * t, 100 * t / middle,
-             1e-9 * step->flops / t, 1e-9 * step->traffic / t, step->label,
-             *step->place ? "  " : "", step->place);
-  }
+/* The machine's peaks before and after, so that both see what the steps saw. */
+static bool measure_steps(Bench *b, Error *error) {
+  Pool *pool = program_pool(b->job->program);
+  const char *level = b->job->plan->level;
+  if (!machine_measure(&b->peak, pool, level, error) || !measure(b, true, error) ||
+      !machine_measure(&b->peak, pool, level, error))
+    return false;
+  b->floors = ARENA_ARRAY(b->job->arena, StepFloor, b->plan->n_steps);
+  bench_floors(b->job->plan, b->plan, &b->peak, b->floors);
+  return true;
 }
 
 static bool bench(Bench *b, const char *name, Error *error) {
   Job *job = b->job;
   const char *inputs = options_text(&job->options, "inputs");
   const char *mode = options_text(&job->options, "mode");
+  const char *trace = options_text(&job->options, "trace");
   JobRequest request = {.entries = {name},
                         .n_entries = 1,
                         .inputs = inputs,
@@ -141,16 +109,17 @@ static bool bench(Bench *b, const char *name, Error *error) {
     return false;
   b->entry = program_entry(job->program, name);
   b->plan = &job->plan->entries[b->entry];
+  for (int i = 0; i < b->plan->n_steps; i++)
+    b->flops += b->plan->steps[i].flops;
   make_up_inputs(b);
   if (inputs && !given_inputs(b, inputs, error))
     return false;
-  if (!measure(b, options_flag(&job->options, "profile"), error))
+  bool whole = options_flag(&job->options, "whole");
+  if (!(whole ? measure(b, false, error) : measure_steps(b, error)) ||
+      (trace && !bench_trace(b, trace, error)))
     return false;
-  double flops = 0, middle = median(b->seconds, b->repeat);
-  for (int i = 0; i < b->plan->n_steps; i++)
-    flops += b->plan->steps[i].flops;
   Text out = {0};
-  (options_flag(&job->options, "json") ? bench_json : bench_lines)(b, middle, flops, &out);
+  (options_flag(&job->options, "json") ? bench_json : bench_lines)(b, &out);
   bool good = command_output(NULL, &out, error);
   text_free(&out);
   return good;
@@ -163,6 +132,8 @@ int verb_bench(Job *job) {
   const char *name = job_need(job, "entry", &error);
   if (name && (repeat < 1 || repeat > 1000000))
     error_set(&error, "--repeat is 1 to 1000000");
+  if (name && options_flag(&job->options, "whole") && options_flag(&job->options, "profile"))
+    error_set(&error, "--whole leaves out the steps that --profile asks for");
   if (*error.text)
     return job_usage(job, &error);
   return bench(&b, name, &error) ? EXIT_DONE : job_failed(&error);

@@ -31,8 +31,11 @@ static const Verb verbs[] = {
      "run%s --entry encode_image --weights w.safetensors --inputs in.safetensors "
      "--outputs out.safetensors"},
     {"info", "", "what is in the program: entry points, memory, settings", verb_info, "info%s"},
-    {"bench", "", "time an entry point, step by step if wanted", verb_bench,
-     "bench%s --entry train_step --repeat 5 --profile"}};
+    {"bench", "", "time an entry point, kernel by kernel, against what the machine can do",
+     verb_bench,
+     "bench%s --entry encode_image --repeat 5\n"
+     "bench%s --entry train_step --json\n"
+     "bench%s --entry encode_image --trace trace.json"}};
 enum { N_VERBS = sizeof verbs / sizeof *verbs };
 
 static const OptionRow rows[] = {
@@ -107,7 +110,11 @@ static const OptionRow rows[] = {
     {"resume", OPTION_TEXT, "FILE|last",
      "continue, bit by bit the same; last: from the newest in --out", "train"},
     {"repeat", OPTION_COUNT, "N", "timed runs (default 10)", "bench"},
-    {"profile", OPTION_FLAG, "", "time every step", "bench"},
+    {"profile", OPTION_FLAG, "", "time every step, as without --whole", "bench"},
+    {"whole", OPTION_FLAG, "", "time whole runs only, without steps and the machine's peaks",
+     "bench"},
+    {"trace", OPTION_TEXT, "FILE", "what ran when, for Perfetto or chrome://tracing",
+     "bench train"},
     {"json", OPTION_FLAG, "", "print JSON", "predict info bench eval"},
     {"seed", OPTION_COUNT, "N", "of initial weights and of the order of samples (default 0)",
      "train run bench eval predict"},

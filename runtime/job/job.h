@@ -72,6 +72,7 @@ typedef struct Job {
   const Plan *plan;
   const PlanPair *settings; /* after job_look; after job_open the plan's hold */
   int n_settings;
+  struct Trace *trace; /* train --trace, else NULL: row 0 is the job's own thread */
   bool has_scale; /* the weights had a tensor "logit_scale" of this value */
   double scale;
   /* of the weights' metadata, NULL where they do not say: the canonical text of the preprocessing

@@ -5,22 +5,6 @@
 enum { LEFT = 52, RIGHT = 12, TOP = 26, BOTTOM = 38 };
 enum { BAR_LEFT = 250, BAR_WIDTH = 420, BAR_STEP = 22, BAR_RIGHT = 150 };
 
-void html_add(Text *out, const char *text) {
-  for (const unsigned char *at = (const unsigned char *)text; *at; at++)
-    switch (*at) {
-    case '&': text_add(out, "&amp;"); break;
-    case '<': text_add(out, "&lt;"); break;
-    case '>': text_add(out, "&gt;"); break;
-    case '"': text_add(out, "&quot;"); break;
-    case '\'': text_add(out, "&#39;"); break;
-    default:
-      if (*at < 32 || *at == 127)
-        text_add(out, " ");
-      else
-        text_add_bytes(out, (const char *)at, 1);
-    }
-}
-
 typedef struct Frame { /* where data lands on the drawing */
   const Chart *c;
   double left, top, width, height;

@@ -1,7 +1,7 @@
 /* Charts as inline SVG, for reports in HTML. Colours come from the page's style. */
 #ifndef TRICOT_RUNTIME_JOB_REPORT_CHART_H
 #define TRICOT_RUNTIME_JOB_REPORT_CHART_H
-#include "runtime/base/text.h"
+#include "runtime/job/html_page.h"
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -31,7 +31,4 @@ typedef struct Bar {
 } Bar;
 /* Horizontal bars from 0 to 1 with their intervals, and a line at `rule`. */
 void chart_bars(Text *out, const char *title, const Bar *bars, int count, double rule);
-
-/* Text with &, <, > and quotes escaped; control characters become spaces. */
-void html_add(Text *out, const char *text);
 #endif

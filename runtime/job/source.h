@@ -48,6 +48,7 @@ typedef struct BatchSource {
   void *context;
   int64_t first, end; /* batch numbers */
   int threads;        /* that read; 0: a quarter of the processors, at most 8 */
+  struct Trace *trace; /* gets what they read, rows 1 and on; or NULL */
 } BatchSource;
 
 typedef struct Batches Batches;

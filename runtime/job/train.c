@@ -10,6 +10,7 @@
 #include "runtime/base/random.h"
 #include "runtime/job/checkpoint.h"
 #include "runtime/job/progress.h"
+#include "runtime/job/trace.h"
 #include "runtime/job/train_log.h"
 #include "runtime/job/train_steps.h"
 #include "runtime/job/train_validate.h"
@@ -207,7 +208,8 @@ static bool open_batches(Train *t, Error *error) {
                         .context = &t->order,
                         .first = t->facts.step * reads,
                         .end = t->facts.steps * reads,
-                        .threads = job_loaders(t->job)};
+                        .threads = job_loaders(t->job),
+                        .trace = t->job->trace};
   return batches_open(&t->batches, &source, error);
 }
 
@@ -259,8 +261,10 @@ static bool not_finite(Train *t, const StepResult *result, double lr, Error *err
 
 static bool save(Train *t, Error *error) {
   char *path = checkpoint_path(t->job->arena, t->out, t->facts.step);
+  int64_t begin = monotonic_nanoseconds();
   if (!checkpoint_write(path, t->job, &t->facts, &t->notes, error))
     return false;
+  trace_event(t->job->trace, 0, "checkpoint", "file", begin, monotonic_nanoseconds(), NULL);
   t->saved = t->facts.step;
   checkpoint_prune(t->out, t->saved, t->keep);
   return true;
@@ -268,17 +272,28 @@ static bool save(Train *t, Error *error) {
 
 static bool validate(Train *t, Error *error) {
   char line[200];
+  int64_t begin = monotonic_nanoseconds();
   if (!validation_step(&t->validation, t->facts.step, &t->notes, &t->log, line, sizeof line, error))
     return false;
   if (*line) {
+    trace_event(t->job->trace, 0, "evaluation", "evaluation", begin, monotonic_nanoseconds(), NULL);
     progress_clear(&t->progress);
     fprintf(stderr, "train: %s\n", line);
   }
   return true;
 }
 
+static void trace_step(const Train *t, const StepResult *result, int64_t begin) {
+  char name[32], numbers[120];
+  snprintf(name, sizeof name, "step %lld", (long long)t->facts.step + 1);
+  snprintf(numbers, sizeof numbers, "\"loss\": %.6g, \"grad_norm\": %.6g, \"waited_us\": %.1f",
+           result->loss, result->grad_norm, 1e6 * result->waited);
+  trace_event(t->job->trace, 0, name, "step", begin, monotonic_nanoseconds(), numbers);
+}
+
 static bool step(Train *t, Error *error) {
   StepResult result;
+  int64_t begin = monotonic_nanoseconds();
   double start = seconds_now(), lr = checkpoint_rate(&t->facts, t->facts.step);
   if (!stepper_run(&t->stepper, t->batches, lr, t->facts.clip, &result, error)) {
     t->spoiled = t->facts.accumulate > 1; /* norms have moved on, sums are half done */
@@ -287,6 +302,7 @@ static bool step(Train *t, Error *error) {
   name_volumes(t);
   if (result.stopped >= 0)
     return not_finite(t, &result, lr, error);
+  trace_step(t, &result, begin);
   TrainRow row = {.step = t->facts.step + 1,
                   .epoch =
                       t->facts.step / (t->order.count / (t->order.batch * t->order.accumulate)) + 1,
@@ -445,8 +461,19 @@ int verb_train(Job *job) {
     error_set(&error, "give --steps or --epochs, not both");
   if (*error.text)
     return job_usage(job, &error);
+  Trace trace;
+  const char *trace_path = options_text(o, "trace");
+  if (trace_path) {
+    trace_open(&trace, "train");
+    trace_row(&trace, 0, "training");
+    job->trace = &trace;
+  }
   bool good = train(&t, &error);
   batches_close(t.batches);
+  if (trace_path) { /* also of a training that failed; its own error counts then */
+    good = trace_write(&trace, trace_path, good ? &error : NULL) && good;
+    trace_close(&trace);
+  }
   train_log_close(&t.log);
   validation_close(&t.validation);
   if (t.dataset.arena)

@@ -2,6 +2,7 @@
 #include "runtime/job/train_steps.h"
 #include "runtime/job/ports.h"
 #include "runtime/job/progress.h"
+#include "runtime/job/trace.h"
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -182,6 +183,7 @@ static StepForm *choose_form(const Stepper *s, StepForms *forms, const Batch *ba
 static StepForm *take(Stepper *s, Batches *batches, StepForms *forms, int64_t part,
                       StepResult *result, Error *error) {
   double start = seconds_now();
+  int64_t begin = monotonic_nanoseconds();
   Batch batch;
   if (!batches_wait(batches, &batch, error))
     return NULL;
@@ -192,14 +194,18 @@ static StepForm *take(Stepper *s, Batches *batches, StepForms *forms, int64_t pa
   bool taken = text_form_fill(&form->text, batch.texts, s->batch, s->padding) == s->batch;
   batches_give_back(batches);
   result->waited += seconds_now() - start;
+  trace_event(s->job->trace, 0, "take a batch", "data", begin, monotonic_nanoseconds(), NULL);
   CHECK(taken);
   return form;
 }
 
 /* Runs an entry point; a loss or norm that is not finite is noted and ends the step. */
 static bool run(Stepper *s, int entry, StepResult *result, Error *error) {
+  int64_t begin = monotonic_nanoseconds();
   if (!program_run(s->job->program, entry, error))
     return false;
+  trace_event(s->job->trace, 0, s->job->plan->entries[entry].name, "entry", begin,
+              monotonic_nanoseconds(), NULL);
   if (program_stopped(s->job->program, entry))
     result->stopped = entry;
   return true;

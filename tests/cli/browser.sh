@@ -19,9 +19,10 @@ common="--cache cache --vocab data/vocab.txt --seed 1 --out ev"
   cat err
   exit 1
 }
-show() { # show ARGUMENTS...: offline, with a profile of its own
+page=ev/report.html
+show() { # show ARGUMENTS...: $page, offline, with a profile of its own
   HOME=$scratch "$browser" --headless --no-sandbox --disable-gpu --user-data-dir="$scratch/profile" \
-    --host-resolver-rules='MAP * ~NOTFOUND' "$@" "file://$scratch/ev/report.html"
+    --host-resolver-rules='MAP * ~NOTFOUND' "$@" "file://$scratch/$page"
 }
 show --dump-dom >dom 2>err || skip "$browser does not start here: $(head -n 1 err)"
 count() { # count TEXT: how often the laid-out page holds it
@@ -38,4 +39,22 @@ show --window-size=1100,3000 --screenshot="$scratch/shot.png" >out 2>err
 check "a picture" [ -s shot.png ]
 # a blank page of this size packs into a few KB
 check "with something on it" [ "$(wc -c <shot.png)" -gt 60000 ]
+
+# what an entry point is compiled to: the script shows one drawing and tells of a kernel
+"$tricot" inspect "$models/dcformer.yaml" --variant nano --set volume=[32,64,64] \
+  --html inspect.html >out 2>err || {
+  cat err
+  exit 1
+}
+page=inspect.html#view-ops
+show --dump-dom >dom 2>err
+check "as many boxes as were written" [ "$(count '<g class="box')" -eq \
+  "$(grep -o '<g class="box' inspect.html | wc -l)" ]
+check "the drawing that was asked for" grep -qE 'class="on"[^>]*>before fusion' dom
+check "is shown" grep -qE '<div class="view graph" id="view-ops" data-shown' dom
+check "and no other" [ "$(grep -oE '<div class="view graph" id="[a-z-]*" hidden' dom | wc -l)" -eq 3 ]
+check "the first kernel is chosen" grep -qE 'id="panel"><summary><b>0</b>' dom
+check "and marked" grep -qE '<g class="box [a-z]+ sel"' dom
+show --window-size=1100,1600 --screenshot="$scratch/shot.png" >out 2>err
+check "a picture with something on it" [ "$(wc -c <shot.png)" -gt 40000 ]
 finish

@@ -13,6 +13,8 @@ static void walk_steps(const PlanStep *steps, int count) {
     touch(steps[i].args, sizeof *steps[i].args * (size_t)steps[i].n_args);
     for (int k = 0; k < steps[i].n_results; k++)
       CHECK(steps[i].results[k].arg >= 0 && steps[i].results[k].arg < steps[i].n_args);
+    for (int k = 0; steps[i].moved && k < steps[i].n_args; k++)
+      CHECK(steps[i].moved[k] >= 0);
   }
 }
 

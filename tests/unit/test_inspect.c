@@ -119,7 +119,7 @@ static void refusals(void **state) {
       {{"inspect"}, 2, "no model file given"},
       {{"inspect", "a.yaml", "b.yaml"}, 2, "one model at a time"},
       {{"inspect", "a.yaml", "--frob"}, 2, "unknown option --frob"},
-      {{"inspect", "a.yaml", "--set"}, 2, "a value is missing after --set"},
+      {{"inspect", "a.yaml", "--set"}, 2, "--set needs a value"},
       {{"inspect", "/nonexistent/a.yaml"}, 1, "/nonexistent/a.yaml: error: "},
       {{"inspect", TRICOT_SOURCE "/models/dcformer.yaml", "--variant", "micro", "--json"},
        1,

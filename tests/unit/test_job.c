@@ -8,6 +8,7 @@
 /* after what it leans on */
 #include <cmocka.h>
 
+#include "runtime/base/file.h"
 #include "tests/unit/job_world.h"
 
 static void write_file(const char *name, const Tensor *tensors, int count) {
@@ -226,6 +227,32 @@ static void same_tensors(const char *a, const char *b) {
   tensor_file_close(&y);
 }
 
+/* The timeline of a training of 8 steps: every step, its entry point, checkpoints, 16 samples. */
+static void traced(const char *name) {
+  static const char *const words[] = {"step", "entry", "data", "file", "read"};
+  static const int wanted[] = {8, 8, 8, 4, 16};
+  int counted[5] = {0};
+  Arena *arena = arena_new();
+  char *text;
+  size_t size;
+  Json json;
+  Error error;
+  assert_true(file_read(arena, in_folder(name), 1 << 20, &text, &size, &error));
+  if (!json_parse(arena, text, size, &json, &error))
+    fail_msg("%s", error.text);
+  const Json *events = json_get(&json, "traceEvents");
+  for (int i = 0; i < events->count; i++) {
+    const Json *kind = json_get(&events->items[i], "cat");
+    for (int k = 0; kind && k < 5; k++)
+      counted[k] += strcmp(kind->string, words[k]) == 0;
+    if (kind && strcmp(kind->string, "read") == 0)
+      assert_true(json_get(&events->items[i], "tid")->integer > 0);
+  }
+  for (int k = 0; k < 5; k++)
+    assert_int_equal(counted[k], wanted[k]);
+  arena_free(arena);
+}
+
 static void train_and_resume(void **state) {
   (void)state;
   static char whole[4096], parts[4096];
@@ -238,7 +265,8 @@ static void train_and_resume(void **state) {
   assert_non_null(strstr(whole, "\n8,3,"));
   assert_null(strstr(whole, "\n9,"));
   /* with checkpoints on the way and stopped early, then continued past its own log */
-  runs(TRAIN "--out @b --steps 8 --checkpoint-every 2 --keep 2 --threads 2");
+  runs(TRAIN "--out @b --steps 8 --checkpoint-every 2 --keep 2 --threads 2 --trace @timeline");
+  traced("timeline");
   assert_int_not_equal(access(in_folder("b/checkpoint-00000004.safetensors"), F_OK), 0);
   assert_int_equal(access(in_folder("b/checkpoint-00000006.safetensors"), F_OK), 0);
   same_tensors("a/checkpoint-00000008.safetensors", "b/checkpoint-00000008.safetensors");
@@ -437,6 +465,19 @@ static void evaluates(void **state) {
     fail_msg("%s", error.text);
   assert_int_equal(json_get(&json, "steps")->count, 4);
   assert_true(json_get(&json, "seconds_median")->number > 0);
+  assert_true(json_get(json_get(&json, "machine"), "fma_flops_per_second")->number > 0);
+  const Json *step = &json_get(&json, "steps")->items[0];
+  assert_int_equal(json_get(step, "flops_executed")->integer, 128);
+  assert_string_equal(json_get(step, "kernel")->string, "fake_image");
+  assert_true(json_get(step, "floor_seconds")->number > 0);
+  runs("bench --entry train_step --repeat 3 --whole --json --trace @trace");
+  if (!json_parse(arena, output_text, strlen(output_text), &json, &error))
+    fail_msg("%s", error.text);
+  assert_null(json_get(&json, "steps"));
+  read_back("trace", csv, sizeof csv);
+  if (!json_parse(arena, csv, strlen(csv), &json, &error))
+    fail_msg("%s", error.text);
+  fails("bench --entry train_step --whole --profile", EXIT_USAGE, "--profile asks for");
   runs("bench --entry train_step --inputs @in3 --profile");
   assert_non_null(strstr(output_text, "fake.yaml:3"));
   runs("train --help");

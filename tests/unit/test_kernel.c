@@ -158,6 +158,64 @@ static void flops_are_counted(void **state) {
   arena_free(arena);
 }
 
+/* Bytes of a three-armed star with stride 4, of overlapping loads, of a gather, of an update. */
+static void bytes_are_counted(void **state) {
+  (void)state;
+  static const char text[] =
+      "tile kernel @star(%x: f32[8,16,32], %w: f32[7,8], %y: out f32[2,4,8,8]) {\n"
+      "  grid %i = 2\n"
+      "  grid %j = 4\n"
+      "  table %tap0 = [-1, 1, 0, 0, 0, 0, 0]\n"
+      "  table %tap1 = [0, 0, -1, 1, 0, 0, 0]\n"
+      "  table %tap2 = [0, 0, 0, 0, -1, 1, 0]\n"
+      "  %s = fill 0.0 : f32[8, 8]\n"
+      "  for %k : [0, 6] = 0 to 7 step 1 {\n"
+      "    %a : [-1, 1] = lookup %tap0[%k]\n"
+      "    %b : [-1, 1] = lookup %tap1[%k]\n"
+      "    %c : [-1, 1] = lookup %tap2[%k]\n"
+      "    %l = load %x[4*%i + %a, 4*%j + %b, 4*r0 + %c] fill 0.0 : f32[8, 1]\n"
+      "    %m = load %w[%k, c] fill 0.0 : f32[1, 8]\n"
+      "    dot %s, %l, %m : f32[8, 8]\n"
+      "  }\n"
+      "  store %y[%i, %j, r0, c] = %s : f32[8, 8]\n"
+      "}\n"
+      "tile kernel @rest(%x: f32[100], %ids: i64[3], %table: f32[20,5], %y: out f32[64]) {\n"
+      "  grid %i = 2\n"
+      "  shared %own : f32[4,16]\n" /* the block's: no memory */
+      "  %a = load %x[8*%i + c] fill 0.0 : f32[16]\n" /* 0 .. 23 */
+      "  store %own[2, c] = %a : f32[16]\n"
+      "  %again = load %own[2, c] fill 0.0 : f32[16]\n"
+      "  %b = load %x[3*c + 90] fill 0.0 : f32[8]\n"  /* 90, 93, 96, 99; the others are outside */
+      "  %n = load %ids[r0] fill 0.0 : i64[3, 1]\n"
+      "  %g = load %table[gather %n, c] fill 0.0 : f32[3, 5]\n"
+      "  store %y[16*%i + c] = %a : f32[16]\n" /* 32 of 64 */
+      "}\n";
+  Arena *arena = arena_new();
+  Diag diag;
+  int count;
+  int64_t moved[4], lines = 0;
+  diag_init(&diag, arena);
+  Kernel **kernels = kernel_parse(arena, &diag, "text", text, sizeof text - 1, &count);
+  diag_print(&diag, stderr);
+  assert_non_null(kernels);
+  assert_int_equal(count, 2);
+  for (int d = 0; d < 8; d++) /* lines of 16 along the last dimension: all of a row or none */
+    for (int h = 0; h < 16; h++)
+      if (d % 4 == 0 ? h % 4 != 2 && h != 15 : h % 4 == 0 && d % 4 != 2 && d != 7)
+        lines += 2; /* no tap reaches the ends: 16 - 1 and 8 - 1 */
+  int64_t sum = kernel_bytes(kernels[0], moved);
+  assert_int_equal(moved[0], 64 * lines);
+  assert_int_equal(moved[1], 4 * 7 * 8);
+  assert_int_equal(moved[2], 4 * 2 * 4 * 8 * 8);
+  assert_int_equal(sum, moved[0] + moved[1] + moved[2]);
+  kernel_bytes(kernels[1], moved);
+  assert_int_equal(moved[0], 4 * (24 + 4));
+  assert_int_equal(moved[1], 8 * 3);
+  assert_int_equal(moved[2], 4 * 3 * 5);
+  assert_int_equal(moved[3], 4 * 32);
+  arena_free(arena);
+}
+
 /* What the builders make prints, parses, and prints the same, although ids are out of order. */
 static void built_kernels_print(void **state) {
   (void)state;
@@ -258,6 +316,7 @@ int main(void) {
       cmocka_unit_test(casts),
       cmocka_unit_test(table_is_complete),
       cmocka_unit_test(flops_are_counted),
+      cmocka_unit_test(bytes_are_counted),
       cmocka_unit_test(built_kernels_print),
       cmocka_unit_test(absurd_text_is_refused),
   };

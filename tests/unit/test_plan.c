@@ -33,10 +33,13 @@ static Plan *sample(Arena *arena) {
       {"pooled", {DT_f32, 1, {32}}, {PLACE_ARENA, 128}, false, NULL},
       {"weight", {DT_f32, 2, {4, 8}}, {PLACE_PERSISTENT, 0}, true, NULL}};
   static const PlanResult written[] = {{0, 64}, {2, 8}};
-  static const PlanStep prepare[] = {{STEP_KERNEL, 0, 2, refs_c, 3, 0, "pack", "", 0, 64, 0, NULL}};
-  static const PlanStep steps[] = {
-      {STEP_KERNEL, 1, 3, refs_a, 7, 0, "conv+relu", "models/a.yaml:31", 1e9, 4096, 2, written},
-      {STEP_COPY, 0, 2, refs_b, 0, 128, "copy", "", 0, 256, 0, NULL}};
+  static const int64_t moved[] = {4000, 32, 64};
+  static const PlanStep prepare[] = {
+      {STEP_KERNEL, 0, 2, refs_c, 3, 0, "pack", "", 0, 64, 0, NULL, NULL}};
+  static const PlanStep steps[] = {{STEP_KERNEL, 1, 3, refs_a, 7, 0, "conv+relu",
+                                    "models/a.yaml:31", 1e9, 4096, 2, written, moved},
+                                   {STEP_COPY, 0, 2, refs_b, 0, 128, "copy", "", 0, 256, 0, NULL,
+                                    NULL}};
   static const PlanPair settings[] = {{"optimizer.lr", "1e-4"}, {"text.vocab", "30522"}};
   PlanEntry *entries = ARENA_ARRAY(arena, PlanEntry, 2);
   entries[0] =
@@ -63,7 +66,9 @@ static void equal_steps(const PlanStep *a, const PlanStep *b, int count) {
       assert_int_equal(a[i].results[k].arg, b[i].results[k].arg);
       assert_int_equal(a[i].results[k].elements, b[i].results[k].elements);
     }
+    assert_int_equal(!a[i].moved, !b[i].moved);
     for (int k = 0; k < a[i].n_args; k++) {
+      assert_true(!a[i].moved || a[i].moved[k] == b[i].moved[k]);
       assert_int_equal(a[i].args[k].place, b[i].args[k].place);
       assert_int_equal(a[i].args[k].at, b[i].args[k].at);
     }
@@ -274,6 +279,7 @@ static void untrue_plans(void **state) {
   SPOIL(step[0].results = &(PlanResult){3 COMMA 1};
         step[0].n_results = 1, "no argument of its step");
   SPOIL(step[0].results = &(PlanResult){1 COMMA 9}; step[0].n_results = 1, "outside its memory");
+  SPOIL(step[0].moved = ((int64_t[]){0 COMMA - 1 COMMA 0}), "impossible size");
   SPOIL(entry->guard = 3, "guard");
   SPOIL(ref[1].at = 3, "tensor that is not there");
   SPOIL(ref[2].place = 3, "unknown place");

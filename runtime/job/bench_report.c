@@ -1,0 +1,167 @@
+/* Printing a measurement: a table, or JSON with the same numbers. docs/bench.md has both. */
+#include "runtime/base/json.h"
+#include "runtime/job/bench.h"
+#include <string.h>
+
+typedef struct Totals {
+  double steps, floors, bytes; /* seconds, seconds, bytes of all steps */
+} Totals;
+
+static Totals totals_of(const Bench *b) {
+  Totals t = {0};
+  for (int i = 0; i < b->plan->n_steps; i++) {
+    t.bytes += b->plan->steps[i].traffic;
+    if (b->by_step) {
+      t.steps += b->by_step[i];
+      t.floors += b->floors[i].seconds;
+    }
+  }
+  return t;
+}
+
+static const char *kernel_name(const Bench *b, const PlanStep *step) {
+  return step->kind == STEP_KERNEL ? b->job->plan->kernels[step->kernel] : "copy";
+}
+
+static double share(double amount, double of) { return of > 0 ? amount / of : 0; }
+
+/* ---- JSON ---- */
+
+static void add_text(Text *out, const char *key, const char *value) {
+  text_add(out, "\"%s\": ", key);
+  json_add_string(out, value);
+}
+
+/* A number, or null where there is none. */
+static void add_known(Text *out, const char *key, double value) {
+  if (value > 0)
+    text_add(out, ", \"%s\": %.6g", key, value);
+  else
+    text_add(out, ", \"%s\": null", key);
+}
+
+static void machine_json(const MachinePeak *p, Text *out) {
+  text_add(out, ",\n \"machine\": {\"threads\": %d, \"vector\": \"%s\"", p->threads, p->vector);
+  add_known(out, "fma_flops_per_second", p->f32);
+  add_known(out, "bf16_flops_per_second", p->bf16);
+  add_known(out, "memory_read_bytes_per_second", p->memory_read);
+  add_known(out, "memory_copy_bytes_per_second", p->memory_copy);
+  add_known(out, "l3_bytes_per_second", p->l3);
+  add_known(out, "l2_bytes_per_second", p->l2);
+  text_add(out, ", \"l1_bytes\": %lld, \"l2_bytes\": %lld, \"l3_bytes\": %lld}",
+           (long long)p->l1_bytes, (long long)p->l2_bytes, (long long)p->l3_bytes);
+}
+
+static void step_json(const Bench *b, int i, Text *out) {
+  const PlanStep *step = &b->plan->steps[i];
+  const StepFloor *floor = &b->floors[i];
+  double t = b->by_step[i] > 0 ? b->by_step[i] : 1e-9;
+  text_add(out, "%s\n  {\"step\": %d, ", i ? "," : "", i);
+  add_text(out, "kernel", kernel_name(b, step));
+  text_add(out, ", ");
+  add_text(out, "label", step->label);
+  text_add(out, ", ");
+  add_text(out, "place", step->place);
+  text_add(out,
+           ", \"seconds\": %.6g, \"share\": %.6g, \"flops_executed\": %.0f, \"bytes\": %.0f, "
+           "\"fma_share\": %.6g, \"bandwidth_share\": %.6g, \"memory_bytes\": %.0f, \"l3_bytes\": "
+           "%.0f, \"l2_bytes\": %.0f, \"l1_bytes\": %.0f, \"floor_seconds\": %.6g, ",
+           t, share(t, b->median), step->flops, step->traffic, share(step->flops / t, b->peak.f32),
+           share(step->traffic / t, machine_memory(&b->peak)), floor->memory, floor->l3, floor->l2,
+           floor->l1, floor->seconds);
+  add_text(out, "bound", floor->bound);
+  add_known(out, "times_floor", share(t, floor->seconds));
+  text_add(out, "}");
+}
+
+void bench_json(const Bench *b, Text *out) {
+  Totals totals = totals_of(b);
+  text_add(out, "{");
+  add_text(out, "entry", b->plan->name);
+  text_add(out, ", ");
+  add_text(out, "model", b->job->plan->model);
+  text_add(out, ", ");
+  add_text(out, "variant", b->job->plan->variant);
+  text_add(out, ", ");
+  add_text(out, "level", b->job->plan->level);
+  text_add(out,
+           ", \"threads\": %d, \"repeat\": %d, \"seconds_median\": %.9g, \"seconds_min\": %.9g, "
+           "\"seconds_max\": %.9g, \"flops_executed\": %.0f, \"bytes\": %.0f",
+           program_threads(b->job->program), b->repeat, b->median, b->seconds[0],
+           b->seconds[b->repeat - 1], b->flops, totals.bytes);
+  if (b->by_step) {
+    text_add(out, ", \"steps_seconds\": %.6g, \"floor_seconds\": %.6g", totals.steps,
+             totals.floors);
+    add_known(out, "times_floor", share(b->median, totals.floors));
+    machine_json(&b->peak, out);
+    text_add(out, ",\n \"steps\": [");
+    for (int i = 0; i < b->plan->n_steps; i++)
+      step_json(b, i, out);
+    text_add(out, "]");
+  }
+  text_add(out, "}\n");
+}
+
+/* ---- the table ---- */
+
+static void machine_line(const MachinePeak *p, Text *out) {
+  text_add(out, "machine: %d threads, %s: %.1f GFLOP/s f32 fma", p->threads, p->vector,
+           1e-9 * p->f32);
+  if (p->bf16 > 0)
+    text_add(out, ", %.1f GFLOP/s bf16 dot", 1e-9 * p->bf16);
+  text_add(out, "; memory %.1f GB/s read, %.1f GB/s copied", 1e-9 * p->memory_read,
+           1e-9 * p->memory_copy);
+  if (p->l3 > 0)
+    text_add(out, "; L3 %.1f GB/s", 1e-9 * p->l3);
+  if (p->l2 > 0)
+    text_add(out, "; L2 %.1f GB/s", 1e-9 * p->l2);
+  text_add(out, "\n");
+}
+
+static void step_line(const Bench *b, int i, Text *out) {
+  const PlanStep *step = &b->plan->steps[i];
+  const StepFloor *floor = &b->floors[i];
+  double t = b->by_step[i] > 0 ? b->by_step[i] : 1e-9;
+  text_add(out, "%5d %10.1f %5.1f %10.2f %8.1f %5.1f %9.3f %7.1f %6.1f %10.1f %-6s ", i, 1e6 * t,
+           100 * share(t, b->median), 1e-6 * step->flops, 1e-9 * step->flops / t,
+           100 * share(step->flops / t, b->peak.f32), 1e-6 * step->traffic,
+           1e-9 * step->traffic / t, 100 * share(step->traffic / t, machine_memory(&b->peak)),
+           1e6 * floor->seconds, *floor->bound ? floor->bound : "-");
+  if (floor->seconds > 0)
+    text_add(out, "%7.2f", t / floor->seconds);
+  else
+    text_add(out, "%7s", "-");
+  text_add(out, "  %s%s%s\n", step->label, *step->place ? "  " : "", step->place);
+}
+
+static void total_line(const Bench *b, Text *out) {
+  Totals t = totals_of(b);
+  double rate = b->flops / b->median;
+  text_add(out,
+           "total: %.3f ms, of which steps %.3f ms; %.3f GFLOP executed, %.1f %% of the fma peak; "
+           "%.3f GB, %.1f %% of the bandwidth of memory\n",
+           1e3 * b->median, 1e3 * t.steps, 1e-9 * b->flops, 100 * share(rate, b->peak.f32),
+           1e-9 * t.bytes, 100 * share(t.bytes / b->median, machine_memory(&b->peak)));
+  if (t.floors > 0)
+    text_add(out, "floor: %.3f ms, the sum of the steps' floors; time = %.2f x floor\n",
+             1e3 * t.floors, b->median / t.floors);
+}
+
+void bench_lines(const Bench *b, Text *out) {
+  const Plan *plan = b->job->plan;
+  text_add(out,
+           "%s of %s%s%s: median %.3f ms, %.3f to %.3f ms in %d runs, %d threads, %.1f GFLOP/s "
+           "executed\n",
+           b->plan->name, plan->model, *plan->variant ? " " : "", plan->variant, 1e3 * b->median,
+           1e3 * b->seconds[0], 1e3 * b->seconds[b->repeat - 1], b->repeat,
+           program_threads(b->job->program), 1e-9 * b->flops / b->median);
+  if (!b->by_step)
+    return;
+  machine_line(&b->peak, out);
+  text_add(out, "%5s %10s %5s %10s %8s %5s %9s %7s %6s %10s %-6s %7s  %s\n", "step", "us", "%",
+           "MFLOP", "GFLOP/s", "fma %", "MB", "GB/s", "mem %", "floor us", "bound", "x floor",
+           "what");
+  for (int i = 0; i < b->plan->n_steps; i++)
+    step_line(b, i, out);
+  total_line(b, out);
+}
