@@ -6,7 +6,7 @@
  */
 #include "passes/lower/frame.h"
 
-enum { BLOCK_ELEMENTS = 2048, MIN_BLOCKS = 64 };
+enum { BLOCK_ELEMENTS = 2048, MIN_BLOCKS = 64, TOGETHER = 64 };
 
 static Place grid_place(Frame *frame, const char *name, int64_t extent, int64_t step) {
   Place place = {.at = affine_constant(0)};
@@ -92,6 +92,70 @@ static const bool *values_after(const Lower *lower, const Partial *partials, int
   return late;
 }
 
+/* Accumulators of some partial results: sums, means of variances, elements seen. */
+typedef struct Totals {
+  Tile **sums, **means, *seen;
+} Totals;
+
+static Totals start_totals(Frame *frame, const Partial *partials, int count, bool counted) {
+  Arena *arena = frame->lower->arena;
+  Totals t = {ARENA_ARRAY(arena, Tile *, count), ARENA_ARRAY(arena, Tile *, count), NULL};
+  bool rows = frame->n_axes > 0;
+  for (int i = 0; i < count; i++) {
+    t.sums[i] = frame_fill(frame, fold_neutral(partials[i].kop), DT_f32, rows, true);
+    if (partials[i].mean_temp >= 0)
+      t.means[i] = frame_fill(frame, 0, DT_f32, rows, true);
+  }
+  if (counted)
+    t.seen = frame_fill(frame, 0, DT_f32, false, false);
+  return t;
+}
+
+static void join_totals(Frame *frame, const Partial *partials, int count, const Totals *to,
+                        const Totals *from) {
+  Tile *total = NULL;
+  for (int i = 0; i < count; i++) {
+    if (!to->means[i]) {
+      stmt_map(frame->kernel, frame->block, to->sums[i], partials[i].kop, to->sums[i],
+               from->sums[i], NULL);
+      continue;
+    }
+    Moments a = {to->seen, to->means[i], to->sums[i]};
+    Moments b = {from->seen, from->means[i], from->sums[i]};
+    total = row_folds_join(frame, &a, &b);
+  }
+  if (total)
+    stmt_map(frame->kernel, frame->block, to->seen, K_add, total,
+             frame_fill(frame, 0, DT_f32, false, false), NULL);
+}
+
+/* Adds the strips from `first` on, `some` of them at most, to the totals. */
+static void add_strips(Frame *frame, const Partial *partials, int count, int strips, Affine first,
+                       int some, int count_temp, const Totals *to) {
+  Type type = {DT_f32, 2, {strips, type_elements(&partials[0].value->type)}};
+  Type numbers = {DT_f32, 2, {strips, 1}};
+  Block *outside = frame->block;
+  Stmt *loop;
+  IndexVar *strip = frame_loop(frame, "s", 0, strips, 1, &loop);
+  if (some < strips) {
+    loop->low = first;
+    loop->high = affine_offset(first, some);
+    loop->high2 = affine_constant(strips);
+    loop->has_high2 = true;
+  }
+  Totals one = {ARENA_ARRAY(frame->lower->arena, Tile *, count),
+                ARENA_ARRAY(frame->lower->arena, Tile *, count), NULL};
+  if (count_temp >= 0)
+    one.seen = load_strip(frame, count_temp, &numbers, strip);
+  for (int i = 0; i < count; i++) {
+    one.sums[i] = load_strip(frame, partials[i].temp, &type, strip);
+    if (partials[i].mean_temp >= 0)
+      one.means[i] = load_strip(frame, partials[i].mean_temp, &type, strip);
+  }
+  join_totals(frame, partials, count, to, &one);
+  frame->block = outside;
+}
+
 void lower_finish(Lower *lower, const Partial *partials, int count, int strips, int count_temp) {
   Frame frame;
   const Type *space = &partials[0].value->type;
@@ -99,39 +163,23 @@ void lower_finish(Lower *lower, const Partial *partials, int count, int strips, 
   frame.late = values_after(lower, partials, count);
   frame_flatten(&frame, space, 0);
   place_rows(&frame, false);
-  Type type = {DT_f32, 2, {strips, type_elements(space)}}, numbers = {DT_f32, 2, {strips, 1}};
-  Tile **sums = ARENA_ARRAY(lower->arena, Tile *, count), **means;
-  means = ARENA_ARRAY(lower->arena, Tile *, count);
-  bool rows = frame.n_axes > 0;
-  for (int i = 0; i < count; i++) {
-    sums[i] = frame_fill(&frame, fold_neutral(partials[i].kop), DT_f32, rows, true);
-    if (partials[i].mean_temp >= 0)
-      means[i] = frame_fill(&frame, 0, DT_f32, rows, true);
-  }
-  Tile *seen = count_temp >= 0 ? frame_fill(&frame, 0, DT_f32, false, false) : NULL;
+  Totals totals = start_totals(&frame, partials, count, count_temp >= 0);
   Block *outer = frame.block;
-  Stmt *loop;
-  IndexVar *strip = frame_loop(&frame, "s", 0, strips, 1, &loop);
-  Tile *number = seen ? load_strip(&frame, count_temp, &numbers, strip) : NULL, *total = NULL;
-  for (int i = 0; i < count; i++) {
-    Tile *part = load_strip(&frame, partials[i].temp, &type, strip);
-    if (!means[i]) {
-      stmt_map(frame.kernel, frame.block, sums[i], partials[i].kop, sums[i], part, NULL);
-      continue;
-    }
-    Moments to = {seen, means[i], sums[i]};
-    Moments from = {number, load_strip(&frame, partials[i].mean_temp, &type, strip), part};
-    total = row_folds_join(&frame, &to, &from);
+  if (strips <= TOGETHER) {
+    add_strips(&frame, partials, count, strips, affine_constant(0), strips, count_temp, &totals);
+  } else { /* sums of sums: rounding grows with the longer of the two, not with all strips */
+    Stmt *loop;
+    IndexVar *first = frame_loop(&frame, "f", 0, strips, TOGETHER, &loop);
+    Totals part = start_totals(&frame, partials, count, count_temp >= 0);
+    add_strips(&frame, partials, count, strips, affine_var(first, 1), TOGETHER, count_temp, &part);
+    join_totals(&frame, partials, count, &totals, &part);
   }
-  if (total)
-    stmt_map(frame.kernel, frame.block, seen, K_add, total,
-             frame_fill(&frame, 0, DT_f32, false, false), NULL);
   frame.block = outer;
   for (int i = 0; i < count; i++) {
-    Tile *result = sums[i];
-    if (means[i]) {
-      result = frame_tile(&frame, DT_f32, rows, true);
-      stmt_map(frame.kernel, frame.block, result, K_div, sums[i], seen, NULL);
+    Tile *result = totals.sums[i];
+    if (totals.means[i]) {
+      result = frame_tile(&frame, DT_f32, frame.n_axes > 0, true);
+      stmt_map(frame.kernel, frame.block, result, K_div, totals.sums[i], totals.seen, NULL);
     }
     frame.tile[partials[i].value->id] = result;
   }
