@@ -134,7 +134,7 @@ class Train(Job):
     kind = "train"
     takes = ("volume",)
     peers = ("tuned", "eager", "compile")
-    limits = {"loss": 1e-3, "grad": 2e-3, "param": 2e-2, "statistics": 1e-3}
+    limits = {"loss": 1e-3, "grad": 1e-2, "param": 2e-2, "statistics": 1e-3}
 
     def __init__(self, name, machine, options, variant):
         super().__init__(name, machine, options)
