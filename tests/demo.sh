@@ -27,7 +27,7 @@ if [ -z "$data" ]; then
   patients=(--train 5000 --valid 200)
   [ "$steps" -ge 100 ] || patients=(--train 64 --valid 8)
   echo "no data set given: making up one"
-  run "$tricot" synth --output "$data" "${patients[@]}" --size 48x72x72 --seed 2
+  run "$tricot" synth --output "$data" "${patients[@]}" --size 48x72x72 --seed 1
   vocab=${vocab:-$data/vocab.txt}
   compiling=()
   [ "$steps" -ge 100 ] || compiling=(--batch 8)
@@ -54,7 +54,7 @@ ls -l "$out/ctclip"
 
 say "3. train: the executable needs nothing else from here on"
 training=(--warmup 10 --seed 1)
-[ -z "$full" ] || training=(--lr 1e-3 --warmup 60 --schedule cosine --lr-end 2e-4 --clip 1 --seed 1)
+[ -z "$full" ] || training=(--lr 1e-3 --warmup 60 --schedule cosine --lr-end 2e-4 --seed 1)
 run "$out/ctclip" train --cache "$out/cache" --vocab "$vocab" --loss.negatives micro \
   --out "$out/training" \
   --steps "$steps" "${training[@]}"
