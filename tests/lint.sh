@@ -41,6 +41,16 @@ includes() {
   only "$@" | xargs grep -nE "^ *# *include *[\"<]($pattern)" | cut -d: -f1,2
 }
 
+# ---- the top level ----
+allowed=' CMakeLists.txt CMakePresets.json LICENSE README.md setup.sh bench codegen docs driver
+ frontend ir models passes runtime tests '
+if git rev-parse --git-dir >/dev/null 2>&1; then
+  report "does not belong at the top level" < <(git ls-files | cut -d/ -f1 | sort -u |
+    while IFS= read -r entry; do
+      [[ $entry == .* || " ${allowed//$'\n'/} " == *" $entry "* ]] || echo "$entry"
+    done)
+fi
+
 # ---- sizes ----
 report "the file has more than 600 lines" < <(wc -l "${code[@]}" "${scripts[@]}" |
   awk '$2 != "total" && $1 > 600 {print $2 ":" $1}')

@@ -397,8 +397,7 @@ static Tile *score_gradients(Attention *a, Tile *p, Tile *lane_y, Tile *delta) {
 }
 
 /* Of queries: dq; of keys: dk and dv. One kernel that walks over a head's keys and adds to dq in
- * memory would need five products where these two need seven; it is slower, its tiles overflow the
- * first-level cache. */
+ * memory would need five products where these two need seven; tried, it took half as long again. */
 static void lower_gradient(Attention *a, Lower *lower) {
   bool by_query = a->queries_are_lanes;
   int lanes = a->lane.block;
