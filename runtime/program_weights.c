@@ -53,6 +53,11 @@ static bool starts_as_zero(const PlanTensor *tensor) {
   return tensor->init == PLAN_CONSTANT && tensor->init_a == 0;
 }
 
+/* Is the tensor among those that are initialized, and by zeros? */
+static bool is_zeroed(const PlanTensor *tensor, bool state_only) {
+  return starts_as_zero(tensor) && !(state_only && tensor->role < PLAN_STATE);
+}
+
 static void initialize(Program *program, uint64_t seed, bool state_only) {
   const Plan *plan = program->plan;
   pool_enter(program->pool);
@@ -63,7 +68,7 @@ static void initialize(Program *program, uint64_t seed, bool state_only) {
       continue;
     if (starts_as_zero(t)) {
       /* neighbours at once: the edges of each would take a page, or a huge one */
-      while (end < plan->n_tensors && starts_as_zero(&plan->tensors[end]))
+      while (end < plan->n_tensors && is_zeroed(&plan->tensors[end], state_only))
         end++;
       unsigned char *last = program->tensors[end - 1], *start = program->persistent.at;
       region_zero(&program->persistent, (size_t)((unsigned char *)program->tensors[i] - start),

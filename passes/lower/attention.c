@@ -73,13 +73,6 @@ static Tile *fold(Attention *a, Kop kop, Tile *x, bool rows) {
   return frame_fold(&a->frame, kop, x, rows);
 }
 
-static void dot(Attention *a, Tile *sum, Tile *x, Tile *y) {
-  Stmt *s = stmt_add(a->frame.kernel, a->frame.block, STMT_TILE_DOT);
-  s->tile = sum;
-  s->tile_arg[0] = x;
-  s->tile_arg[1] = y;
-}
-
 /* The index at + row of each row, or at + column of each column, as a number. */
 static Tile *positions(Attention *a, Affine at, int rows, int cols) {
   Stmt *s = stmt_add(a->frame.kernel, a->frame.block, STMT_TILE_INDEX);
@@ -96,9 +89,8 @@ static Tile *load_tile(Attention *a, Value *value, int rank, const Place *place,
   Frame *frame = &a->frame;
   frame->rank = rank;
   memcpy(frame->place, place, sizeof *place * (size_t)rank);
-  Stmt *s = stmt_add(frame->kernel, frame->block, STMT_TILE_LOAD);
-  s->access = frame_access(frame, value);
-  return s->tile = tile_of(a, value->type.dtype, rows, cols);
+  Access access = frame_access(frame, value);
+  return frame_load_box(frame, &access, value->type.dtype, "t", rows > 1, &rows, cols)->tile;
 }
 
 static bool is_wanted(const Attention *a, const Value *value) {
@@ -322,7 +314,7 @@ static Tile *lane_groups(Attention *a) {
 /* [steps, lanes] sums of products of a step tensor's channels with a tile of lanes. */
 static Tile *products(Attention *a, Value *steps, Tile *lanes) {
   Tile *sum = number(a, 0, a->step.block, a->lane.block);
-  dot(a, sum, load_tokens(a, steps, a->step_at, a->step.block, false), lanes);
+  frame_dot(&a->frame, sum, load_tokens(a, steps, a->step_at, a->step.block, false), lanes);
   return sum;
 }
 
@@ -346,7 +338,7 @@ static Tile *scores(Attention *a, Tile *lanes, Tile *groups) {
 
 /* Adds x^T . weights to a [channels, lanes] accumulator. */
 static void accumulate(Attention *a, Tile *sum, Value *steps, Tile *weights) {
-  dot(a, sum, load_tokens(a, steps, a->step_at, a->step.block, true), weights);
+  frame_dot(&a->frame, sum, load_tokens(a, steps, a->step_at, a->step.block, true), weights);
 }
 
 static void close_kernel(Attention *a) { frame_finish(&a->frame, a->node->op->name); }

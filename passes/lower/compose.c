@@ -16,12 +16,6 @@ typedef struct Outside {
   Buffer *middle; /* [rows, M] */
 } Outside;
 
-static Tile *map(Frame *frame, Kop kop, bool cols, Tile *a, Tile *b, Tile *c) {
-  bool rows = a->n_axes || b->n_axes || (c && c->n_axes);
-  return stmt_map(frame->kernel, frame->block, frame_tile(frame, DT_f32, rows, cols), kop, a, b, c)
-      ->tile;
-}
-
 /* Holds where outer tap `then` of every row of the tile lies inside the grid. */
 static Guards all_inside(Outside *o, const int64_t *then) {
   Frame *frame = o->frame;
@@ -47,34 +41,14 @@ static Tile *rows_inside(Outside *o, const int64_t *then) {
     const Place *place = &frame->place[1 + axis];
     if (!then[axis])
       continue;
-    Stmt *s = stmt_add(frame->kernel, frame->block, STMT_TILE_INDEX);
-    bool varies = false;
-    for (int j = 0; j < frame->n_axes; j++)
-      varies |= place->row[j] != 0;
-    s->at = affine_offset(place->at, then[axis]);
-    memcpy(s->row_factor, place->row, sizeof place->row);
-    s->tile = frame_tile(frame, DT_f32, varies, false);
+    Tile *at = frame_coordinate(frame, place, then[axis]);
     Tile *zero = frame_fill(frame, 0, DT_f32, false, false);
     Tile *size = frame_fill(frame, (double)frame->extent[1 + axis], DT_f32, false, false);
-    Tile *both = map(frame, K_mul, false, map(frame, K_le, false, zero, s->tile, NULL),
-                     map(frame, K_lt, false, s->tile, size, NULL), NULL);
-    inside = inside ? map(frame, K_mul, false, inside, both, NULL) : both;
+    Tile *both = frame_map(frame, K_mul, frame_map(frame, K_le, zero, at, NULL),
+                           frame_map(frame, K_lt, at, size, NULL), NULL);
+    inside = inside ? frame_map(frame, K_mul, inside, both, NULL) : both;
   }
   return inside;
-}
-
-static Tile *load(Frame *frame, const Access *access, const char *name, int n_axes, const int *axis,
-                  int cols) {
-  Stmt *s = stmt_add(frame->kernel, frame->block, STMT_TILE_LOAD);
-  s->access = *access;
-  return s->tile = kernel_tile(frame->kernel, name, DT_f32, n_axes, axis, cols);
-}
-
-static void dot(Frame *frame, Tile *sum, Tile *a, Tile *b) {
-  Stmt *s = stmt_add(frame->kernel, frame->block, STMT_TILE_DOT);
-  s->tile = sum;
-  s->tile_arg[0] = a;
-  s->tile_arg[1] = b;
 }
 
 /* Columns [column, column + cols) of the inner result at the places of outer tap `then`. */
@@ -89,8 +63,8 @@ static void inner_columns(Outside *o, const int64_t *then, Affine column, int co
   frame->cols = cols;
   Affine none[3] = {affine_constant(0), affine_constant(0), affine_constant(0)}, offset[3];
   Access bias = operand_access(frame, node->in[2], cb, frame->place, kb, none);
-  Tile *sum = map(frame, K_add, true, frame_fill(frame, 0, DT_f32, true, true),
-                  load(frame, &bias, "bias", 0, NULL, cols), NULL);
+  Tile *sum = frame_map(frame, K_add, frame_fill(frame, 0, DT_f32, true, true),
+                        frame_load_box(frame, &bias, DT_f32, "bias", 0, NULL, cols)->tile, NULL);
   Block *outside = frame->block;
   Stmt *loop;
   Affine tap = affine_constant(0);
@@ -111,11 +85,12 @@ static void inner_columns(Outside *o, const int64_t *then, Affine column, int co
       {.at = tap}, {.at = affine_constant(0), .row = {channels > 1}}, {.at = column, .col = 1}};
   Access x = operand_access(frame, node->in[0], cx, place, kx, offset);
   Access u = operand_access(frame, node->in[1], cu, place, ku, none);
-  dot(frame, sum, load(frame, &x, "x", frame->n_axes, frame->axis, channels),
-      load(frame, &u, "u", channels > 1, &channels, cols));
+  frame_dot(frame, sum,
+            frame_load_box(frame, &x, DT_f32, "x", frame->n_axes, frame->axis, channels)->tile,
+            frame_load_box(frame, &u, DT_f32, "u", channels > 1, &channels, cols)->tile);
   frame->block = outside;
   Tile *inside = rows_inside(o, then), *zero = frame_fill(frame, 0, DT_f32, false, false);
-  sum = map(frame, K_select, true, inside, zero, sum);
+  sum = frame_map(frame, K_select, inside, zero, sum);
   Access to = frame_rows_access(frame, o->middle, column);
   frame_store(frame, &to, sum);
   frame->cols = outer_cols;
@@ -143,8 +118,9 @@ static void outer_tap(Outside *o, int s, const int64_t *then, Tile *result) {
   Affine none[3] = {affine_constant(0), affine_constant(0), affine_constant(0)};
   Access w = operand_access(frame, o->node->in[3], cw, place, kw, none);
   Access middle = frame_rows_access(frame, o->middle, affine_constant(0));
-  dot(frame, result, load(frame, &middle, "m", frame->n_axes, frame->axis, depth),
-      load(frame, &w, "w", depth > 1, &depth, frame->cols));
+  frame_dot(frame, result,
+            frame_load_box(frame, &middle, DT_f32, "m", frame->n_axes, frame->axis, depth)->tile,
+            frame_load_box(frame, &w, DT_f32, "w", depth > 1, &depth, frame->cols)->tile);
   frame->block = outside;
 }
 
@@ -222,8 +198,8 @@ void lower_compose(Lower *lower) {
   Place kw[1] = {{.at = affine_constant(0), .row = {depth > 1}}};
   Access of_u = operand_access(&frame, node->in[0], cu, frame.place, ku, which);
   Access of_w = operand_access(&frame, node->in[1], cw, frame.place, kw, which);
-  dot(&frame, sum, load(&frame, &of_u, "u", 0, NULL, depth),
-      load(&frame, &of_w, "w", depth > 1, &depth, frame.cols));
+  frame_dot(&frame, sum, frame_load_box(&frame, &of_u, DT_f32, "u", 0, NULL, depth)->tile,
+            frame_load_box(&frame, &of_w, DT_f32, "w", depth > 1, &depth, frame.cols)->tile);
   frame.block = outside;
   frame.tile[node->out[0].id] = sum;
   frame_store_outputs(&frame, NULL);

@@ -198,17 +198,10 @@ static void dot_statements(Frame *frame, const Node *node, const Contraction *c,
   Access a = left ? frame_rows_access(frame, left, chunk)
                   : operand_access(frame, node->in[0], c->a, out_a, ka, offset);
   Access b = operand_access(frame, node->in[1], c->b, out_b, kb, offset);
-  Stmt *load_a = stmt_add(frame->kernel, frame->block, STMT_TILE_LOAD);
-  load_a->access = a;
+  Stmt *load_a = frame_load_box(frame, &a, DT_f32, "a", frame->n_axes, frame->axis, depth);
   load_a->inside = inside;
-  load_a->tile = kernel_tile(frame->kernel, "a", DT_f32, frame->n_axes, frame->axis, depth);
-  Stmt *load_b = stmt_add(frame->kernel, frame->block, STMT_TILE_LOAD);
-  load_b->access = b;
-  load_b->tile = kernel_tile(frame->kernel, "b", DT_f32, 1, &depth, frame->cols);
-  Stmt *dot = stmt_add(frame->kernel, frame->block, STMT_TILE_DOT);
-  dot->tile = sum;
-  dot->tile_arg[0] = load_a->tile;
-  dot->tile_arg[1] = load_b->tile;
+  Tile *tile_b = frame_load_box(frame, &b, DT_f32, "b", 1, &depth, frame->cols)->tile;
+  frame_dot(frame, sum, load_a->tile, tile_b);
 }
 
 /* Loops over the k axes from `first` on, k[] of those before given, around the dot. inside: nothing

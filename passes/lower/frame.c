@@ -307,6 +307,42 @@ void frame_announce(Frame *frame) {
 
 void frame_stream_large(Frame *frame) { frame->stream = frame->lower->facts->threads == 1; }
 
+Tile *frame_map(Frame *frame, Kop kop, Tile *a, Tile *b, Tile *c) {
+  const Tile *args[] = {a, b, c}, *tall = a;
+  int cols = 1;
+  for (int i = 0; i < 3 && args[i]; i++) {
+    tall = args[i]->n_axes > tall->n_axes ? args[i] : tall;
+    cols = args[i]->cols > cols ? args[i]->cols : cols;
+  }
+  Tile *result = kernel_tile(frame->kernel, "t", DT_f32, tall->n_axes, tall->axis, cols);
+  return stmt_map(frame->kernel, frame->block, result, kop, a, b, c)->tile;
+}
+
+Stmt *frame_load_box(Frame *frame, const Access *access, Dtype dtype, const char *name, int n_axes,
+                     const int *axis, int cols) {
+  Stmt *s = stmt_add(frame->kernel, frame->block, STMT_TILE_LOAD);
+  s->access = *access;
+  s->tile = kernel_tile(frame->kernel, name, dtype, n_axes, axis, cols);
+  return s;
+}
+
+void frame_dot(Frame *frame, Tile *sum, Tile *a, Tile *b) {
+  Stmt *s = stmt_add(frame->kernel, frame->block, STMT_TILE_DOT);
+  s->tile = sum;
+  s->tile_arg[0] = a;
+  s->tile_arg[1] = b;
+}
+
+Tile *frame_coordinate(Frame *frame, const Place *place, int64_t offset) {
+  bool rows = false;
+  for (int j = 0; j < frame->n_axes; j++)
+    rows |= place->row[j] != 0;
+  Stmt *s = stmt_add(frame->kernel, frame->block, STMT_TILE_INDEX);
+  s->at = affine_offset(place->at, offset);
+  memcpy(s->row_factor, place->row, sizeof place->row);
+  return s->tile = frame_tile(frame, DT_f32, rows, false);
+}
+
 IndexVar *frame_loop(Frame *frame, const char *name, int64_t low, int64_t high, int64_t step,
                      Stmt **loop) {
   int64_t final = high > low ? low + (high - low - 1) / step * step : low;

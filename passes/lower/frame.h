@@ -69,6 +69,14 @@ Tile *frame_tile(Frame *frame, Dtype dtype, bool rows, bool cols);
 Tile *frame_load(Frame *frame, const Access *access, Dtype dtype, double fill);
 /* The tile of a body value at the current place: loads, computes, recursively. */
 Tile *frame_value(Frame *frame, Value *value);
+/* kop over tiles, as f32 of the shape they broadcast to. b, c may be NULL. */
+Tile *frame_map(Frame *frame, Kop kop, Tile *a, Tile *b, Tile *c);
+/* A load of another shape than the frame's tiles: `axis` has the rows' extents. */
+Stmt *frame_load_box(Frame *frame, const Access *access, Dtype dtype, const char *name, int n_axes,
+                     const int *axis, int cols);
+void frame_dot(Frame *frame, Tile *sum, Tile *a, Tile *b); /* sum += a . b */
+/* The coordinate that a place has in each row, plus an offset, as numbers [rows] or [1]. */
+Tile *frame_coordinate(Frame *frame, const Place *place, int64_t offset);
 /* Access to the tile's rows in a tensor of the block's own, [rows, columns], from a column on. */
 Access frame_rows_access(const Frame *frame, Buffer *tensor, Affine column);
 int64_t frame_rows(const Frame *frame); /* of a tile */

@@ -8,7 +8,6 @@
  * a block.
  */
 #include "passes/lower/frame.h"
-#include <string.h>
 
 RowFolds row_folds_of(Lower *lower) {
   RowFolds folds = {0};
@@ -46,17 +45,6 @@ bool frame_is_late(const Frame *frame, const Value *value) {
 
 /* ---- accumulators ---- */
 
-static Tile *map(Frame *frame, Kop kop, Tile *a, Tile *b, Tile *c) {
-  const Tile *args[] = {a, b, c};
-  bool rows = false, cols = false;
-  for (int i = 0; i < 3; i++) {
-    rows |= args[i] && args[i]->n_axes > 0;
-    cols |= args[i] && args[i]->cols > 1;
-  }
-  return stmt_map(frame->kernel, frame->block, frame_tile(frame, DT_f32, rows, cols), kop, a, b, c)
-      ->tile;
-}
-
 static void assign(Frame *frame, Tile *to, Kop kop, Tile *a, Tile *b, Tile *c) {
   stmt_map(frame->kernel, frame->block, to, kop, a, b, c);
 }
@@ -76,14 +64,15 @@ void row_folds_start(Frame *frame, RowFolds *folds, bool columns) {
 }
 
 Tile *row_folds_join(Frame *frame, const Moments *to, const Moments *from) {
-  Tile *total = map(frame, K_add, to->count, from->count, NULL);
+  Tile *total = frame_map(frame, K_add, to->count, from->count, NULL);
   Tile *one = frame_fill(frame, 1, DT_f32, false, false); /* where both are empty */
-  Tile *share = map(frame, K_div, from->count, map(frame, K_max, total, one, NULL), NULL);
-  Tile *apart = map(frame, K_sub, from->mean, to->mean, NULL);
-  Tile *step = map(frame, K_mul, apart, share, NULL);
+  Tile *share =
+      frame_map(frame, K_div, from->count, frame_map(frame, K_max, total, one, NULL), NULL);
+  Tile *apart = frame_map(frame, K_sub, from->mean, to->mean, NULL);
+  Tile *step = frame_map(frame, K_mul, apart, share, NULL);
   assign(frame, to->mean, K_add, to->mean, step, NULL);
   assign(frame, to->squares, K_add, to->squares, from->squares, NULL);
-  Tile *weighted = map(frame, K_mul, step, to->count, NULL);
+  Tile *weighted = frame_map(frame, K_mul, step, to->count, NULL);
   assign(frame, to->squares, K_fma, apart, weighted, to->squares);
   return total;
 }
@@ -93,7 +82,7 @@ static Tile *whole_tile(Frame *frame, Tile *tile) {
   if ((tile->n_axes > 0) == (frame->n_axes > 0) && tile->cols == frame->cols)
     return tile;
   Tile *zero = frame_fill(frame, 0, tile->dtype, true, true);
-  return map(frame, K_add, zero, tile, NULL);
+  return frame_map(frame, K_add, zero, tile, NULL);
 }
 
 /* 1 for rows that are positions of the space, 0 for those past its end; NULL: none can be. */
@@ -102,20 +91,13 @@ static Tile *rows_inside(Frame *frame) {
   for (int d = 0; d + 1 < frame->rank; d++) {
     const Place *place = &frame->place[d];
     int64_t reach = affine_high(&place->at);
-    bool has_rows = false;
-    for (int j = 0; j < frame->n_axes; j++) {
+    for (int j = 0; j < frame->n_axes; j++)
       reach += place->row[j] * (frame->axis[j] - 1);
-      has_rows |= place->row[j] != 0;
-    }
     if (reach < frame->extent[d])
       continue;
-    Stmt *s = stmt_add(frame->kernel, frame->block, STMT_TILE_INDEX);
-    s->at = place->at;
-    memcpy(s->row_factor, place->row, sizeof place->row);
-    s->tile = frame_tile(frame, DT_f32, has_rows, false);
     Tile *end = frame_fill(frame, (double)frame->extent[d], DT_f32, false, false);
-    Tile *below = map(frame, K_lt, s->tile, end, NULL);
-    inside = inside ? map(frame, K_mul, inside, below, NULL) : below;
+    Tile *below = frame_map(frame, K_lt, frame_coordinate(frame, place, 0), end, NULL);
+    inside = inside ? frame_map(frame, K_mul, inside, below, NULL) : below;
   }
   return inside;
 }
@@ -127,7 +109,7 @@ static Tile *count_inside(Frame *frame, const RowFolds *folds, Tile *inside) {
     return frame_fill(frame, rows * cols, DT_f32, false, false);
   if (inside->n_axes)
     return frame_fold(frame, K_add, inside, true);
-  return map(frame, K_mul, inside, frame_fill(frame, rows, DT_f32, false, false), NULL);
+  return frame_map(frame, K_mul, inside, frame_fill(frame, rows, DT_f32, false, false), NULL);
 }
 
 static Tile *fold_all(Frame *frame, const RowFolds *folds, Kop kop, Tile *tile) {
@@ -137,9 +119,9 @@ static Tile *fold_all(Frame *frame, const RowFolds *folds, Kop kop, Tile *tile) 
 }
 
 static Tile *only_inside(Frame *frame, Tile *inside, Tile *tile, double neutral) {
-  return inside
-             ? map(frame, K_select, inside, tile, frame_fill(frame, neutral, DT_f32, false, false))
-             : tile;
+  return inside ? frame_map(frame, K_select, inside, tile,
+                            frame_fill(frame, neutral, DT_f32, false, false))
+                : tile;
 }
 
 /* Mean and squared distances of one tile's elements. */
@@ -147,10 +129,11 @@ static Moments moments_of(Frame *frame, const RowFolds *folds, Tile *value, Tile
                           Tile *count) {
   Tile *sum = fold_all(frame, folds, K_add, only_inside(frame, inside, value, 0));
   Tile *some =
-      !inside ? count : map(frame, K_max, count, frame_fill(frame, 1, DT_f32, false, false), NULL);
-  Tile *mean = map(frame, K_div, sum, some, NULL);
-  Tile *apart = only_inside(frame, inside, map(frame, K_sub, value, mean, NULL), 0);
-  Tile *squares = fold_all(frame, folds, K_add, map(frame, K_mul, apart, apart, NULL));
+      !inside ? count
+              : frame_map(frame, K_max, count, frame_fill(frame, 1, DT_f32, false, false), NULL);
+  Tile *mean = frame_map(frame, K_div, sum, some, NULL);
+  Tile *apart = only_inside(frame, inside, frame_map(frame, K_sub, value, mean, NULL), 0);
+  Tile *squares = fold_all(frame, folds, K_add, frame_map(frame, K_mul, apart, apart, NULL));
   return (Moments){count, mean, squares};
 }
 
@@ -177,7 +160,8 @@ void row_folds_add(Frame *frame, RowFolds *folds, bool ragged) {
 void row_folds_results(Frame *frame, RowFolds *folds) {
   for (int i = 0; i < folds->nodes.count; i++)
     frame->tile[folds->nodes.at[i]->out[0].id] =
-        folds->means[i] ? map(frame, K_div, folds->sums[i], folds->count, NULL) : folds->sums[i];
+        folds->means[i] ? frame_map(frame, K_div, folds->sums[i], folds->count, NULL)
+                        : folds->sums[i];
 }
 
 /* ---- partial results ---- */

@@ -172,9 +172,7 @@ static void operands(WeightGradient *w, Affine tap, Access *x, Access *dy) {
 }
 
 static Tile *load(Frame *frame, const Access *access, const char *name, int rows, int cols) {
-  Stmt *s = stmt_add(frame->kernel, frame->block, STMT_TILE_LOAD);
-  s->access = *access;
-  return s->tile = kernel_tile(frame->kernel, name, DT_f32, rows > 1 ? 1 : 0, &rows, cols);
+  return frame_load_box(frame, access, DT_f32, name, rows > 1, &rows, cols)->tile;
 }
 
 /* Announces the rows that the next step along the last loop's axis is the first to read: a share of
@@ -230,10 +228,7 @@ static void add_row(WeightGradient *w) {
   Access sums = sums_access(w, tap, channel);
   Tile *sum = load(frame, &sums, "sum", w->rows, frame->cols);
   Tile *a = load(frame, &x, "a", w->rows, length), *b = load(frame, &dy, "b", length, frame->cols);
-  Stmt *dot = stmt_add(frame->kernel, frame->block, STMT_TILE_DOT);
-  dot->tile = sum;
-  dot->tile_arg[0] = a;
-  dot->tile_arg[1] = b;
+  frame_dot(frame, sum, a, b);
   frame_store(frame, &sums, sum);
 }
 
