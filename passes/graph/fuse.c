@@ -14,6 +14,9 @@
  * Merging is greedy in topological order: each elementwise op joins the regions of its operands
  * when spaces agree and no path leaves the union and returns to it.
  *
+ * Anchors over one space whose results meet may share a region (fuse_terms.c), and one anchor may
+ * work on the rows of another (fuse_chain.c).
+ *
  * Cheap results are repeated beside their readers first (fuse_repeat.c). Last, regions over one
  * space that read the same large tensor become one, which reads it once.
  */
@@ -142,7 +145,7 @@ static Type reduced(const Type *space, unsigned mask) {
   return type;
 }
 
-static bool same_shape(const Type *a, const Type *b) {
+bool fuse_same_shape(const Type *a, const Type *b) {
   Type c = *b;
   c.dtype = a->dtype;
   return type_equal(a, &c);
@@ -205,22 +208,9 @@ static bool folds_positions(const Fusion *f, const Region *a, const Region *b, u
     if (op_anchors(anchored->members.at[m]))
       anchor = anchored->members.at[m];
   int rank = anchored->space.rank;
-  return f->statistics && !anchored->stage &&
+  return f->statistics && !anchored->stage && !anchored->terms &&
          (op_attr_index(anchor->op, "size") >= 0 || node_keeps_rows(anchor)) &&
          rows == (1u << (rank - 1)) - 1;
-}
-
-/* Is one of them nothing but a correction at the border of the other's places? */
-static bool corrects_border(const Region *a, const Region *b) {
-  const Region *both[] = {a, b};
-  int anchors = 0, borders = 0;
-  for (int i = 0; i < 2; i++)
-    for (int m = 0; m < both[i]->members.count; m++) {
-      const Node *node = both[i]->members.at[m];
-      borders += node->op->cls == OP_CONTR && (node->op->flags & OPF_BORDER);
-      anchors += op_anchors(node);
-    }
-  return anchors == borders + 1 && borders > 0 && !a->stage && !b->stage;
 }
 
 static bool try_merge(Fusion *f, Region *into, Region *from) {
@@ -232,12 +222,12 @@ static bool try_merge(Fusion *f, Region *into, Region *from) {
   if (from->stage) /* chains only take in */
     return false;
   if (into->sealed || from->sealed ||
-      (into->has_anchor && from->has_anchor && !corrects_border(into, from)) ||
+      (into->has_anchor && from->has_anchor && !fuse_terms_meet(f, into, from)) ||
       (anchors && (columns || (rows && !folds_positions(f, into, from, rows)))) ||
       (columns && rows) ||
       (into->folded_rows && from->folded_rows && into->folded_rows != from->folded_rows))
     return false;
-  if (!same_shape(&into->space, &from->space))
+  if (!fuse_same_shape(&into->space, &from->space))
     return false;
   if (!crossing_allowed(f, into, from) || !crossing_allowed(f, from, into) ||
       fuse_path_outside(f, into, from) || fuse_path_outside(f, from, into))
@@ -247,6 +237,7 @@ static bool try_merge(Fusion *f, Region *into, Region *from) {
     f->stage[from->members.at[m]->id] += into->stage;
     vec_push(f->arena, &into->members, from->members.at[m]);
   }
+  into->terms += from->terms + (into->has_anchor && from->has_anchor);
   into->has_anchor = anchors;
   into->folds_columns = columns;
   into->folded_rows = rows;
@@ -261,9 +252,9 @@ static bool try_join_reduced(Fusion *f, Node *node, Region *own, Region *region)
   Type shape = own->space;
   Type rows = reduced(&region->space, 1u << (region->space.rank - 1));
   Type folded = reduced(&region->space, region->folded_rows);
-  if (region->folds_columns && same_shape(&shape, &rows)) {
+  if (region->folds_columns && fuse_same_shape(&shape, &rows)) {
     own->space = region->space;
-  } else if (region->folded_rows && same_shape(&shape, &folded)) {
+  } else if (region->folded_rows && fuse_same_shape(&shape, &folded)) {
     own->space = region->space;
     f->post[node->id] = true;
   } else {
@@ -305,7 +296,7 @@ static void join_operands(Fusion *f, Node *node, const Node *reader) {
 
 static void place(Fusion *f, Node *node) {
   new_region(f, node);
-  if (f->chains && fuse_chain(f, node))
+  if ((f->chains && fuse_chain(f, node)) || (f->prologues && fuse_prologue(f, node)))
     return;
   if ((node->op->cls == OP_EW || node->op->cls == OP_REDUCE) && !f->lazy[node->id])
     join_operands(f, node, node);
@@ -365,7 +356,7 @@ static void merge_siblings(Fusion *f) {
       Region *a = regions.at[i], *b = regions.at[j];
       /* a region that was merged away has no members of its own left */
       if (f->region[a->members.at[0]->id] == a && f->region[b->members.at[0]->id] == b &&
-          same_shape(&a->space, &b->space) && a->folded_rows == b->folded_rows &&
+          fuse_same_shape(&a->space, &b->space) && a->folded_rows == b->folded_rows &&
           a->folds_columns == b->folds_columns)
         try_merge_siblings(f, a, b);
     }
@@ -545,6 +536,8 @@ Graph *pass_fuse(PassContext *context, Graph *graph) {
   Fusion f = {.arena = context->arena, .graph = graph, .facts = context->facts};
   f.chains = fusing_wanted(context, "chain");
   f.statistics = fusing_wanted(context, "statistics");
+  f.terms = fusing_wanted(context, "terms");
+  f.prologues = fusing_wanted(context, "prologue");
   f.lazy = fuse_find_lazy(graph, f.arena);
   f.has_memory = ARENA_ARRAY(f.arena, bool, graph->n_values);
   f.region = ARENA_ARRAY(f.arena, Region *, graph->nodes.count);

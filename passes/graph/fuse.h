@@ -10,6 +10,7 @@ typedef struct Region {
   Type space;
   bool has_anchor, folds_columns, sealed;
   int stage;            /* anchors in a chain after the first */
+  int terms;            /* anchors beside the first whose results meet */
   unsigned folded_rows; /* mask of axes folded by row folds; 0: none */
   VEC(Node *) members;  /* in topological order */
   int state;            /* of the final ordering */
@@ -19,12 +20,12 @@ typedef struct Fusion {
   Arena *arena;
   const Graph *graph;
   const Facts *facts;
-  bool chains, statistics; /* are wanted */
-  bool *has_memory;        /* by value id: a view or constant that must be written out */
-  Region **region;         /* by node id */
-  bool *post;              /* by node id: runs after its region's row fold */
-  bool *lazy;              /* by node id: waits for its only reader */
-  int *stage;              /* by node id: in a chain, the number of the anchor it follows */
+  bool chains, statistics, terms, prologues; /* are wanted */
+  bool *has_memory; /* by value id: a view or constant that must be written out */
+  Region **region;  /* by node id */
+  bool *post;       /* by node id: runs after its region's row fold */
+  bool *lazy;       /* by node id: waits for its only reader */
+  int *stage;       /* by node id: in a chain, the number of the anchor it follows */
   GraphMap map;
   bool *emitted;    /* by node id: region built */
   int *mark, marks; /* by node id: visit stamps for path searches */
@@ -37,6 +38,13 @@ bool fuse_is_compute(const Fusion *f, const Node *node);
 bool fuse_path_outside(Fusion *f, const Region *start, const Region *goal);
 /* Joins a contraction, alone in its region yet, to the region that computes its left operand. */
 bool fuse_chain(Fusion *f, Node *node);
+
+/* Joins a gradient of weights, alone in its region yet, to the elementwise region that computes
+ * what it sums. */
+bool fuse_prologue(Fusion *f, Node *node);
+bool fuse_same_shape(const Type *a, const Type *b); /* whatever the element types */
+/* May two regions with anchors become one whose results meet in the same kernel? */
+bool fuse_terms_meet(const Fusion *f, const Region *a, const Region *b);
 
 /* Does the op give its region the shape of its loops (contractions, windows, indexing, moves)? */
 bool op_anchors(const Node *node);

@@ -53,10 +53,11 @@ bool fuse_chain(Fusion *f, Node *node) {
   if (!maker || map.base != node->in[0] || !fuse_is_compute(f, maker))
     return false;
   Region *region = f->region[maker->id], *own = f->region[node->id];
-  if (!region->has_anchor || region->sealed || region->folds_columns || region->folded_rows ||
-      region->members.at[0]->op->cls == OP_INDEX || region->members.at[0]->op->cls == OP_MOVE ||
-      f->stage[maker->id] != region->stage || !pays(f, region, node) ||
-      !only_reader(f, map.base, node) || fuse_path_outside(f, region, own))
+  if (!region->has_anchor || region->terms || region->sealed || region->folds_columns ||
+      region->folded_rows || region->members.at[0]->op->cls == OP_INDEX ||
+      region->members.at[0]->op->cls == OP_MOVE || f->stage[maker->id] != region->stage ||
+      !pays(f, region, node) || !only_reader(f, map.base, node) ||
+      fuse_path_outside(f, region, own))
     return false;
   Node *matrix = fuse_resolve(f, node->in[1]).base->node;
   if (matrix && fuse_is_compute(f, matrix) && f->region[matrix->id] == region)

@@ -18,9 +18,11 @@ enum {
   GPU_ROWS = 32,
   GPU_COLUMNS = 32,
   GPU_K = 16,
-  TILE_STEPS = 50
+  TILE_STEPS = 50,
+  WASTE = 32
 };
-/* TILE_STEPS: what starting and storing a register tile costs, in steps of its inner loop */
+/* WASTE: one tile in so many may lie past the end. TILE_STEPS: what starting and storing a register
+ * tile costs, in steps of its inner loop */
 
 typedef struct Contraction {
   int n_k;
@@ -297,10 +299,13 @@ void contraction_add(Frame *frame, const Node *node, Buffer *left, Tile *sum) {
   add_terms(frame, node, &c, 0, k, left, sum);
 }
 
-static void announce_inputs(Frame *frame, const Node *node, const Contraction *c) {
+void contraction_announce(Frame *frame, const Node *node) {
+  if (node->op->flags & OPF_BORDER)
+    return;
+  Contraction c = describe(node);
   Place first[MAX_K] = {[1] = {.col = 1}};
-  if (c->tap_k >= 0)
-    prefetch_taps(frame, node, c->a, first, (int)c->k_extent[1]);
+  if (c.tap_k >= 0)
+    prefetch_taps(frame, node, c.a, first, (int)c.k_extent[1]);
 }
 
 static Schedule schedule_of(const Facts *facts, const Tile *sum, int64_t strips) {
@@ -333,20 +338,53 @@ static void lower_strips(Lower *lower, Frame *frame, const Contraction *c, const
   lower_finish(lower, &partial, 1, (int)strips, -1);
 }
 
-/* The region's contractions at the current tile: one, and what corrects it at the border. */
-static void anchor_results(Frame *frame, const Contraction *c) {
+/* The region's contractions at the current tile: one, and what corrects it at the border; or those
+ * whose results meet in what follows. */
+static void anchor_results(Frame *frame) {
   const Graph *body = frame->lower->body;
   for (int n = 0; n < body->nodes.count; n++) {
     const Node *node = body->nodes.at[n];
     if (node->op->cls == OP_CONTR && (node->op->flags & OPF_BORDER)) {
       outside_results(frame, node);
     } else if (node->op->cls == OP_CONTR) {
-      Affine k[MAX_K];
       Tile *sum = frame->tile[node->out[0].id] = frame_fill(frame, 0, DT_f32, true, true);
-      add_terms(frame, node, c, 0, k, NULL, sum);
+      contraction_add(frame, node, NULL, sum);
       frame->kernel->schedule = schedule_of(frame->lower->facts, sum, 1);
     }
   }
+}
+
+Tiling contraction_tiling(const Frame *frame, const Node *node) {
+  Contraction c = describe(node);
+  Tiling tiling = choose_tile(frame->lower->facts, &c, frame);
+  if (c.tap_k >= 0)
+    tiling.band = choose_band(frame->lower->facts, node, tiling.box);
+  return tiling;
+}
+
+/* Order of tiles where B is too large for the second-level cache: either all rows of A pass by for
+ * each range of columns, or all of B for each group of rows that stay in that cache; whichever
+ * moves less. */
+static void choose_order(const Frame *frame, const Node *node, const Contraction *c,
+                         Tiling *tiling) {
+  const Facts *facts = frame->lower->facts;
+  int d = frame->rank - 2;
+  int64_t b = (int64_t)type_bytes(&node->in[1]->type), a = (int64_t)type_bytes(&node->in[0]->type);
+  if (b <= facts->l2 / 2)
+    return;
+  tiling->columns_outermost = true;
+  if (facts->threads > 1 || c->n_k > 1 || frame->rank < 2)
+    return;
+  int64_t row = c->k_extent[0] * (int64_t)sizeof(float), outer = 1;
+  int64_t tiles = ceil_div(frame->extent[d], tiling->box[d]), group = 0;
+  for (int e = 0; e < d; e++)
+    outer *= frame->extent[e];
+  for (int64_t t = facts->l2 / 2 / (row * tiling->box[d]); t > 0 && !group; t--)
+    if (t <= tiles && ceil_div(tiles, t) * t * WASTE <= tiles * (WASTE + 1))
+      group = t;
+  int64_t ranges = ceil_div(frame->extent[d + 1], tiling->cols);
+  if (group && b * outer * ceil_div(tiles, group) < a * ranges)
+    tiling->group = group;
 }
 
 void lower_contraction(Lower *lower) {
@@ -358,13 +396,13 @@ void lower_contraction(Lower *lower) {
                       ? (Contraction){.tap_k = -1, .tap_out = -1, .box_dims = 0xE}
                       : describe(node);
   Tiling tiling = choose_tile(lower->facts, &c, &frame);
-  int64_t strips, b_bytes = (int64_t)type_bytes(&node->in[1]->type);
+  int64_t strips;
   int strip_axes = choose_strips(&c, &frame, &tiling, &strips);
   if (strips > 1) {
     lower_strips(lower, &frame, &c, &tiling, strip_axes, strips);
     return;
   }
-  tiling.columns_outermost = b_bytes > lower->facts->l2 / 2;
+  choose_order(&frame, node, &c, &tiling);
   if (c.tap_k >= 0)
     tiling.band = choose_band(lower->facts, node, tiling.box);
   RowFolds folds = row_folds_of(lower);
@@ -376,9 +414,9 @@ void lower_contraction(Lower *lower) {
   Block *outside = frame.block;
   if (folds.nodes.count)
     open_inner_loop(&frame, &tiling);
-  announce_inputs(&frame, node, &c);
+  contraction_announce(&frame, node);
   frame_announce(&frame);
-  anchor_results(&frame, &c);
+  anchor_results(&frame);
   frame_store_outputs(&frame, frame_is_early);
   if (!folds.nodes.count) {
     frame_finish(&frame, node->op->name);

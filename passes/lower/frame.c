@@ -3,7 +3,11 @@
 #include <math.h>
 #include <string.h>
 
-enum { LARGE = 16 }; /* second-level caches: more than the last level is likely to hold */
+enum {
+  LARGE = 16, /* second-level caches: more than the last level is likely to hold */
+  NARROW = 8  /* tiles in a row of a tensor: of wider ones a tile writes scattered pieces, which the
+                 caches had better collect */
+};
 
 int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
@@ -273,8 +277,10 @@ void frame_store(Frame *frame, const Access *access, Tile *tile) {
   s->access = *access;
   s->tile_arg[0] = tile;
   const Facts *facts = frame->lower->facts;
+  const Type *type = &access->buffer->type;
   s->stream = frame->stream && tile->cols % facts->vector == 0 &&
-              (int64_t)type_bytes(&access->buffer->type) >= LARGE * facts->l2;
+              type->dim[type->rank - 1] <= NARROW * tile->cols &&
+              (int64_t)type_bytes(type) >= LARGE * facts->l2;
 }
 
 static void announce(Frame *frame, Value *value) {

@@ -49,6 +49,10 @@ typedef struct Frame {
   Tile **tile;                          /* by body value id: already computed here */
   const bool *late; /* by body value id: a row fold, or computed from one; NULL: none is */
   bool stream;      /* outputs larger than the caches are written past them */
+  /* dimension 2 is walked in bands of so many tiles from band_start on; NULL: there are none */
+  const IndexVar *band_row; /* the tile's number in its band */
+  int64_t band_tiles;
+  Affine band_start;
 } Frame;
 
 void frame_start(Frame *frame, Lower *lower, const char *suffix);
@@ -102,6 +106,7 @@ void lower_contraction(Lower *lower);
 void lower_window(Lower *lower);
 void lower_gather(Lower *lower);
 void lower_chain(Lower *lower);
+void lower_terms(Lower *lower);
 void lower_compose(Lower *lower);
 void lower_weight_gradient(Lower *lower);
 void lower_attention(Lower *lower);
