@@ -138,7 +138,7 @@ static void place_groups(Frame *frame, const Tiling *tiling) {
   if (groups > 1)
     place->at = affine_var(kernel_grid(frame->kernel, "group", groups), tiling->group * box);
   place_columns(frame, tiling);
-  if (tiling->group > 1)
+  if (tiling->group > 1 && !tiling->inner_loop)
     place->at =
         affine_add(place->at, affine_var(kernel_grid(frame->kernel, "r", tiling->group), box));
   if (box > 1) {

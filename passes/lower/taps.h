@@ -37,7 +37,8 @@ typedef struct Tiling {
                       one column range after the other */
   int64_t apart;   /* > 1: rows of a tile lie so far apart along the last dimension before the
                       columns; the places between belong to other blocks */
-  bool inner_loop; /* the last dimension before the columns is for a loop inside the block */
+  bool inner_loop; /* the last dimension before the columns, or a group of it, is for a loop inside
+                      the block */
   int64_t band;    /* > 0: dimension 2 is cut into bands of so many tiles, and dimension 1 runs
                       through one band after the other: what neighbouring planes share stays in
                       the cache */
