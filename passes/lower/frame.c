@@ -97,6 +97,32 @@ static Strides strides_of(const ViewMap *map, const Type *type, const Type *spac
   return s;
 }
 
+bool frame_stores_moved(const Frame *frame, Value *output, ViewMap *map) {
+  *map = frame_resolve(frame, output);
+  const Node *maker = map->base->node;
+  return map->base != output && maker && maker->op->cls != OP_SOURCE;
+}
+
+/* The dimension of a moved output that is dimension b of what it shows, or -1. */
+static int moved_dim(const ViewMap *map, int b) {
+  for (int d = 0; d < map->rank; d++)
+    if (map->factor[b][d])
+      return d;
+  return -1;
+}
+
+/* Strides, per dimension of the space, with which a moved output is stored. */
+static Strides moved_strides(const ViewMap *map, const Type *output, const Type *space) {
+  Strides s = {{0}};
+  int64_t stride[MAX_RANK], at = 1;
+  for (int d = output->rank - 1; d >= 0; at *= output->dim[d--])
+    stride[d] = at;
+  for (int b = 0; b < space->rank; b++)
+    if (map->base->type.dim[b] != 1)
+      s.at[b] = stride[moved_dim(map, b)];
+  return s;
+}
+
 /* Values the body reads from memory or from iota, and its outputs: everything with an address. */
 static void collect(const Frame *frame, const Type *space, Strides *out, int *count, int room) {
   const Graph *body = frame->lower->body;
@@ -107,6 +133,12 @@ static void collect(const Frame *frame, const Type *space, Strides *out, int *co
       continue;
     for (int i = 0; i < operands; i++) {
       Value *value = n < body->nodes.count ? body->nodes.at[n]->in[i] : body->outputs.at[i].value;
+      ViewMap moved;
+      if (n == body->nodes.count && frame_stores_moved(frame, value, &moved)) {
+        if (moved.base->type.rank == space->rank)
+          out[(*count)++] = moved_strides(&moved, &value->type, space);
+        continue;
+      }
       if (value->type.rank != space->rank)
         continue;
       CHECK(*count + (n == body->nodes.count ? 2 : 1) <= room);
@@ -273,7 +305,8 @@ void frame_store(Frame *frame, const Access *access, Tile *tile) {
   s->access = *access;
   s->tile_arg[0] = tile;
   const Facts *facts = frame->lower->facts;
-  s->stream = frame->stream && tile->cols % facts->vector == 0 &&
+  int last = access->rank - 1;
+  s->stream = frame->stream && tile->cols % facts->vector == 0 && access->dim[last].col == 1 &&
               (int64_t)type_bytes(&access->buffer->type) >= LARGE * facts->l2;
 }
 
@@ -448,6 +481,33 @@ Tile *frame_value(Frame *frame, Value *value) {
   return frame->tile[value->id] = tile;
 }
 
+/* Access to an output that is stored in another order than the space's. */
+static Access moved_access(Frame *frame, const ViewMap *map, Value *output) {
+  Access access = {.rank = frame->flat ? 1 : output->type.rank};
+  const Type *base = &map->base->type;
+  CHECK(base->rank == frame->rank);
+  Type line = {output->type.dtype, 1, {type_elements(&output->type)}};
+  access.buffer = frame_buffer(frame, output, frame->flat ? line : output->type, true);
+  for (int d = 0; d < access.rank; d++)
+    access.dim[d] = (AccessDim){.at = affine_constant(0), .divisor = 1};
+  if (frame->flat) {
+    Strides strides = moved_strides(map, &output->type, base);
+    for (int g = 0; g < frame->n_groups; g++) {
+      int last = -1;
+      for (int b = 0; b < base->rank; b++)
+        if (frame->group[b] == g && base->dim[b] != 1)
+          last = b;
+      if (last >= 0)
+        place_add(&access.dim[0], &frame->place[g], strides.at[last]);
+    }
+    return access;
+  }
+  for (int b = 0; b < base->rank; b++)
+    if (base->dim[b] != 1)
+      place_add(&access.dim[moved_dim(map, b)], &frame->place[b], 1);
+  return access;
+}
+
 void frame_store_outputs(Frame *frame, bool (*wanted)(const Frame *, const Value *)) {
   const Graph *body = frame->lower->body;
   for (int i = 0; i < body->outputs.count; i++) {
@@ -457,9 +517,13 @@ void frame_store_outputs(Frame *frame, bool (*wanted)(const Frame *, const Value
       again |= body->outputs.at[j].value == value;
     if (again || (wanted && !wanted(frame, value)))
       continue;
-    Tile *tile = frame_value(frame, value);
-    ViewMap map = identity_map(value);
-    Access access = access_by_map(frame, &map, &value->type, true);
+    ViewMap map;
+    bool moved = frame_stores_moved(frame, value, &map);
+    Tile *tile = frame_value(frame, moved ? map.base : value);
+    if (!moved)
+      map = identity_map(value);
+    Access access =
+        moved ? moved_access(frame, &map, value) : access_by_map(frame, &map, &value->type, true);
     bool rows = false, cols = false;
     for (int b = 0; b < access.rank; b++) {
       cols |= access.dim[b].col != 0;
