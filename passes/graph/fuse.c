@@ -78,8 +78,9 @@ static void settle_operand(Fusion *f, const Node *node, int i) {
   bool windowed = op_attr_index(node->op, "taps") >= 0 && type->rank == 5;
   int last = type->rank - 1;
   bool vector = cls == OP_WINDOW || (cls == OP_CONTR && i >= 1);
+  bool apart = vector && type->dim[last] > 1 && view_map_stride(&map, last) != 1;
   if ((windowed && !view_map_keeps_bounds(&map, type)) ||
-      (vector && type->dim[last] > 1 && view_map_stride(&map, last) != 1))
+      (apart && !(f->orders && fuse_gathers(f, node, i, &map))))
     give_memory(f, value);
 }
 

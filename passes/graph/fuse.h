@@ -61,6 +61,8 @@ bool op_anchors(const Node *node);
 /* fuse_order.c: has the region that computes what `view` shows store it as the view's own memory.
  */
 bool fuse_store(Fusion *f, Node *view);
+/* May an anchor collect the columns of operand i itself, although they lie apart in memory? */
+bool fuse_gathers(const Fusion *f, const Node *node, int i, const ViewMap *map);
 /* A region that is one view whose elements lie in memory as they should: becomes a reshape. */
 bool fuse_rename(Fusion *f, const Region *region);
 bool fuse_updates(const Graph *graph); /* Does it update any persistent tensor? */

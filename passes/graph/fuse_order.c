@@ -16,7 +16,9 @@
 #include <string.h>
 
 enum {
-  MAX_ROW = 4096 /* columns of which a block keeps a whole row to store it in another order */
+  MAX_ROW = 4096,   /* columns of which a block keeps a whole row to store it in another order */
+  MAX_DEPTH = 1024, /* rows of a matrix of which a block collects some columns */
+  MAX_GATHERED = 1 << 20 /* elements of it */
 };
 
 /* ---- who computes, who reads ---- */
@@ -78,7 +80,7 @@ bool fuse_store(Fusion *f, Node *view) {
   Node *maker = map.base->node;
   if (!maker || !fuse_is_compute(f, maker) || maker->op->cls == OP_VIEW ||
       maker->op->cls == OP_SOURCE || !type_equal(&map.type, &map.base->type) ||
-      !view_map_keeps_bounds(&map, &view->out[0].type) ||
+      !view_map_selects(&map, &view->out[0].type) ||
       view_map_is_dense(&map, &view->out[0].type)) /* renamed */
     return false;
   Region *region = f->region[maker->id];
@@ -93,6 +95,14 @@ bool fuse_store(Fusion *f, Node *view) {
   f->stored[view->id] = true;
   vec_push(f->arena, &region->members, view);
   return true;
+}
+
+/* Nobody has computed what the caller gave. A block of a product copies the columns it needs. */
+bool fuse_gathers(const Fusion *f, const Node *node, int i, const ViewMap *map) {
+  const Type *type = &node->in[i]->type;
+  return node->op->cls == OP_CONTR && node_keeps_rows(node) && type->rank == 2 &&
+         !map->base->node && f->graph->inputs.at[map->base->index].role == ROLE_INPUT &&
+         type->dim[0] <= MAX_DEPTH && type_elements(type) <= MAX_GATHERED;
 }
 
 bool fuse_rename(Fusion *f, const Region *region) {

@@ -166,8 +166,24 @@ static void collect(const Frame *frame, const Type *space, Strides *out, int *co
   }
 }
 
+/* Is only a part of something stored as an output? Its ends must be known by dimension. */
+static bool stores_part(const Frame *frame) {
+  const Graph *body = frame->lower->body;
+  ViewMap map;
+  for (int i = 0; i < body->outputs.count; i++) {
+    Value *value = body->outputs.at[i].value;
+    if (frame_stores_moved(frame, value, &map) && !view_map_keeps_bounds(&map, &value->type))
+      return true;
+  }
+  return false;
+}
+
 void frame_flatten(Frame *frame, const Type *space, unsigned keep_apart) {
   const Graph *body = frame->lower->body;
+  if (stores_part(frame)) {
+    frame_dims(frame, space);
+    return;
+  }
   int room = 2 * body->outputs.count, count;
   for (int n = 0; n < body->nodes.count; n++)
     room += body->nodes.at[n]->n_in;
@@ -481,30 +497,50 @@ Tile *frame_value(Frame *frame, Value *value) {
   return frame->tile[value->id] = tile;
 }
 
-/* Access to an output that is stored in another order than the space's. */
+/* The same in a flat frame. */
+static Access moved_line(Frame *frame, const ViewMap *map, Value *output) {
+  const Type *base = &map->base->type;
+  Type line = {output->type.dtype, 1, {type_elements(&output->type)}};
+  Access access = {.rank = 1, .buffer = frame_buffer(frame, output, line, true)};
+  access.dim[0] = (AccessDim){.at = affine_constant(0), .divisor = 1};
+  Strides strides = moved_strides(map, &output->type, base);
+  for (int g = 0; g < frame->n_groups; g++) {
+    int last = -1;
+    for (int b = 0; b < base->rank; b++)
+      if (frame->group[b] == g && base->dim[b] != 1)
+        last = b;
+    if (last >= 0)
+      place_add(&access.dim[0], &frame->place[g], strides.at[last]);
+  }
+  return access;
+}
+
+/* Access to an output that is stored in another order than the space's, or of which a part is: then
+ * the store drops what lies outside. Dimensions of which one place is taken stand in front. */
 static Access moved_access(Frame *frame, const ViewMap *map, Value *output) {
-  Access access = {.rank = frame->flat ? 1 : output->type.rank};
   const Type *base = &map->base->type;
   CHECK(base->rank == frame->rank);
-  Type line = {output->type.dtype, 1, {type_elements(&output->type)}};
-  access.buffer = frame_buffer(frame, output, frame->flat ? line : output->type, true);
-  for (int d = 0; d < access.rank; d++)
-    access.dim[d] = (AccessDim){.at = affine_constant(0), .divisor = 1};
-  if (frame->flat) {
-    Strides strides = moved_strides(map, &output->type, base);
-    for (int g = 0; g < frame->n_groups; g++) {
-      int last = -1;
-      for (int b = 0; b < base->rank; b++)
-        if (frame->group[b] == g && base->dim[b] != 1)
-          last = b;
-      if (last >= 0)
-        place_add(&access.dim[0], &frame->place[g], strides.at[last]);
-    }
-    return access;
-  }
+  if (frame->flat)
+    return moved_line(frame, map, output);
+  int fixed = 0;
   for (int b = 0; b < base->rank; b++)
-    if (base->dim[b] != 1)
-      place_add(&access.dim[moved_dim(map, b)], &frame->place[b], 1);
+    fixed += base->dim[b] != 1 && moved_dim(map, b) < 0;
+  Type type = {.dtype = output->type.dtype, .rank = fixed + output->type.rank};
+  Access access = {.rank = type.rank};
+  CHECK(type.rank <= MAX_RANK);
+  for (int d = 0; d < type.rank; d++) {
+    type.dim[d] = d < fixed ? 1 : output->type.dim[d - fixed];
+    access.dim[d] = (AccessDim){.at = affine_constant(0), .divisor = 1};
+  }
+  access.buffer = frame_buffer(frame, output, type, true);
+  for (int b = base->rank - 1, front = fixed; b >= 0; b--) {
+    if (base->dim[b] == 1)
+      continue;
+    int d = moved_dim(map, b);
+    AccessDim *dim = &access.dim[d < 0 ? --front : fixed + d];
+    place_add(dim, &frame->place[b], 1);
+    dim->at = affine_offset(dim->at, -map->offset[b]);
+  }
   return access;
 }
 
