@@ -73,9 +73,7 @@ static bool joins(const Nest *nest, const Stmt *s) {
   return true;
 }
 
-/* A store whose columns lie apart in memory is walked element by element, so that it must not keep
- * what computes its tile from using vectors. */
-static bool walks_apart(const Spread *spread, const Stmt *s) {
+bool store_walks_apart(const Spread *spread, const Stmt *s) {
   return s->kind == STMT_TILE_STORE && spread->facts->vector > 1 && s->tile_arg[0]->cols > 1 &&
          access_col_stride(&s->access) != 1;
 }
@@ -103,7 +101,7 @@ static void flush(Spread *spread, const SpreadHooks *hooks, Nest *nest, Block *t
 
 static void add_to_nest(Spread *spread, const SpreadHooks *hooks, Nest *nest, const Stmt *s,
                         Block *to) {
-  if (nest->count && (walks_apart(spread, s) || walks_apart(spread, nest->stmt[0])))
+  if (nest->count && (store_walks_apart(spread, s) || store_walks_apart(spread, nest->stmt[0])))
     flush(spread, hooks, nest, to);
   if (nest->count && !joins(nest, s)) {
     if (!same_domain(nest->domain, stmt_domain(s)) && independent(nest, s)) {
