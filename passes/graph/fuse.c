@@ -533,8 +533,8 @@ Graph *pass_fuse(PassContext *context, Graph *graph) {
 
   if (fusing_wanted(context, "siblings"))
     fuse_siblings(&f);
-  if (fusing_wanted(context, "ends"))
-    fuse_ends(&f);
+  if (fusing_wanted(context, "small"))
+    fuse_small(&f);
   bool *outside = values_read_outside(&f);
   f.map = graph_map_start(graph, context->arena);
   graph_copy_feeds(&f.map);

@@ -52,7 +52,7 @@ bool fuse_same_shape(const Type *a, const Type *b);
 /* Makes one region of two, where one kernel can compute both. */
 bool fuse_merge(Fusion *f, Region *into, Region *from);
 void fuse_siblings(Fusion *f);
-void fuse_ends(Fusion *f);
+void fuse_small(Fusion *f);
 /* Joins a contraction, alone in its region yet, to the region that computes its left operand. */
 bool fuse_chain(Fusion *f, Node *node);
 
