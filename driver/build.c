@@ -4,11 +4,16 @@
  * memory; what an inference entry derives from those alone in its prepared memory, computed by
  * prepare steps once; everything else in the arena, by lifetime. An updated tensor is written in
  * place when the region that computes it is elementwise in the old value and nobody reads the old
- * value later, else it is copied at the end of the step list.
+ * value later, else it is copied at the end of the step list. Views of parameters that are kept
+ * from call to call (fuse_order.c) are persistent tensors too; steps that compute them anew go to
+ * the plan, and what renews them is placed like an update.
  */
 #include "driver/build.h"
+#include "driver/build_kernels.h"
 #include "driver/feed.h"
+#include "driver/kept_views.h"
 #include "driver/memory_text.h"
+#include "passes/graph/common.h"
 #include "passes/kernel/kernel_pass.h"
 #include "passes/lower/lower.h"
 #include "passes/memory_plan.h"
@@ -28,22 +33,25 @@ typedef struct Step {
   BuildStep from;
   const Kernel *kernel; /* LOOP stage */
   int kernel_index;
+  bool conversion; /* does nothing but move elements */
   int n_args;
   Storage *args;
   int64_t *moved; /* bytes of each argument it must read and write */
   int64_t bytes;
 } Step;
 
+typedef VEC(Step) StepList;
+
 typedef struct Entry {
   Build *build;
   const Graph *graph;
-  bool *prepared;   /* by value id: depends on persistent tensors alone */
-  Storage *storage; /* by value id */
-  int *last_use;    /* by value id: step number */
-  int guard_node;   /* the last node that loss and grad_norm need, -1: no guard */
-  int guard;        /* steps up to and with it */
-  int *first_step;  /* by node id: steps in front of it */
-  VEC(Step) steps, prepare;
+  bool *prepared;                   /* by value id: depends on persistent tensors alone */
+  Storage *storage;                 /* by value id */
+  int *last_use;                    /* by value id: step number */
+  int guard_node;                   /* the last node that loss and grad_norm need, -1: no guard */
+  int guard;                        /* steps up to and with it */
+  int *first_step;                  /* by node id: steps in front of it */
+  StepList steps, prepare, refresh; /* refresh: of the plan */
   VEC(MemorySlot) slots, prepared_slots;
   VEC(MemoryNote) notes, prepared_notes; /* of the slots */
 } Entry;
@@ -54,37 +62,6 @@ void build_start(Build *build, Arena *arena, Diag *diag, const BuildOptions *opt
   *build = (Build){.arena = arena, .diag = diag, .options = *options};
 }
 
-/* ---- kernels ---- */
-
-static int add_kernel(Build *build, Kernel *kernel) {
-  for (int i = 0; i < kernel->n_arguments; i++) /* equal kernels must not differ by value names */
-    kernel->buffers.at[i]->name = arena_printf(build->arena, "a%d", i);
-  Kernel plain = *kernel;
-  plain.name = "kernel";
-  plain.doc = "";
-  plain.loc = (Loc){0};
-  Text text = {0};
-  kernel_print(&plain, &text);
-  for (int i = 0; i < build->texts.count; i++)
-    if (strcmp(build->texts.at[i], text.at) == 0) {
-      text_free(&text);
-      return i;
-    }
-  vec_push(build->arena, &build->texts, arena_strdup(build->arena, text.at));
-  text_free(&text);
-  kernel->name = arena_printf(build->arena, "k%d_%s", build->kernels.count, kernel->name);
-  vec_push(build->arena, &build->kernels, kernel);
-  vec_push(build->arena, &build->flops, kernel_flops(kernel));
-  return build->kernels.count - 1;
-}
-
-static void dump_kernel(const Build *build, const Kernel *kernel) {
-  Text text = {0};
-  kernel_print(kernel, &text);
-  fputs(text.at, build->options.passes.dump_to);
-  text_free(&text);
-}
-
 /* ---- persistent tensors ---- */
 
 static int tensor_index(Build *build, const GraphInput *input) {
@@ -93,11 +70,13 @@ static int tensor_index(Build *build, const GraphInput *input) {
       CHECK(type_equal(&build->tensors.at[i].type, &input->value->type));
       return i;
     }
+  static const PlanRole roles[] = {[ROLE_PARAMETER] = PLAN_PARAMETER,
+                                   [ROLE_BUFFER] = PLAN_BUFFER,
+                                   [ROLE_STATE] = PLAN_STATE,
+                                   [ROLE_SCRATCH] = PLAN_SCRATCH};
   PlanTensor tensor = {.name = input->name,
                        .type = input->value->type,
-                       .role = input->role == ROLE_PARAMETER ? PLAN_PARAMETER
-                               : input->role == ROLE_BUFFER  ? PLAN_BUFFER
-                                                             : PLAN_STATE,
+                       .role = roles[input->role],
                        .init = (PlanInit)input->init.kind,
                        .init_a = input->init.a,
                        .init_b = input->init.b};
@@ -107,6 +86,17 @@ static int tensor_index(Build *build, const GraphInput *input) {
 
 static Storage persistent(Build *build, const GraphInput *input) {
   return (Storage){true, {PLACE_PERSISTENT, tensor_index(build, input)}, -1};
+}
+
+/* ---- views of parameters that are kept ---- */
+
+static Storage kept_storage(Build *build, const Graph *graph, const Node *region) {
+  int index = kept_index(build, graph, region);
+  return (Storage){true, {PLACE_PERSISTENT, build->kept.at[index].tensor}, -1};
+}
+
+static bool is_kept(const Entry *e, const Node *node) {
+  return !e->prepared[node->out[0].id] && region_is_kept(e->graph, node);
 }
 
 /* ---- lifetimes and places ---- */
@@ -200,6 +190,18 @@ static bool updates_in_place(const Entry *e, const GraphOutput *update, const Gr
   return true;
 }
 
+/* May a renewed view be written over the old one by the region that computes it? */
+static bool renews_in_place(const Entry *e, const GraphOutput *output) {
+  const Node *region = output->value->node;
+  if (!region || region->op->cls != OP_REGION || region->id <= e->guard_node)
+    return false;
+  for (int n = region->id; n < e->graph->nodes.count; n++)
+    for (int i = 0; i < e->graph->nodes.at[n]->n_in; i++)
+      if (e->graph->nodes.at[n]->in[i] == output->renews)
+        return false;
+  return true;
+}
+
 static void find_prepared(Entry *e) {
   const Graph *g = e->graph;
   bool updates = false;
@@ -249,6 +251,8 @@ static void place_values(Entry *e) {
     const GraphInput *old = output->updates ? graph_find_input(g, output->updates) : NULL;
     if (old && updates_in_place(e, output, old))
       e->storage[output->value->id] = persistent(e->build, old);
+    if (output->renews && is_kept(e, output->renews->node) && renews_in_place(e, output))
+      e->storage[output->value->id] = kept_storage(e->build, g, output->renews->node);
   }
   for (int n = 0; n < g->nodes.count; n++) {
     const Node *node = g->nodes.at[n];
@@ -256,6 +260,8 @@ static void place_values(Entry *e) {
       e->storage[node->out[0].id] = e->storage[node->in[0]->id];
       continue;
     }
+    if (is_kept(e, node))
+      e->storage[node->out[0].id] = kept_storage(e->build, g, node);
     for (int i = 0; i < node->n_out; i++) {
       const Value *value = &node->out[i];
       if (e->storage[value->id].assigned)
@@ -275,19 +281,29 @@ static bool same_place(const Storage *a, const Storage *b) {
   return a->ref.place == b->ref.place && a->ref.at == b->ref.at && a->slot == b->slot;
 }
 
-static bool is_permuting_copy(const Node *region) {
-  for (int n = 0; n < region->body->nodes.count; n++)
-    if (region->body->nodes.at[n]->op->cls != OP_VIEW)
-      return false;
-  return true;
+/* Where the steps of a region go: of the entry, of its preparation, or, of a kept view, of the
+ * plan; NULL: another entry point has given them. */
+static StepList *list_for(Entry *e, const Node *region) {
+  if (e->prepared[region->out[0].id])
+    return &e->prepare;
+  if (!is_kept(e, region))
+    return &e->steps;
+  int index = kept_index(e->build, e->graph, region);
+  KeptView *kept = &e->build->kept.at[index];
+  bool first = !kept->lowered;
+  kept->lowered = true;
+  return first ? &e->refresh : NULL;
 }
 
 static void lower_node(Entry *e, const Node *region) {
   Build *build = e->build;
   Arena *arena = build->arena;
-  bool prepared = e->prepared[region->out[0].id];
+  StepList *list = list_for(e, region);
+  if (!list)
+    return;
+  bool prepared = list == &e->prepare, conversion = list == &e->steps && region_only_moves(region);
   const Node *anchor = region_anchor(region);
-  build->layout_conversions += !prepared && is_permuting_copy(region);
+  build->layout_conversions += conversion;
   Lowered lowered;
   lower_region(region, build->options.facts, arena, anchor->op->name, &lowered);
   Storage *temps = ARENA_ARRAY(arena, Storage, lowered.temps.count);
@@ -298,16 +314,17 @@ static void lower_node(Entry *e, const Node *region) {
   for (int s = 0; !build->options.memory_only && s < lowered.steps.count; s++) {
     LoweredStep *from = &lowered.steps.at[s];
     if (build->options.dump_tiles)
-      dump_kernel(build, from->kernel);
+      build_dump_kernel(build, from->kernel);
     Error error;
     if (!kernel_check(from->kernel, &error))
       FAULT("kernel %s: %s", from->kernel->name, error.text);
     Kernel *kernel = kernel_finish(from->kernel, build->options.facts, arena);
     if (build->options.dump_kernels)
-      dump_kernel(build, kernel);
+      build_dump_kernel(build, kernel);
     Step step = {.kind = STEP_KERNEL,
                  .from = {region, from->kernel},
                  .kernel = kernel,
+                 .conversion = conversion,
                  .n_args = from->args.count};
     step.moved = ARENA_ARRAY(arena, int64_t, step.n_args);
     kernel_bytes(from->kernel, step.moved);
@@ -320,11 +337,8 @@ static void lower_node(Entry *e, const Node *region) {
         if (same_place(&step.args[i], &step.args[j]) &&
             (kernel->buffers.at[i]->written || kernel->buffers.at[j]->written))
           kernel->buffers.at[i]->aliased = kernel->buffers.at[j]->aliased = true;
-    step.kernel_index = add_kernel(build, kernel);
-    if (prepared)
-      vec_push(arena, &e->prepare, step);
-    else
-      vec_push(arena, &e->steps, step);
+    step.kernel_index = build_kernel(build, kernel);
+    vec_push(arena, list, step);
   }
 }
 
@@ -346,7 +360,7 @@ static void add_copies(Entry *e, Storage *outputs) {
     Storage from = e->storage[output->value->id];
     int64_t bytes = (int64_t)type_bytes(&output->value->type);
     outputs[i] = from;
-    if (output->updates)
+    if (!output_is_result(output))
       continue;
     if (from.ref.place != PLACE_ARENA && output->value->node == NULL) {
       outputs[i] = in_memory(e, false, &output->value->type, g->nodes.count, FOREVER,
@@ -356,9 +370,11 @@ static void add_copies(Entry *e, Storage *outputs) {
   }
   for (int i = 0; i < g->outputs.count; i++) {
     const GraphOutput *output = &g->outputs.at[i];
-    if (!output->updates)
+    bool renews = output->renews && is_kept(e, output->renews->node);
+    if (!output->updates && !renews)
       continue;
-    Storage to = persistent(e->build, graph_find_input(g, output->updates));
+    Storage to = renews ? kept_storage(e->build, g, output->renews->node)
+                        : persistent(e->build, graph_find_input(g, output->updates));
     if (!same_place(&outputs[i], &to))
       add_copy(e, outputs[i], to, (int64_t)type_bytes(&output->value->type));
     outputs[i] = to;
@@ -380,15 +396,6 @@ static const char *place_text(Arena *arena, Loc loc) {
   return loc.source ? arena_printf(arena, "%s:%d", loc.source->path, loc.line) : "";
 }
 
-static const PlanResult *written_results(Arena *arena, const Kernel *kernel, int *count) {
-  PlanResult *results = ARENA_ARRAY(arena, PlanResult, kernel->n_arguments);
-  *count = 0;
-  for (int i = 0; i < kernel->n_arguments; i++)
-    if (kernel->buffers.at[i]->written && kernel->buffers.at[i]->type.dtype == DT_f32)
-      results[(*count)++] = (PlanResult){i, type_elements(&kernel->buffers.at[i]->type)};
-  return results;
-}
-
 static PlanStep *final_steps(Entry *e, const Step *steps, int count) {
   Arena *arena = e->build->arena;
   PlanStep *out = ARENA_ARRAY(arena, PlanStep, count);
@@ -404,6 +411,7 @@ static PlanStep *final_steps(Entry *e, const Step *steps, int count) {
                        .bytes = step->bytes,
                        .label = "copy",
                        .place = "",
+                       .conversion = step->conversion,
                        .moved = step->moved};
     for (int a = 0; step->moved && a < step->n_args; a++)
       plan->traffic += (double)step->moved[a];
@@ -414,7 +422,7 @@ static PlanStep *final_steps(Entry *e, const Step *steps, int count) {
     plan->blocks = kernel_blocks(kernel);
     plan->label = kernel->doc ? kernel->doc : "";
     plan->place = place_text(arena, kernel->loc);
-    plan->results = written_results(arena, kernel, &plan->n_results);
+    plan->results = build_results(arena, kernel, &plan->n_results);
     plan->flops = e->build->flops.at[step->kernel_index];
   }
   return out;
@@ -454,7 +462,7 @@ static void finish_entry(Entry *e, const char *name, const Storage *outputs) {
   for (int i = 0; i < g->outputs.count; i++) {
     const GraphOutput *output = &g->outputs.at[i];
     entry.updates |= output->updates != NULL;
-    if (!output->updates)
+    if (output_is_result(output))
       out[entry.n_outputs++] = (PlanPort){.name = output->name,
                                           .type = output->value->type,
                                           .ref = final_ref(e, &outputs[i]),
@@ -466,6 +474,9 @@ static void finish_entry(Entry *e, const char *name, const Storage *outputs) {
   entry.steps = final_steps(e, e->steps.at, e->steps.count);
   entry.n_prepare = e->prepare.count;
   entry.prepare = final_steps(e, e->prepare.at, e->prepare.count);
+  const PlanStep *refresh = final_steps(e, e->refresh.at, e->refresh.count);
+  for (int i = 0; i < e->refresh.count; i++)
+    vec_push(arena, &build->refresh, refresh[i]);
   vec_push(arena, &build->entries, entry);
   if (build->options.dump_memory)
     dump_memory(e, &entry);
@@ -510,29 +521,17 @@ static void interpret(Entry *e) {
   vec_push(arena, &e->steps, step);
 }
 
-/* Kernels compute in f32 and move integers; the interpreter takes everything. */
-static bool types_supported(Build *build, const Graph *graph) {
-  for (int n = -1; n < graph->nodes.count; n++) {
-    const Node *node = n < 0 ? NULL : graph->nodes.at[n];
-    int count = node ? node->n_out : graph->inputs.count;
-    for (int i = 0; i < count; i++) {
-      const Type *type = node ? &node->out[i].type : &graph->inputs.at[i].value->type;
-      if (dtype_is_float(type->dtype) && type->dtype != DT_f32)
-        return diag_error(build->diag, node ? node->loc : graph->inputs.at[i].loc,
-                          "%s: kernels compute in f32 (the target interp takes every type)",
-                          type_text(type));
-    }
-  }
-  return true;
-}
-
 bool build_entry(Build *build, Graph *graph, const char *name) {
   Arena *arena = build->arena;
   const Graph *before = graph;
   if (!build->options.interpret) {
-    if (!types_supported(build, graph))
+    if (!build_types_supported(build, graph))
       return false;
-    PassContext context = {.arena = arena, .diag = build->diag, .facts = build->options.facts};
+    PassContext context = {.arena = arena,
+                           .diag = build->diag,
+                           .facts = build->options.facts,
+                           .kept = kept_views(build),
+                           .n_kept = build->kept.count};
     int count;
     const char *const *passes = passes_standard(&count);
     graph = passes_run(&context, graph, passes, count, &build->options.passes);
@@ -581,6 +580,8 @@ bool build_entry(Build *build, Graph *graph, const char *name) {
 }
 
 Plan build_plan(Build *build) {
+  for (int i = 0; i < build->entries.count; i++)
+    build->entries.at[i].outdates = kept_outdated(build, build->graphs.at[i]);
   for (int i = build->names.count; i < build->kernels.count; i++)
     vec_push(build->arena, &build->names, build->kernels.at[i]->name);
   return (Plan){.model = "",
@@ -591,5 +592,7 @@ Plan build_plan(Build *build) {
                 .n_kernels = build->names.count,
                 .kernels = build->names.at,
                 .n_entries = build->entries.count,
-                .entries = build->entries.at};
+                .entries = build->entries.at,
+                .n_refresh = build->refresh.count,
+                .refresh = build->refresh.at};
 }

@@ -49,10 +49,11 @@ static void interpret(int slot, void *const *arguments) {
       interpret(n, arguments);                                                                     \
   }
 SLOT(0)
-SLOT(1) SLOT(2) SLOT(3) SLOT(4) SLOT(5) SLOT(6) SLOT(7) SLOT(8) SLOT(9) SLOT(10) SLOT(11) SLOT(12)
-    SLOT(13) SLOT(14) SLOT(15) SLOT(16) SLOT(17) SLOT(18) SLOT(19) SLOT(20) SLOT(21) SLOT(22)
-        SLOT(23) SLOT(24) SLOT(25) SLOT(26) SLOT(27) SLOT(28) SLOT(29) SLOT(30) SLOT(31) SLOT(32)
-            SLOT(33) SLOT(34) SLOT(35) SLOT(36) SLOT(37) SLOT(38) SLOT(39)
+SLOT(1)
+SLOT(2) SLOT(3) SLOT(4) SLOT(5) SLOT(6) SLOT(7) SLOT(8) SLOT(9) SLOT(10) SLOT(11) SLOT(12) SLOT(13)
+    SLOT(14) SLOT(15) SLOT(16) SLOT(17) SLOT(18) SLOT(19) SLOT(20) SLOT(21) SLOT(22) SLOT(23)
+        SLOT(24) SLOT(25) SLOT(26) SLOT(27) SLOT(28) SLOT(29) SLOT(30) SLOT(31) SLOT(32) SLOT(33)
+            SLOT(34) SLOT(35) SLOT(36) SLOT(37) SLOT(38) SLOT(39)
 #undef SLOT
 
                 static ProgramKernel *const interpreters[INTERPRETED] = {
@@ -272,8 +273,10 @@ bool compiled_build(Compiled *c, const CompileRequest *request, Error *error) {
   c->plan.level = is_cpu(request->target) ? cpu_level(request->target) : request->target;
   c->plan.settings = model_settings(c->arena, c->model, &c->plan.n_settings);
   if (request->timing)
-    fprintf(stderr, "compile: graphs and kernels %.2f s (%d kernels)\n", seconds() - start,
-            c->build.kernels.count);
+    fprintf(stderr,
+            "compile: graphs and kernels %.2f s (%d kernels)\n"
+            "compile: layout conversions between kernels: %d\n",
+            seconds() - start, c->build.kernels.count, c->build.layout_conversions);
   return true;
 }
 

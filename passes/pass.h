@@ -13,6 +13,10 @@ typedef struct PassContext {
   Diag *diag;         /* for located errors about the user's model */
   const Facts *facts; /* the target's numbers; never its name */
   const struct PassOptions *options; /* set by passes_run */
+  /* Views of parameters that other entry points keep: graphs of one input, called like the
+   * parameter, and one output. Pass fuse renews those of parameters that the graph updates. */
+  const Graph *const *kept;
+  int n_kept;
 } PassContext;
 
 /* Returns the new graph (or the same one when nothing changed); NULL after diag errors. */

@@ -13,18 +13,8 @@ enum {
   MATRIX_SHARE = 2 /* of the second-level cache, for the matrices */
 };
 
-static bool only_reader(Fusion *f, const Value *value, const Node *reader) {
-  const Graph *g = f->graph;
-  for (int n = 0; n < g->nodes.count; n++)
-    for (int i = 0; i < g->nodes.at[n]->n_in; i++) {
-      const Node *node = g->nodes.at[n];
-      if (node != reader && fuse_is_compute(f, node) && fuse_resolve(f, node->in[i]).base == value)
-        return false;
-    }
-  for (int i = 0; i < g->outputs.count; i++)
-    if (fuse_resolve(f, g->outputs.at[i].value).base == value)
-      return false;
-  return true;
+static bool only_reader(const Fusion *f, const Value *value, const Node *reader) {
+  return f->reader[value->id] == reader && !f->many[value->id];
 }
 
 /* Bytes of the matrices that the region's contractions multiply with. */

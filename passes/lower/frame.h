@@ -87,6 +87,9 @@ int64_t frame_rows(const Frame *frame); /* of a tile */
 void frame_store(Frame *frame, const Access *access, Tile *tile);
 /* From now on stores of whole vectors into tensors that no cache would hold go past the caches. */
 void frame_stream_large(Frame *frame);
+/* Is the output a view of something the body computes? Then that is stored in the view's order, or
+ * what the view selects of it (view_map_selects). */
+bool frame_stores_moved(const Frame *frame, Value *output, ViewMap *map);
 /* Computes and stores every output of the body that `wanted` accepts (NULL: all). */
 void frame_store_outputs(Frame *frame, bool (*wanted)(const Frame *, const Value *));
 Tile *frame_fill(Frame *frame, double number, Dtype dtype, bool rows, bool cols);
