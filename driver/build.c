@@ -383,9 +383,11 @@ static const char *place_text(Arena *arena, Loc loc) {
 static const PlanResult *written_results(Arena *arena, const Kernel *kernel, int *count) {
   PlanResult *results = ARENA_ARRAY(arena, PlanResult, kernel->n_arguments);
   *count = 0;
-  for (int i = 0; i < kernel->n_arguments; i++)
-    if (kernel->buffers.at[i]->written && kernel->buffers.at[i]->type.dtype == DT_f32)
-      results[(*count)++] = (PlanResult){i, type_elements(&kernel->buffers.at[i]->type)};
+  for (int i = 0; i < kernel->n_arguments; i++) {
+    const Type *type = &kernel->buffers.at[i]->type;
+    if (kernel->buffers.at[i]->written && (type->dtype == DT_f32 || type->dtype == DT_bf16))
+      results[(*count)++] = (PlanResult){i, type_elements(type), type->dtype};
+  }
   return results;
 }
 
@@ -510,35 +512,12 @@ static void interpret(Entry *e) {
   vec_push(arena, &e->steps, step);
 }
 
-/* Kernels compute in f32 and move integers; the interpreter takes everything. */
-static bool types_supported(Build *build, const Graph *graph) {
-  for (int n = -1; n < graph->nodes.count; n++) {
-    const Node *node = n < 0 ? NULL : graph->nodes.at[n];
-    int count = node ? node->n_out : graph->inputs.count;
-    for (int i = 0; i < count; i++) {
-      const Type *type = node ? &node->out[i].type : &graph->inputs.at[i].value->type;
-      if (dtype_is_float(type->dtype) && type->dtype != DT_f32)
-        return diag_error(build->diag, node ? node->loc : graph->inputs.at[i].loc,
-                          "%s: kernels compute in f32 (the target interp takes every type)",
-                          type_text(type));
-    }
-  }
-  return true;
-}
-
 bool build_entry(Build *build, Graph *graph, const char *name) {
   Arena *arena = build->arena;
   const Graph *before = graph;
-  if (!build->options.interpret) {
-    if (!types_supported(build, graph))
-      return false;
-    PassContext context = {.arena = arena, .diag = build->diag, .facts = build->options.facts};
-    int count;
-    const char *const *passes = passes_standard(&count);
-    graph = passes_run(&context, graph, passes, count, &build->options.passes);
-    if (!graph)
-      return false;
-  }
+  graph = build_optimize(build, graph);
+  if (!graph)
+    return false;
   vec_push(arena, &build->graphs, graph);
   Entry e = {.build = build, .graph = graph};
   e.first_step = ARENA_ARRAY(arena, int, graph->nodes.count + 1);
@@ -586,6 +565,7 @@ Plan build_plan(Build *build) {
   return (Plan){.model = "",
                 .variant = "",
                 .level = "",
+                .precision = "",
                 .n_tensors = build->tensors.count,
                 .tensors = build->tensors.at,
                 .n_kernels = build->names.count,

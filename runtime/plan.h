@@ -17,7 +17,7 @@
 #include "runtime/base/fault.h"
 #include "runtime/base/gather.h"
 
-enum { PLAN_VERSION = 3, PLAN_ALIGNMENT = 64 };
+enum { PLAN_VERSION = 4, PLAN_ALIGNMENT = 64 };
 
 typedef enum PlanRole {
   PLAN_PARAMETER,
@@ -54,9 +54,10 @@ typedef struct PlanPort { /* an input or output of an entry point */
   const Gather *gather; /* inputs: what alone of it is read and kept; NULL: all of it */
 } PlanPort;
 
-typedef struct PlanResult { /* an f32 tensor a step writes */
+typedef struct PlanResult { /* a tensor of numbers that a step writes */
   int arg;                   /* into the step's args */
   int64_t elements;
+  Dtype dtype; /* f32 or bf16 */
 } PlanResult;
 
 typedef enum PlanStepKind { STEP_KERNEL, STEP_COPY, STEP_ALL_GATHER, STEP_ALL_REDUCE } PlanStepKind;
@@ -100,6 +101,7 @@ typedef struct Plan {
   const char *const *kernels; /* symbol names without level suffix */
   const PlanEntry *entries;
   const PlanPair *settings; /* model arguments and what training needs: "optimizer.lr" = "1e-4" … */
+  const char *precision;    /* of products: "f32", "bf16" */
 } Plan;
 
 /* Bytes of a port's storage. */

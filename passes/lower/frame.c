@@ -27,12 +27,31 @@ static bool is_base(void *context, const Value *value) {
   return !value->node || value->node->op->cls != OP_VIEW;
 }
 
+Value *narrow_source(const Value *value) {
+  const Node *node = value->node;
+  return node && strcmp(node->op->name, "cast") == 0 && value->type.dtype == DT_f32 &&
+                 node->in[0]->type.dtype == DT_bf16
+             ? node->in[0]
+             : NULL;
+}
+
 ViewMap frame_resolve(const Frame *frame, Value *value) {
   (void)frame;
   ViewMap map;
   Value *stuck;
   CHECK(view_map_resolve(value, is_base, NULL, &map, &stuck));
+  Value *narrow = narrow_source(map.base);
+  if (narrow && !narrow->node) {
+    map.base = narrow;
+    map.type.dtype = narrow->type.dtype;
+  }
   return map;
+}
+
+Dtype stored_dtype(Value *value) { return frame_resolve(NULL, value).type.dtype; }
+
+int64_t stored_bytes(Value *value) {
+  return type_elements(&value->type) * (int64_t)dtype_size(stored_dtype(value));
 }
 
 void frame_start(Frame *frame, Lower *lower, const char *suffix) {
@@ -246,7 +265,15 @@ Tile *frame_load(Frame *frame, const Access *access, Dtype dtype, double fill) {
   Stmt *s = stmt_add(frame->kernel, frame->block, STMT_TILE_LOAD);
   s->access = *access;
   s->number = fill;
-  return s->tile = frame_tile(frame, dtype, rows, cols);
+  s->tile = frame_tile(frame, access->buffer->type.dtype, rows, cols);
+  return frame_cast(frame, s->tile, dtype);
+}
+
+Tile *frame_cast(Frame *frame, Tile *tile, Dtype dtype) {
+  if (tile->dtype == dtype)
+    return tile;
+  Tile *result = kernel_tile(frame->kernel, "t", dtype, tile->n_axes, tile->axis, tile->cols);
+  return stmt_map(frame->kernel, frame->block, result, K_cast, tile, NULL, NULL)->tile;
 }
 
 int64_t frame_rows(const Frame *frame) {
@@ -280,14 +307,13 @@ void frame_store(Frame *frame, const Access *access, Tile *tile) {
 static void announce(Frame *frame, Value *value) {
   const Facts *facts = frame->lower->facts;
   ViewMap map = frame_resolve(frame, value);
-  if (map.base->node || value->type.rank != frame->rank ||
-      (int64_t)type_bytes(&value->type) <= facts->l2 ||
+  if (map.base->node || value->type.rank != frame->rank || stored_bytes(value) <= facts->l2 ||
       type_elements(&map.base->type) < type_elements(&value->type))
     return;
   Stmt *s = stmt_add(frame->kernel, frame->block, STMT_TILE_PREFETCH);
   s->access = frame_access(frame, value);
-  s->tile = kernel_tile(frame->kernel, "soon", value->type.dtype, frame->n_axes, frame->axis,
-                        frame->cols);
+  s->tile =
+      kernel_tile(frame->kernel, "soon", map.type.dtype, frame->n_axes, frame->axis, frame->cols);
 }
 
 void frame_announce(Frame *frame) {
@@ -297,6 +323,8 @@ void frame_announce(Frame *frame) {
   bool *done = ARENA_ARRAY(frame->lower->arena, bool, body->n_values);
   for (int n = 0; n < body->nodes.count; n++) {
     const Node *node = body->nodes.at[n];
+    if (narrow_source(&node->out[0])) /* who reads it in f32 announces it */
+      continue;
     for (int i = 0; node->op->cls == OP_EW && i < node->n_in; i++) {
       if (!done[node->in[i]->id])
         announce(frame, node->in[i]);
@@ -318,11 +346,11 @@ Tile *frame_map(Frame *frame, Kop kop, Tile *a, Tile *b, Tile *c) {
   return stmt_map(frame->kernel, frame->block, result, kop, a, b, c)->tile;
 }
 
-Stmt *frame_load_box(Frame *frame, const Access *access, Dtype dtype, const char *name, int n_axes,
+Stmt *frame_load_box(Frame *frame, const Access *access, const char *name, int n_axes,
                      const int *axis, int cols) {
   Stmt *s = stmt_add(frame->kernel, frame->block, STMT_TILE_LOAD);
   s->access = *access;
-  s->tile = kernel_tile(frame->kernel, name, dtype, n_axes, axis, cols);
+  s->tile = kernel_tile(frame->kernel, name, access->buffer->type.dtype, n_axes, axis, cols);
   return s;
 }
 
@@ -469,7 +497,11 @@ void frame_store_outputs(Frame *frame, bool (*wanted)(const Frame *, const Value
     if ((rows && !tile->n_axes) || (cols && tile->cols == 1 && frame->cols > 1)) {
       Tile *whole = frame_tile(frame, tile->dtype, rows, cols);
       Tile *zero = frame_fill(frame, 0, tile->dtype, rows, cols);
-      stmt_map(frame->kernel, frame->block, whole, K_add, tile, zero, NULL);
+      if (tile->dtype == DT_bf16) /* is not computed with */
+        stmt_map(frame->kernel, frame->block, whole, K_select,
+                 frame_fill(frame, 1, DT_f32, false, false), tile, zero);
+      else
+        stmt_map(frame->kernel, frame->block, whole, K_add, tile, zero, NULL);
       tile = whole;
     }
     frame_store(frame, &access, tile);

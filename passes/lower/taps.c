@@ -209,7 +209,7 @@ int64_t choose_band(const Facts *facts, const Node *node, const int *box) {
   const int64_t *stride = node_ints(node, "stride", NULL);
   int64_t planes, halo;
   tap_rows(node, &planes, &halo);
-  int64_t row = x->dim[3] * x->dim[4] * (int64_t)dtype_size(x->dtype);
+  int64_t row = x->dim[3] * x->dim[4] * (int64_t)dtype_size(stored_dtype(node->in[0]));
   if (facts->threads > 1 || planes == 1 || planes * x->dim[2] * row <= facts->l2 / 2)
     return 0;
   int64_t rows = (facts->l2 / 2 / row - halo) / planes; /* of a band, that fit with their planes */
@@ -250,7 +250,8 @@ void prefetch_taps(Frame *frame, const Node *node, const Coordinate *coordinates
   const Facts *facts = frame->lower->facts;
   int n;
   const int64_t *taps = node_ints(node, "taps", &n);
-  if (facts->threads > 1 || (int64_t)type_bytes(&node->in[0]->type) <= facts->l2)
+  Dtype dtype = stored_dtype(node->in[0]);
+  if (facts->threads > 1 || stored_bytes(node->in[0]) <= facts->l2)
     return;
   Place place[MAX_RANK];
   for (int d = 0; d < frame->rank; d++)
@@ -263,7 +264,7 @@ void prefetch_taps(Frame *frame, const Node *node, const Coordinate *coordinates
    * and they do not share a line */
   int64_t low, high, stride = node_ints(node, "stride", NULL)[2];
   tap_range(node, 2, &low, &high);
-  int64_t positions = depth * dtype_size(node->in[0]->type.dtype) < LINE ? 1 : stride;
+  int64_t positions = depth * (int)dtype_size(dtype) < LINE ? 1 : stride;
   positions = high - low + 1 < positions ? high - low + 1 : positions;
   for (int t = 0; t < n; t += 3) {
     if (!reads_first(node, t))
@@ -273,8 +274,7 @@ void prefetch_taps(Frame *frame, const Node *node, const Coordinate *coordinates
                           affine_constant(between)};
       Stmt *s = stmt_add(frame->kernel, frame->block, STMT_TILE_PREFETCH);
       s->access = operand_access(frame, node->in[0], coordinates, place, k_places, offset);
-      s->tile = kernel_tile(frame->kernel, "soon", node->in[0]->type.dtype, frame->n_axes,
-                            frame->axis, depth);
+      s->tile = kernel_tile(frame->kernel, "soon", dtype, frame->n_axes, frame->axis, depth);
     }
   }
 }

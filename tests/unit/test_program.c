@@ -145,7 +145,7 @@ static const PlanEntry entries[] = {
     {"apply", 1, 2, 1, 2, inputs, outputs, prepare, steps, ARENA_BYTES, PREPARED_BYTES, false, 0},
     {"train_step", 2, 2, 1, 3, inputs, outputs, prepare, steps, ARENA_BYTES, PREPARED_BYTES, true,
      0}};
-static const Plan plan = {"toy", "", "", 4, 3, 2, 0, tensors, kernels, entries, NULL};
+static const Plan plan = {"toy", "", "", 4, 3, 2, 0, tensors, kernels, entries, NULL, "f32"};
 
 static Program *open_toy(int threads) {
   Program *program;
