@@ -524,20 +524,9 @@ static void interpret(Entry *e) {
 bool build_entry(Build *build, Graph *graph, const char *name) {
   Arena *arena = build->arena;
   const Graph *before = graph;
-  if (!build->options.interpret) {
-    if (!build_types_supported(build, graph))
-      return false;
-    PassContext context = {.arena = arena,
-                           .diag = build->diag,
-                           .facts = build->options.facts,
-                           .kept = kept_views(build),
-                           .n_kept = build->kept.count};
-    int count;
-    const char *const *passes = passes_standard(&count);
-    graph = passes_run(&context, graph, passes, count, &build->options.passes);
-    if (!graph)
-      return false;
-  }
+  graph = build_optimize(build, graph);
+  if (!graph)
+    return false;
   vec_push(arena, &build->graphs, graph);
   Entry e = {.build = build, .graph = graph};
   e.first_step = ARENA_ARRAY(arena, int, graph->nodes.count + 1);
@@ -587,6 +576,7 @@ Plan build_plan(Build *build) {
   return (Plan){.model = "",
                 .variant = "",
                 .level = "",
+                .precision = "",
                 .n_tensors = build->tensors.count,
                 .tensors = build->tensors.at,
                 .n_kernels = build->names.count,

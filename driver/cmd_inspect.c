@@ -82,7 +82,8 @@ static void find_shares(Arena *arena, const Graph *graph, Peak *peak) {
   }
 }
 
-static int find_peaks(Arena *arena, const Model *model, const ModelRequest *request, Peak **peaks) {
+static int find_peaks(Arena *arena, const Model *model, const CompileRequest *request,
+                      Peak **peaks) {
   int n = 0, entries = model_entry_count(model);
   *peaks = ARENA_ARRAY(arena, Peak, entries + 1);
   for (int i = 0; i <= entries; i++) {
@@ -90,7 +91,7 @@ static int find_peaks(Arena *arena, const Model *model, const ModelRequest *requ
     Compiled compiled;
     if (i == entries && !model_train_entry(model))
       continue;
-    if (compiled_peak(&compiled, request, peak.entry, &peak.bytes)) {
+    if (compiled_peak(&compiled, &request->model, request->mixed, peak.entry, &peak.bytes)) {
       find_shares(arena, compiled.build.graphs.at[0], &peak);
       (*peaks)[n++] = peak;
     }
@@ -284,7 +285,7 @@ static bool inspect(Inspect *in, Diag *diag, Error *error) {
   if (!count(in, diag, &model, &summary))
     return false;
   Peak *peaks;
-  int n_peaks = find_peaks(in->arena, model, &in->request.model, &peaks);
+  int n_peaks = find_peaks(in->arena, model, &in->request, &peaks);
   if (options_flag(&in->options, "json"))
     print_json(model, &summary, peaks, n_peaks);
   else

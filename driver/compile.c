@@ -91,6 +91,7 @@ bool target_facts(const char *target, Facts *facts, Error *error) {
     if (!cpu_level_find(cpu_level(target), &level, error))
       return false;
     *facts = level.facts;
+    facts->bf16_pairs &= is_cpu(target); /* C text has no such instruction */
 #else
     if (is_cpu(target))
       return error_set(error, "target %s: this build has no LLVM", target);
@@ -253,6 +254,7 @@ bool compiled_build(Compiled *c, const CompileRequest *request, Error *error) {
   BuildOptions options = {.facts = facts,
                           .passes = request->passes,
                           .interpret = strcmp(request->target, "interp") == 0,
+                          .mixed = request->mixed,
                           .memory_only = request->memory_only,
                           .dump_tiles = request->dump_tiles,
                           .dump_kernels = request->dump_kernels,
@@ -271,6 +273,7 @@ bool compiled_build(Compiled *c, const CompileRequest *request, Error *error) {
   c->plan.model = model_name(c->model);
   c->plan.variant = model_variant(c->model) ? model_variant(c->model) : "";
   c->plan.level = is_cpu(request->target) ? cpu_level(request->target) : request->target;
+  c->plan.precision = request->mixed ? "bf16" : "f32";
   c->plan.settings = model_settings(c->arena, c->model, &c->plan.n_settings);
   if (request->timing)
     fprintf(stderr,
@@ -280,13 +283,15 @@ bool compiled_build(Compiled *c, const CompileRequest *request, Error *error) {
   return true;
 }
 
-bool compiled_peak(Compiled *c, const ModelRequest *model, const char *entry, int64_t *bytes) {
+bool compiled_peak(Compiled *c, const ModelRequest *model, bool mixed, const char *entry,
+                   int64_t *bytes) {
   Error error;
   EntryRequest want = {.entry = entry, .name = entry};
   CompileRequest request = {.model = *model,
                             .target = TRICOT_LLVM ? "cpu" : "c",
                             .entries = &want,
                             .n_entries = 1,
+                            .mixed = mixed,
                             .memory_only = true};
   if (!compiled_build(c, &request, &error))
     return false;
