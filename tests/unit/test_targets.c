@@ -67,6 +67,28 @@ static const struct Sample larger[] = {
    "%m, %n = tap_max %x taps=[0,0,0,-1,0,0,0,1,0,0,0,-1] stride=[1,2,1] size=[9,9,15] "
    ": f32[1,9,9,15,20], u8[1,9,9,15,20]\n  "
    "%r = tap_conv %m, %w taps=[0,0,0] stride=[1,1,1] size=[9,9,15] : f32[1,9,9,15,33]"},
+  {"%x: f32[1,9,17,15,20], %w: f32[1,20,33], %d: f32[1,9,9,15,33]", /* others read the rows too */
+   "%m, %n = tap_max %x taps=[0,0,0,-1,0,0,0,1,0,0,0,-1] stride=[1,2,1] size=[9,9,15] "
+   ": f32[1,9,9,15,20], u8[1,9,9,15,20]\n  "
+   "%r = tap_conv %m, %w taps=[0,0,0] stride=[1,1,1] size=[9,9,15] : f32[1,9,9,15,33]\n  "
+   "%s = tap_conv_grad_weight %m, %d taps=[0,0,0] stride=[1,1,1] : f32[1,20,33]\n  "
+   "%t = cast %n dtype=f32 : f32[1,9,9,15,20]\n  ret %r, %s, %t"},
+  {"%x: f32[2,9,7,21,12], %d: f32[2,9,7,21,12], %w: f32[12,33], %v: f32[12,33], %z: f32[33,12]",
+   /* a gradient: two products side by side, a third after them, and all the sums over rows */
+   "%a = matmul %x, %w : f32[2,9,7,21,33]\n  %b = tanh %a : f32[2,9,7,21,33]\n  "
+   "%c = matmul %d, %v : f32[2,9,7,21,33]\n  %e = mul %b, %c : f32[2,9,7,21,33]\n  "
+   "%f = matmul %e, %z : f32[2,9,7,21,12]\n  %g = reshape %b shape=[2646,33] : f32[2646,33]\n  "
+   "%h = reshape %d shape=[2646,12] : f32[2646,12]\n  "
+   "%i = matmul %h, %g ta=1 : f32[12,33]\n  %j = reshape %e shape=[2646,33] : f32[2646,33]\n  "
+   "%k = reshape %x shape=[2646,12] : f32[2646,12]\n  %l = matmul %j, %k ta=1 : f32[33,12]\n  "
+   "%m = reduce_sum %e axes=[0,1,2,3] : f32[1,1,1,1,33]\n  %n = mul %m, %m : f32[1,1,1,1,33]\n  "
+   "%o = mul %f, %x : f32[2,9,7,21,12]\n  "
+   "%p = reduce_sum %o axes=[0,1,2,3] : f32[1,1,1,1,12]\n  "
+   "%q = reduce_max %f axes=[0,1,2,3] : f32[1,1,1,1,12]\n  ret %f, %i, %l, %m, %n, %p, %q"},
+  {"%x: f32[700,16], %d: f32[700,16], %w: f32[16,40]", /* rows of one axis */
+   "%a = matmul %x, %w : f32[700,40]\n  %b = tanh %a : f32[700,40]\n  "
+   "%c = matmul %b, %d ta=1 : f32[40,16]\n  %s = reduce_sum %b axes=[0] : f32[1,40]\n  "
+   "ret %c, %s"},
   {"%x: f32[2,12,13,40,1], %u: f32[4,1,40], %b: f32[40], %w: f32[5,40,33]",
    "%r = tap_conv_outside %x, %u, %b, %w taps=[0,0,0,-1,0,0,0,2,0,0,0,3] stride=[2,2,2] "
    "size=[6,7,20] then=[0,0,0,-1,0,0,0,1,0,0,0,-2,1,0,2] : f32[2,6,7,20,33]"},
