@@ -124,6 +124,11 @@ bool node_folds_columns(const Node *node) {
   return n == 1 && axes[0] == node->in[0]->type.rank - 1;
 }
 
+bool node_sums_rows(const Node *node) {
+  return node->op->cls == OP_CONTR && op_attr_index(node->op, "ta") >= 0 && node_int(node, "ta") &&
+         !node_int(node, "tb") && node->out[0].type.rank == 2;
+}
+
 bool node_keeps_rows(const Node *node) {
   if (node->op->cls != OP_CONTR || node->n_in < 2)
     return false;

@@ -93,6 +93,9 @@ bool node_folds_columns(const Node *node);
 /* A contraction in which each row of the result follows from the same row of operand 0 (one matrix
  * for all rows; a convolution without neighbours). */
 bool node_keeps_rows(const Node *node);
+/* A contraction that sums products of two operands' rows, [P,K] and [P,N], over all rows: the
+ * gradient of a matrix. */
+bool node_sums_rows(const Node *node);
 
 /* ---- shared helpers for the rules in ir/ops/ ---- */
 const Attr *call_attr(const OpCall *call, const char *name);

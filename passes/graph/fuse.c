@@ -45,12 +45,16 @@ bool op_anchors(const Node *node) {
   return c == OP_CONTR || c == OP_WINDOW || c == OP_INDEX || c == OP_MOVE || c == OP_ATTENTION;
 }
 
+/* The axes a fold runs over, with those of rows that have one element: folding them is nothing. */
 static unsigned axes_mask(const Node *reduce) {
   int n;
   const int64_t *axes = node_ints(reduce, "axes", &n);
+  const Type *type = &reduce->in[0]->type;
   unsigned mask = 0;
   for (int i = 0; i < n; i++)
     mask |= 1u << axes[i];
+  for (int d = 0; d + 1 < type->rank; d++)
+    mask |= type->dim[d] == 1 ? 1u << d : 0;
   return mask;
 }
 
@@ -167,12 +171,12 @@ static bool crossing_allowed(Fusion *f, const Region *reader, const Region *writ
       if (!maker || f->region[maker->id] != writer)
         continue;
       ViewMap map = fuse_resolve(f, node->in[i]);
-      if (op_anchors(node) || node->op->cls == OP_VIEW || f->stored[maker->id] ||
-          !same_place(&map, &node->in[i]->type))
-        return false;
-      if (f->stage[maker->id] != writer->stage)
-        return false; /* gone when the chain's last product is there */
       bool late = is_row_fold(maker) || f->post[maker->id];
+      if (op_anchors(node) || node->op->cls == OP_VIEW || f->stored[maker->id] ||
+          node_sums_rows(maker) || !same_place(&map, &node->in[i]->type))
+        return false;
+      if (f->stage[maker->id] != writer->stage && !late)
+        return false; /* gone when the chain's last product is there */
       if (late != f->post[node->id])
         return false;
     }
@@ -210,15 +214,17 @@ bool fuse_path_outside(Fusion *f, const Region *start, const Region *goal) {
 /* Can the kernel of an anchor fold its rows as it makes them? Where they are positions, all of them
  * are folded, and each is made once. */
 static bool folds_positions(const Fusion *f, const Region *a, const Region *b, unsigned rows) {
-  const Region *anchored = a->has_anchor ? a : b;
+  const Region *anchored = a->has_anchor ? a : b, *other = a->has_anchor ? b : a;
   const Node *anchor = anchored->members.at[0];
   for (int m = 0; m < anchored->members.count; m++)
     if (op_anchors(anchored->members.at[m]))
       anchor = anchored->members.at[m];
   int rank = anchored->space.rank;
-  return f->statistics && !anchored->stage && !anchored->terms &&
-         (op_attr_index(anchor->op, "size") >= 0 || node_keeps_rows(anchor)) &&
-         rows == (1u << (rank - 1)) - 1;
+  if (!f->statistics || rows != (1u << (rank - 1)) - 1)
+    return false;
+  if (fuse_anchors(a) + fuse_anchors(b) > 1)
+    return fuse_keeps_rows(anchored) && !fuse_has_variance(other);
+  return op_attr_index(anchor->op, "size") >= 0 || node_keeps_rows(anchor);
 }
 
 bool fuse_merge(Fusion *f, Region *into, Region *from) {
@@ -227,10 +233,11 @@ bool fuse_merge(Fusion *f, Region *into, Region *from) {
   bool anchors = into->has_anchor || from->has_anchor;
   bool columns = into->folds_columns || from->folds_columns;
   unsigned rows = into->folded_rows | from->folded_rows;
-  if (from->stage) /* chains only take in */
+  bool beside = into->has_anchor && from->has_anchor && fuse_side_by_side(f, into, from);
+  if (from->stage && !beside) /* chains only take in */
     return false;
   if (into->sealed || from->sealed ||
-      (into->has_anchor && from->has_anchor && !fuse_terms_meet(f, into, from)) ||
+      (into->has_anchor && from->has_anchor && !beside && !fuse_terms_meet(f, into, from)) ||
       (anchors && (columns || (rows && !folds_positions(f, into, from, rows)))) ||
       (columns && rows) ||
       (into->folded_rows && from->folded_rows && into->folded_rows != from->folded_rows))
@@ -242,14 +249,23 @@ bool fuse_merge(Fusion *f, Region *into, Region *from) {
     return false;
   for (int m = 0; m < from->members.count; m++) {
     f->region[from->members.at[m]->id] = into;
-    f->stage[from->members.at[m]->id] += into->stage;
+    f->stage[from->members.at[m]->id] += into->stage - from->stage;
     vec_push(f->arena, &into->members, from->members.at[m]);
   }
-  into->terms += from->terms + (into->has_anchor && from->has_anchor);
+  into->terms += from->terms + (into->has_anchor && from->has_anchor && !beside);
   into->has_anchor = anchors;
   into->folds_columns = columns;
   into->folded_rows = rows;
   return true;
+}
+
+/* Is so shaped what the region's row folds make? */
+static bool folded_shape(const Region *region, const Type *shape) {
+  for (int m = 0; m < region->members.count; m++)
+    if (is_row_fold(region->members.at[m]) &&
+        fuse_same_shape(&region->members.at[m]->out[0].type, shape))
+      return true;
+  return false;
 }
 
 /* Joins a fresh node to a region whose space is not the node's own shape: row-wise results of
@@ -259,10 +275,9 @@ static bool try_join_reduced(Fusion *f, Node *node, Region *own, Region *region)
     return false;
   Type shape = own->space;
   Type rows = reduced(&region->space, 1u << (region->space.rank - 1));
-  Type folded = reduced(&region->space, region->folded_rows);
   if (region->folds_columns && fuse_same_shape(&shape, &rows)) {
     own->space = region->space;
-  } else if (region->folded_rows && fuse_same_shape(&shape, &folded)) {
+  } else if (region->folded_rows && folded_shape(region, &shape)) {
     own->space = region->space;
     f->post[node->id] = true;
   } else {
@@ -307,7 +322,8 @@ static void place(Fusion *f, Node *node) {
   if (f->orders && fuse_store(f, node))
     return;
   new_region(f, node);
-  if ((f->chains && fuse_chain(f, node)) || (f->prologues && fuse_prologue(f, node)))
+  if ((f->chains && (fuse_chain(f, node) || fuse_row_sum(f, node))) ||
+      (f->prologues && fuse_prologue(f, node)))
     return;
   if ((node->op->cls == OP_EW || node->op->cls == OP_REDUCE) && !f->lazy[node->id])
     join_operands(f, node, node);
@@ -511,6 +527,8 @@ Graph *pass_fuse(PassContext *context, Graph *graph) {
   graph = graph_rewrite(graph, context->arena, take_apart, context);
   Value **turned = ARENA_ARRAY(context->arena, Value *, graph->n_values + 1);
   graph = graph_rewrite(graph, context->arena, untranspose, turned);
+  if (fusing_wanted(context, "recompute") && fusing_wanted(context, "chain"))
+    graph = fuse_recompute(context, graph);
   if (fusing_wanted(context, "repeat"))
     graph = fuse_repeat_cheap(context, graph);
   Fusion f = start(context, graph);

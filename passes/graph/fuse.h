@@ -56,6 +56,17 @@ void fuse_siblings(Fusion *f);
 void fuse_small(Fusion *f);
 /* Joins a contraction, alone in its region yet, to the region that computes its left operand. */
 bool fuse_chain(Fusion *f, Node *node);
+/* Joins one that sums products of rows to a region that computes the rows. */
+bool fuse_row_sum(Fusion *f, Node *node);
+/* May two regions with anchors be one, whose blocks compute the rows of both? */
+bool fuse_side_by_side(const Fusion *f, const Region *a, const Region *b);
+/* Do all of the region's anchors work on rows, each for itself, so that kernels of chains may sum
+ * over them? */
+bool fuse_keeps_rows(const Region *region);
+bool fuse_has_variance(const Region *region); /* among its folds */
+int fuse_anchors(const Region *region);
+/* Are matrices of so many bytes small enough for every block of a chain to read all of them? */
+bool fuse_matrices_fit(const Facts *facts, int64_t bytes);
 
 /* Joins a gradient of weights, alone in its region yet, to the elementwise region that computes
  * what it sums. */
@@ -79,6 +90,10 @@ bool fuse_keeps(const Fusion *f, const Node *node);
 Graph *fuse_add_renewals(PassContext *context, Fusion *f);
 /* The graph with cheap results repeated beside each reader that can absorb them. */
 Graph *fuse_repeat_cheap(PassContext *context, const Graph *graph);
+/* The graph with copies of wide products, and of what follows from them, for their gradients. */
+Graph *fuse_recompute(PassContext *context, const Graph *graph);
+/* A stretched row of numbers, or a constant: nothing to read compared with the whole. */
+bool fuse_is_small(const Value *value);
 /* By node id: waits for its only reader and joins what that joins. */
 bool *fuse_find_lazy(const Graph *graph, Arena *arena);
 #endif

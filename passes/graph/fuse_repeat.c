@@ -9,8 +9,7 @@
 #include "ir/kernel.h"
 #include "passes/graph/fuse.h"
 
-/* A stretched row of numbers, or a constant: nothing to read compared with the whole. */
-static bool is_small(const Value *value) {
+bool fuse_is_small(const Value *value) {
   int64_t whole = type_elements(&value->type);
   while (value->node && value->node->op->cls == OP_VIEW)
     value = value->node->in[0];
@@ -42,7 +41,7 @@ static bool is_cheap(Search *search, const Node *node) {
     return false;
   const Value *large = NULL;
   for (int i = 0; i < node->n_in; i++) {
-    if (is_small(node->in[i]) || node->in[i] == large)
+    if (fuse_is_small(node->in[i]) || node->in[i] == large)
       continue;
     if (large)
       return false;

@@ -253,6 +253,15 @@ static void copy_node(Body *b, const Node *node) {
     b->value[node->out[i].id] = &copy->out[i];
 }
 
+/* A result in bf16. One that is a view of what is computed stays one: it is stored in its order. */
+static Value *narrow_output(Body *b, Value *old) {
+  Node *node = old->node;
+  if (!node || node->op->cls != OP_VIEW || !behind_views(old)->node)
+    return cast(&b->builder, value_of(b, old, false), DT_bf16);
+  Value *in = narrow_output(b, node->in[0]);
+  return &build_node_attrs(&b->builder, node->op, 1, &in, node->attrs)->out[0];
+}
+
 static void rewrite_region(Mixing *m, const Node *region) {
   Arena *arena = m->context->arena;
   const Graph *from = region->body;
@@ -266,10 +275,9 @@ static void rewrite_region(Mixing *m, const Node *region) {
       copy_node(&b, from->nodes.at[n]);
   for (int i = 0; i < from->outputs.count; i++) {
     const GraphOutput *output = &from->outputs.at[i];
-    Value *value = value_of(&b, output->value, false);
     b.builder.loc = output->loc;
-    if (m->narrow[region->out[i].id])
-      value = cast(&b.builder, value, DT_bf16);
+    Value *value = m->narrow[region->out[i].id] ? narrow_output(&b, output->value)
+                                                : value_of(&b, output->value, false);
     graph_add_output(b.to, output->name, value, NULL, output->loc);
   }
   Builder outer = {m->map.to, NULL, region->loc, region->stage, region->uncounted};

@@ -314,6 +314,8 @@ static bool dot_guards(Dot *d, Guards *guards) {
       if (rows_only.dim[i].col)
         rows_only.dim[i] = (AccessDim){.at = affine_constant(0), .divisor = 1};
     corner_guards(s, &all, &rows_only, d->a, &possible);
+    for (int i = 0; i < d->access_a->rank; i++)
+      possible &= d->access_a->dim[i].divisor == 1; /* only pointers are told exact division */
     for (int i = 0; i < all.count; i++)
       if (!among(&d->uniform, &all.at[i]))
         vec_push(s->arena, guards, all.at[i]);

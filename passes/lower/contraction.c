@@ -149,39 +149,6 @@ static void k_loops(Frame *frame, const Node *node, const Contraction *c, int fi
   frame->block = outside;
 }
 
-/* Tests that hold where no tap of the tile reaches outside operand 0. False: cannot be said. */
-static bool all_inside(Frame *frame, const Node *node, const Contraction *c, Guards *guards) {
-  Place place[MAX_RANK], k[MAX_K] = {0};
-  int64_t end[2][3];
-  Access access[2];
-  for (int d = 0; d < frame->rank; d++) {
-    place[d] = frame->place[d];
-    place[d].col = 0;
-  }
-  for (int axis = 0; axis < 3; axis++)
-    tap_range(node, axis, &end[0][axis], &end[1][axis]);
-  for (int e = 0; e < 2; e++) {
-    Affine offset[3];
-    for (int axis = 0; axis < 3; axis++)
-      offset[axis] = affine_constant(end[e][axis]);
-    access[e] = operand_access(frame, node->in[0], c->a, place, k, offset);
-  }
-  for (int d = 0; d < access[0].rank; d++) {
-    int64_t reach[2] = {0, 0};
-    for (int j = 0; j < frame->n_axes; j++)
-      reach[access[0].dim[d].row[j] > 0] += access[0].dim[d].row[j] * (frame->axis[j] - 1);
-    for (int e = 0; e < 2; e++) {
-      if (access[e].dim[d].divisor > 1)
-        return false;
-      Affine at = affine_offset(access[e].dim[d].at, reach[e]);
-      Guard guard = {at, access[e].buffer->type.dim[d], 0};
-      if (affine_low(&at) < 0 || affine_high(&at) >= guard.extent)
-        vec_push(frame->lower->arena, guards, guard);
-    }
-  }
-  return true;
-}
-
 /* Few input channels: per tap there is so little to do that looking up its offset and testing
  * whether it lies inside would cost as much. */
 static bool short_terms(const Frame *frame, const Contraction *c) {
@@ -267,7 +234,8 @@ static void paired_taps(Frame *frame, const Node *node, const Contraction *c, Ti
 static void add_terms(Frame *frame, const Node *node, const Contraction *c, int first, Affine *k,
                       Buffer *left, Tile *sum) {
   Guards guards = {0};
-  if (left || !short_terms(frame, c) || !all_inside(frame, node, c, &guards)) {
+  const Place k_places[MAX_K] = {0};
+  if (left || !short_terms(frame, c) || !taps_inside(frame, node, c->a, k_places, &guards)) {
     k_loops(frame, node, c, first, k, left, false, sum);
     return;
   }

@@ -45,6 +45,8 @@ typedef struct Frame {
   int n_groups;
   int64_t extent[MAX_RANK]; /* of each dimension (not flat) or group (flat) */
   Place place[MAX_RANK];
+  int64_t apart[MAX_RANK]; /* > 1: the tile's places along a dimension are so far apart, */
+  Affine phase[MAX_RANK];  /* and leave this rest */
   int n_axes, axis[MAX_ROW_AXES], cols; /* tile box */
   Tile **tile;                          /* by body value id: already computed here */
   const bool *late; /* by body value id: a row fold, or computed from one; NULL: none is */
@@ -76,6 +78,11 @@ Tile *frame_load(Frame *frame, const Access *access, Dtype dtype, double fill);
 Tile *frame_cast(Frame *frame, Tile *tile, Dtype dtype);
 /* The tile of a body value at the current place: loads, computes, recursively. */
 Tile *frame_value(Frame *frame, Value *value);
+/* The tile with all rows and columns of the frame's: a value that does not vary along them still
+ * is there once an element. */
+Tile *frame_whole(Frame *frame, Tile *tile);
+/* 1 for rows that are positions of the space, 0 for those past its end; NULL: none can be. */
+Tile *frame_rows_inside(Frame *frame);
 /* kop over tiles, as f32 of the shape they broadcast to. b, c may be NULL. */
 Tile *frame_map(Frame *frame, Kop kop, Tile *a, Tile *b, Tile *c);
 /* A load of another shape than the frame's tiles, in the tensor's own elements: `axis` has the
@@ -166,6 +173,8 @@ bool frame_is_late(const Frame *frame, const Value *value);  /* does it follow f
  * space. */
 void row_folds_start(Frame *frame, RowFolds *folds, bool columns);
 void row_folds_add(Frame *frame, RowFolds *folds, bool ragged);
+/* A tile's part of one fold that is no variance, by columns. */
+Tile *row_folds_part(Frame *frame, const Node *fold, bool ragged);
 void row_folds_results(Frame *frame, RowFolds *folds);
 /* Or partial results, of block `strip` of so many, from which a second kernel goes on. reduced[]:
  * by group of the frame, NULL: all but the last. */

@@ -49,7 +49,7 @@ void lower_region(const Node *region, const Facts *facts, Arena *arena, const ch
   *out = (Lowered){0};
   Lower lower = {.arena = arena, .facts = facts, .region = region, .name = name, .out = out};
   lower.body = with_columns(region->body, arena);
-  bool folds_rows = false, chained = false;
+  bool folds_rows = false, chained = false, by_rows = true;
   int anchors = 0;
   for (int n = 0; n < lower.body->nodes.count; n++) {
     const Node *node = lower.body->nodes.at[n];
@@ -58,14 +58,15 @@ void lower_region(const Node *region, const Facts *facts, Arena *arena, const ch
         cls == OP_ATTENTION) {
       bool border = node->op->flags & OPF_BORDER;
       anchors += !border;
-      chained |= !border && reads_computed(node);
+      chained |= !border && (reads_computed(node) || node_sums_rows(node));
+      by_rows &= !border && (node_keeps_rows(node) || node_sums_rows(node));
       if (!lower.anchor || !border)
         lower.anchor = node;
     }
     folds_rows |= cls == OP_REDUCE && !node_folds_columns(node);
   }
   if (anchors > 1)
-    (chained ? lower_chain : lower_terms)(&lower);
+    (chained || by_rows ? lower_chain : lower_terms)(&lower);
   else if (!lower.anchor)
     (folds_rows ? lower_fold : lower_rows)(&lower);
   else if (strcmp(lower.anchor->op->name, "tap_compose") == 0)

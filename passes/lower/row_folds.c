@@ -77,16 +77,14 @@ Tile *row_folds_join(Frame *frame, const Moments *to, const Moments *from) {
   return total;
 }
 
-/* A value that does not vary along the tile still counts once an element. */
-static Tile *whole_tile(Frame *frame, Tile *tile) {
+Tile *frame_whole(Frame *frame, Tile *tile) {
   if ((tile->n_axes > 0) == (frame->n_axes > 0) && tile->cols == frame->cols)
     return tile;
   Tile *zero = frame_fill(frame, 0, tile->dtype, true, true);
   return frame_map(frame, K_add, zero, tile, NULL);
 }
 
-/* 1 for rows that are positions of the space, 0 for those past its end; NULL: none can be. */
-static Tile *rows_inside(Frame *frame) {
+Tile *frame_rows_inside(Frame *frame) {
   Tile *inside = NULL;
   for (int d = 0; d + 1 < frame->rank; d++) {
     const Place *place = &frame->place[d];
@@ -137,13 +135,21 @@ static Moments moments_of(Frame *frame, const RowFolds *folds, Tile *value, Tile
   return (Moments){count, mean, squares};
 }
 
+Tile *row_folds_part(Frame *frame, const Node *fold, bool ragged) {
+  RowFolds by_columns = {.columns = true};
+  Kop kop = fold_kop(fold);
+  Tile *inside = ragged ? frame_rows_inside(frame) : NULL;
+  Tile *value = frame_whole(frame, frame_value(frame, fold->in[0]));
+  return fold_all(frame, &by_columns, kop, only_inside(frame, inside, value, fold_neutral(kop)));
+}
+
 void row_folds_add(Frame *frame, RowFolds *folds, bool ragged) {
-  Tile *inside = ragged ? rows_inside(frame) : NULL, *total = NULL;
+  Tile *inside = ragged ? frame_rows_inside(frame) : NULL, *total = NULL;
   Tile *count = folds->count ? count_inside(frame, folds, inside) : NULL;
   for (int i = 0; i < folds->nodes.count; i++) {
     Node *node = folds->nodes.at[i];
     Kop kop = fold_kop(node);
-    Tile *value = whole_tile(frame, frame_value(frame, node->in[0]));
+    Tile *value = frame_whole(frame, frame_value(frame, node->in[0]));
     if (folds->means[i]) {
       Moments to = {folds->count, folds->means[i], folds->sums[i]};
       Moments part = moments_of(frame, folds, value, inside, count);
@@ -186,6 +192,22 @@ static int store_strip(Frame *frame, const bool *reduced, Value *value, Affine s
   return temp;
 }
 
+/* The number of rows is the same for all columns: the block of the first ones stores it. */
+static int store_count(Frame *frame, const bool *reduced, Affine strip, int64_t strips,
+                       Tile *count) {
+  const Place *columns = &frame->place[frame->n_groups - 1];
+  Block *outside = frame->block;
+  if (!affine_is_constant(&columns->at)) {
+    Stmt *first = stmt_add(frame->kernel, frame->block, STMT_IF);
+    Guard guard = {columns->at, 1, 0};
+    vec_push(frame->lower->arena, &first->guards, guard);
+    frame->block = &first->body;
+  }
+  int temp = store_strip(frame, reduced, NULL, strip, strips, count);
+  frame->block = outside;
+  return temp;
+}
+
 void row_folds_finish(Frame *frame, RowFolds *folds, const bool *reduced, Affine strip,
                       int64_t strips) {
   Lower *lower = frame->lower;
@@ -199,7 +221,7 @@ void row_folds_finish(Frame *frame, RowFolds *folds, const bool *reduced, Affine
       partial.mean_temp =
           store_strip(frame, reduced, partial.value, strip, strips, folds->means[i]);
       if (count_temp < 0)
-        count_temp = store_strip(frame, reduced, NULL, strip, strips, folds->count);
+        count_temp = store_count(frame, reduced, strip, strips, folds->count);
     }
     vec_push(lower->arena, &partials, partial);
   }

@@ -94,7 +94,7 @@ static void place_rows(Frame *frame, int d, const Tiling *tiling, const Affine *
   Place *place = &frame->place[d];
   bool last = d == frame->rank - 2, inside = tiling->inner_loop && last;
   int box = tiling->box[d];
-  int64_t apart = last && tiling->apart > 1 ? tiling->apart : 1;
+  int64_t apart = frame->apart[d] = tiling->apart[d] > 1 ? tiling->apart[d] : 1;
   int64_t tiles = ceil_div(frame->extent[d], box * apart);
   *place = (Place){.at = affine_constant(0)};
   if (band && d == 2)
@@ -110,8 +110,10 @@ static void place_rows(Frame *frame, int d, const Tiling *tiling, const Affine *
       frame->band_start = *band;
     }
   }
+  frame->phase[d] = affine_constant(0);
   if (apart > 1 && !inside)
-    place->at = affine_add(place->at, affine_var(kernel_grid(frame->kernel, "a", apart), 1));
+    frame->phase[d] = affine_var(kernel_grid(frame->kernel, "a", apart), 1);
+  place->at = affine_add(place->at, frame->phase[d]);
   if (box > 1) {
     place->row[frame->n_axes] = apart;
     frame->axis[frame->n_axes++] = box;
@@ -174,21 +176,25 @@ void place_output(Frame *frame, const Tiling *tiling) {
 
 void open_inner_loop(Frame *frame, const Tiling *tiling) {
   int d = frame->rank - 2;
-  int64_t apart = tiling->apart > 1 ? tiling->apart : 1, step = tiling->box[d] * apart;
+  int64_t apart = frame->apart[d], step = tiling->box[d] * apart;
   Affine *at = &frame->place[d].at;
   Stmt *loop;
-  if (frame->extent[d] > step)
+  if (frame->extent[d] > step && apart == 1)
     *at = affine_add(*at, affine_var(frame_loop(frame, "v", 0, frame->extent[d], step, &loop), 1));
-  if (apart > 1)
-    *at = affine_add(*at, affine_var(frame_loop(frame, "a", 0, apart, 1, &loop), 1));
+  if (frame->extent[d] > step && apart > 1) { /* in tiles: places are told from phases by factors */
+    int64_t tiles = ceil_div(frame->extent[d], step);
+    *at = affine_add(*at, affine_var(frame_loop(frame, "v", 0, tiles, 1, &loop), step));
+  }
+  if (apart > 1) {
+    frame->phase[d] = affine_var(frame_loop(frame, "a", 0, apart, 1, &loop), 1);
+    *at = affine_add(*at, frame->phase[d]);
+  }
 }
 
 bool rows_are_ragged(const Frame *frame, const Tiling *tiling) {
-  for (int d = 0; d + 1 < frame->rank; d++) {
-    int64_t apart = d == frame->rank - 2 && tiling->apart > 1 ? tiling->apart : 1;
-    if (frame->extent[d] % (tiling->box[d] * apart))
+  for (int d = 0; d + 1 < frame->rank; d++)
+    if (frame->extent[d] % (tiling->box[d] * (tiling->apart[d] > 1 ? tiling->apart[d] : 1)))
       return true;
-  }
   return false;
 }
 
@@ -216,6 +222,39 @@ void tap_range(const Node *node, int axis, int64_t *low, int64_t *high) {
     *low = taps[t] < *low ? taps[t] : *low;
     *high = taps[t] > *high ? taps[t] : *high;
   }
+}
+
+bool taps_inside(Frame *frame, const Node *node, const Coordinate *coordinates,
+                 const Place *k_places, Guards *guards) {
+  Place place[MAX_RANK];
+  int64_t end[2][3];
+  Access access[2];
+  for (int d = 0; d < frame->rank; d++) {
+    place[d] = frame->place[d];
+    place[d].col = 0;
+  }
+  for (int axis = 0; axis < 3; axis++)
+    tap_range(node, axis, &end[0][axis], &end[1][axis]);
+  for (int e = 0; e < 2; e++) {
+    Affine offset[3];
+    for (int axis = 0; axis < 3; axis++)
+      offset[axis] = affine_constant(end[e][axis]);
+    access[e] = operand_access(frame, node->in[0], coordinates, place, k_places, offset);
+  }
+  for (int d = 0; d < access[0].rank; d++) {
+    int64_t reach[2] = {0, 0};
+    for (int j = 0; j < frame->n_axes; j++)
+      reach[access[0].dim[d].row[j] > 0] += access[0].dim[d].row[j] * (frame->axis[j] - 1);
+    for (int e = 0; e < 2; e++) {
+      if (access[e].dim[d].divisor > 1)
+        return false;
+      Affine at = affine_offset(access[e].dim[d].at, reach[e]);
+      Guard guard = {at, access[e].buffer->type.dim[d], 0};
+      if (affine_low(&at) < 0 || affine_high(&at) >= guard.extent)
+        vec_push(frame->lower->arena, guards, guard);
+    }
+  }
+  return true;
 }
 
 /* Rows of the input (runs along dimensions 3 and 4) that one position's taps touch beyond the

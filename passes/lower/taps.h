@@ -33,10 +33,10 @@ typedef struct Tiling {
   int box[MAX_RANK];      /* rows of a tile per dimension, the last one apart */
   int cols;               /* columns of a tile */
   bool columns_outermost; /* blocks of one column range come together */
-  int64_t group;   /* > 0: so many tiles of the last dimension before the columns come together, for
-                      one column range after the other */
-  int64_t apart;   /* > 1: rows of a tile lie so far apart along the last dimension before the
-                      columns; the places between belong to other blocks */
+  int64_t group; /* > 0: so many tiles of the last dimension before the columns come together, for
+                    one column range after the other */
+  int64_t apart[MAX_RANK]; /* > 1: places of a tile lie so far apart along the dimension; those
+                              between belong to other tiles */
   bool inner_loop; /* the last dimension before the columns, or a group of it, is for a loop inside
                       the block */
   int64_t band;    /* > 0: dimension 2 is cut into bands of so many tiles, and dimension 1 runs
@@ -56,6 +56,10 @@ Affine block_number(const Frame *frame, int64_t *count);
 int64_t choose_band(const Facts *facts, const Node *node, const int *box);
 /* Least and greatest offset of the node's taps along an axis. */
 void tap_range(const Node *node, int axis, int64_t *low, int64_t *high);
+/* Tests that hold where no tap of the tile reaches outside operand 0, in the dimensions of rows.
+ * False: cannot be said. */
+bool taps_inside(Frame *frame, const Node *node, const Coordinate *coordinates,
+                 const Place *k_places, Guards *guards);
 /* Announces the rows of the node's operand 0 that the next tile along dimension 2 is the first to
  * read, where they come from memory. `depth`: columns that a tile reads. */
 void prefetch_taps(Frame *frame, const Node *node, const Coordinate *coordinates,

@@ -9,7 +9,7 @@
 #include <math.h>
 #include <string.h>
 
-enum { STRIPS = 64, GPU_ROWS = 32, POSITIONS = 16, OFTEN = 8 };
+enum { STRIPS = 64, GPU_ROWS = 32, POSITIONS = 16, OFTEN = 8, MAX_WRITTEN_OUT = 32 };
 
 typedef struct Window {
   const Node *node;
@@ -17,7 +17,108 @@ typedef struct Window {
   Taps taps;
   Affine offset[3];
   IndexVar *tap; /* loop variable */
+  Affine number; /* of the tap that it stands for */
+  bool inside;   /* no tap of the tile reaches outside operand 0; taps are written out */
+  bool phased;   /* taps are those of the tile's phase; they lead to the operand's own places */
+  const Table *first, *numbers; /* phased: place of each phase's first tap in `numbers` */
 } Window;
+
+/* ---- phases ----
+ * An op with divisors reads, for places that leave the same rests, the same taps: those that lead
+ * to a place of the operand exactly. The tile's places leave one rest along each axis, its phase,
+ * and taps are listed phase by phase, as offsets between places of the operand. */
+
+static bool is_phased(const Frame *frame, const Node *node) {
+  bool apart = false, all = op_attr_index(node->op, "divisor") >= 0;
+  for (int axis = 0; all && axis < 3; axis++) {
+    int64_t divisor = node_ints(node, "divisor", NULL)[axis];
+    all = divisor == 1 || divisor == frame->apart[1 + axis] || frame->extent[1 + axis] == 1;
+    apart |= divisor > 1;
+  }
+  if (all && apart && op_attr_index(node->op, "stride") >= 0)
+    for (int axis = 0; axis < 3; axis++)
+      all &= node_ints(node, "stride", NULL)[axis] == 1;
+  return all && apart;
+}
+
+static void list_phases(Window *w) {
+  Arena *arena = w->frame->lower->arena;
+  int n;
+  const int64_t *taps = node_ints(w->node, "taps", &n);
+  const int64_t *divisor = node_ints(w->node, "divisor", NULL);
+  int phases = (int)(divisor[0] * divisor[1] * divisor[2]), listed = 0;
+  int64_t *first = ARENA_ARRAY(arena, int64_t, phases + 1);
+  int64_t *numbers = ARENA_ARRAY(arena, int64_t, n / 3), *offset[3];
+  for (int axis = 0; axis < 3; axis++)
+    offset[axis] = ARENA_ARRAY(arena, int64_t, n / 3);
+  for (int p = 0; p < phases; p++) {
+    int64_t rest[3] = {p / divisor[2] / divisor[1], p / divisor[2] % divisor[1], p % divisor[2]};
+    for (int t = 0; t < n / 3; t++) {
+      bool exact = true;
+      for (int axis = 0; axis < 3; axis++)
+        exact &= (rest[axis] + taps[3 * t + axis]) % divisor[axis] == 0;
+      for (int axis = 0; axis < 3 && exact; axis++)
+        offset[axis][listed] = (rest[axis] + taps[3 * t + axis]) / divisor[axis];
+      if (exact)
+        numbers[listed++] = t;
+    }
+    first[p + 1] = listed;
+  }
+  CHECK(listed == n / 3); /* each tap belongs to one phase */
+  static const char *const names[3] = {"tap0", "tap1", "tap2"};
+  w->phased = true;
+  w->first = kernel_table(w->frame->kernel, "first", phases + 1, first);
+  w->numbers = kernel_table(w->frame->kernel, "number", listed, numbers);
+  w->taps.count = listed;
+  for (int axis = 0; axis < 3; axis++)
+    w->taps.table[axis] = kernel_table(w->frame->kernel, names[axis], listed, offset[axis]);
+}
+
+static Affine look_up(Window *w, const Table *table, Affine at) {
+  Stmt *s = stmt_add(w->frame->kernel, w->frame->block, STMT_LOOKUP);
+  int64_t low = table->values[0], high = low;
+  for (int i = 1; i < table->count; i++) {
+    low = table->values[i] < low ? table->values[i] : low;
+    high = table->values[i] > high ? table->values[i] : high;
+  }
+  s->table = table;
+  s->at = at;
+  s->var = kernel_var(w->frame->kernel, "o", low, high);
+  return affine_var(s->var, 1);
+}
+
+/* The taps of the frame's phase become the loop's. */
+static void limit_taps(Window *w, Stmt *loop, Block *ahead) {
+  const int64_t *divisor = node_ints(w->node, "divisor", NULL);
+  Affine phase = affine_constant(0);
+  for (int axis = 0; axis < 3; axis++)
+    phase = affine_add(affine_scale(phase, divisor[axis]), w->frame->phase[1 + axis]);
+  Block *inside = w->frame->block;
+  w->frame->block = ahead;
+  ahead->count--; /* the loop comes after what is looked up for it */
+  loop->low = look_up(w, w->first, phase);
+  loop->high = look_up(w, w->first, affine_offset(phase, 1));
+  vec_push(w->frame->lower->arena, ahead, loop);
+  w->frame->block = inside;
+}
+
+/* The place along an axis in units of the operand's places. */
+static Place phase_place(const Frame *frame, int d) {
+  Place place = frame->place[d];
+  int64_t apart = frame->apart[d];
+  place.at = affine_add(place.at, affine_scale(frame->phase[d], -1));
+  CHECK(place.at.constant % apart == 0);
+  place.at.constant /= apart;
+  for (int i = 0; i < place.at.count; i++) {
+    CHECK(place.at.term[i].factor % apart == 0);
+    place.at.term[i].factor /= apart;
+  }
+  for (int j = 0; j < MAX_ROW_AXES; j++)
+    place.row[j] /= apart;
+  return place;
+}
+
+/* ---- taps ---- */
 
 /* Coordinates of a tensor on the input's grid, read through the current tap. */
 static void tapped_coordinates(const Window *w, Coordinate *c) {
@@ -25,7 +126,7 @@ static void tapped_coordinates(const Window *w, Coordinate *c) {
   const int64_t *stride = NULL, *divisor = NULL;
   if (op_attr_index(node->op, "stride") >= 0)
     stride = node_ints(node, "stride", NULL);
-  if (op_attr_index(node->op, "divisor") >= 0)
+  if (op_attr_index(node->op, "divisor") >= 0 && !w->phased)
     divisor = node_ints(node, "divisor", NULL);
   c[0] = (Coordinate){0, -1, -1, 1, 1};
   for (int d = 0; d < 3; d++)
@@ -34,11 +135,17 @@ static void tapped_coordinates(const Window *w, Coordinate *c) {
 }
 
 static Tile *load_tapped(Window *w, int operand, double fill) {
+  Frame *frame = w->frame;
   Coordinate c[MAX_RANK];
+  Place place[MAX_RANK];
   tapped_coordinates(w, c);
-  Access access =
-      operand_access(w->frame, w->node->in[operand], c, w->frame->place, NULL, w->offset);
-  return frame_load(w->frame, &access, w->node->in[operand]->type.dtype, fill);
+  for (int d = 0; d < frame->rank; d++)
+    place[d] = w->phased && d >= 1 && d <= 3 ? phase_place(frame, d) : frame->place[d];
+  Access access = operand_access(frame, w->node->in[operand], c, place, NULL, w->offset);
+  int load = frame->block->count; /* a conversion may follow it */
+  Tile *tile = frame_load(frame, &access, w->node->in[operand]->type.dtype, fill);
+  frame->block->at[load]->inside = w->inside;
+  return tile;
 }
 
 static Tile *map(Frame *frame, Kop kop, Tile *result, Tile *a, Tile *b, Tile *c) {
@@ -47,34 +154,22 @@ static Tile *map(Frame *frame, Kop kop, Tile *result, Tile *a, Tile *b, Tile *c)
 
 static Tile *tap_number(Window *w) {
   Stmt *s = stmt_add(w->frame->kernel, w->frame->block, STMT_TILE_INDEX);
-  s->at = affine_var(w->tap, 1);
+  s->at = w->number;
   return s->tile = frame_tile(w->frame, DT_f32, false, false);
 }
 
-/* Opens the loop over taps. A tap that stands between the operand's places for the whole tile is
- * left out: it would add nothing. */
+/* Opens the loop over taps. */
 static void open_taps(Window *w) {
+  Block *ahead = w->frame->block;
   Stmt *loop;
   w->tap = frame_loop(w->frame, "t", 0, w->taps.count, 1, &loop);
+  loop->unroll = w->inside ? -1 : 0;
+  w->number = affine_var(w->tap, 1);
+  if (w->phased)
+    limit_taps(w, loop, ahead);
   taps_lookup(w->frame, &w->taps, affine_var(w->tap, 1), w->offset);
-  if (op_attr_index(w->node->op, "divisor") < 0)
-    return;
-  const int64_t *divisor = node_ints(w->node, "divisor", NULL);
-  Guards guards = {0};
-  for (int axis = 0; axis < 3; axis++) {
-    const Place *place = &w->frame->place[1 + axis];
-    bool alike = divisor[axis] > 1;
-    for (int j = 0; j < MAX_ROW_AXES; j++)
-      alike &= place->row[j] % divisor[axis] == 0;
-    Guard guard = {affine_add(place->at, w->offset[axis]), 0, divisor[axis]};
-    if (alike)
-      vec_push(w->frame->lower->arena, &guards, guard);
-  }
-  if (!guards.count)
-    return;
-  Stmt *stands = stmt_add(w->frame->kernel, w->frame->block, STMT_IF);
-  stands->guards = guards;
-  w->frame->block = &stands->body;
+  if (w->phased)
+    w->number = look_up(w, w->numbers, affine_var(w->tap, 1));
 }
 
 /* ---- one row of the table below per op ---- */
@@ -85,7 +180,7 @@ static void depthwise(Window *w) {
   Block *outside = f->block;
   open_taps(w);
   Coordinate c[MAX_RANK] = {{-1, 0, -1, 1, 1}, {4, -1, -1, 1, 1}};
-  Place tap = {.at = affine_var(w->tap, 1)};
+  Place tap = {.at = w->number};
   Access weight = operand_access(f, w->node->in[1], c, f->place, &tap, w->offset);
   Tile *wt = frame_load(f, &weight, DT_f32, 0), *x = load_tapped(w, 0, 0);
   map(f, K_fma, sum, x, wt, sum);
@@ -103,10 +198,8 @@ static void tap_sum(Window *w) {
   f->tile[w->node->out[0].id] = sum;
 }
 
-static void tap_max(Window *w) {
+static void fold_maximum(Window *w, Tile *best, Tile *which) {
   Frame *f = w->frame;
-  Tile *best = frame_fill(f, -INFINITY, DT_f32, true, true);
-  Tile *which = frame_fill(f, 0, DT_f32, true, true);
   Block *outside = f->block;
   open_taps(w);
   Tile *number = tap_number(w);
@@ -115,6 +208,37 @@ static void tap_max(Window *w) {
   map(f, K_select, which, larger, number, which);
   map(f, K_select, best, larger, x, best);
   f->block = outside;
+}
+
+/* Neighbouring places read the same elements: inside, where taps are known numbers, those are
+ * loaded once. */
+static void tap_max(Window *w) {
+  Frame *f = w->frame;
+  Tile *best = frame_fill(f, -INFINITY, DT_f32, true, true);
+  Tile *which = frame_fill(f, 0, DT_f32, true, true);
+  Coordinate c[MAX_RANK];
+  Guards guards = {0};
+  tapped_coordinates(w, c);
+  bool whole_tiles = f->extent[f->rank - 1] % f->cols == 0;
+  if (f->lower->facts->threads == 1 && w->taps.count <= MAX_WRITTEN_OUT && whole_tiles &&
+      taps_inside(f, w->node, c, NULL, &guards)) {
+    Block *outside = f->block;
+    Stmt *choice = guards.count ? stmt_add(f->kernel, f->block, STMT_IF) : NULL;
+    w->inside = true;
+    if (choice) {
+      choice->guards = guards;
+      f->block = &choice->body;
+    }
+    fold_maximum(w, best, which);
+    w->inside = false;
+    if (choice) {
+      f->block = &choice->other;
+      fold_maximum(w, best, which);
+    }
+    f->block = outside;
+  } else {
+    fold_maximum(w, best, which);
+  }
   f->tile[w->node->out[0].id] = best;
   f->tile[w->node->out[1].id] = map(f, K_cast, frame_tile(f, DT_u8, true, true), which, NULL, NULL);
 }
@@ -242,7 +366,11 @@ void window_announce(Frame *frame, const Node *node) {
 }
 
 void window_results(Frame *frame, const Node *node) {
-  Window w = {.node = node, .frame = frame, .taps = taps_of(frame, node)};
+  Window w = {.node = node, .frame = frame};
+  if (is_phased(frame, node))
+    list_phases(&w);
+  else
+    w.taps = taps_of(frame, node);
   for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++)
     if (strcmp(rows[i].op, node->op->name) == 0) {
       rows[i].statements(&w);
@@ -263,11 +391,11 @@ void lower_window(Lower *lower) {
   Tiling tiling = {.cols = choose_columns(lower->facts, frame.extent[4])};
   int vectors = (int)ceil_div(tiling.cols, lower->facts->vector);
   int rows_limit = lower->facts->threads > 1 ? GPU_ROWS : lower->facts->registers / 4 / vectors;
-  if (op_attr_index(node->op, "divisor") >= 0 && lower->facts->threads == 1 && frame.extent[3] > 1)
-    tiling.apart = node_ints(node, "divisor", NULL)[2];
   int64_t extent[4] = {frame.extent[0], frame.extent[1], frame.extent[2], frame.extent[3]};
-  if (tiling.apart > 1)
-    extent[3] = ceil_div(extent[3], tiling.apart);
+  for (int d = 1; d < 4 && op_attr_index(node->op, "divisor") >= 0; d++) {
+    tiling.apart[d] = extent[d] > 1 ? node_ints(node, "divisor", NULL)[d - 1] : 1;
+    extent[d] = ceil_div(extent[d], tiling.apart[d]);
+  }
   choose_box(4, extent, 0xE, rows_limit < 1 ? 1 : rows_limit, 1, tiling.box);
   RowFolds folds = row_folds_of(lower);
   tiling.inner_loop = folds.nodes.count > 0;

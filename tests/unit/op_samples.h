@@ -166,9 +166,13 @@ static const struct Sample {
 
 enum { SAMPLES = sizeof samples / sizeof samples[0] };
 
+/* The graph returns the results of its last node, or what a line "ret" says. */
 static inline Graph *sample_graph(Arena *arena, const struct Sample *sample) {
-  const char *results = arena_strndup(arena, sample->node, strcspn(sample->node, "="));
-  return parse_graph(arena, arena_printf(arena, "graph @sample(%s) {\n  %s\n  ret %s\n}\n",
-                                         sample->inputs, sample->node, results));
+  const char *last = strrchr(sample->node, '\n'), *results = "";
+  last = last ? last + 1 + strspn(last + 1, " ") : sample->node;
+  if (strncmp(last, "ret ", 4) != 0)
+    results = arena_printf(arena, "  ret %.*s\n", (int)strcspn(last, "="), last);
+  return parse_graph(arena, arena_printf(arena, "graph @sample(%s) {\n  %s\n%s}\n", sample->inputs,
+                                         sample->node, results));
 }
 #endif

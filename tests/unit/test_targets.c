@@ -17,140 +17,190 @@
 typedef enum { BY_EVAL, BY_JIT, BY_C, BY_SHIM } Way;
 
 /* caches so small that the samples do not fit: bands, streams and chains are made of them too */
-static const Facts avx512 = {.vector = 16, .registers = 32, .threads = 1, .l1 = 8 << 10,
-                             .l2 = 16 << 10};
-static const Facts avx2 = {.vector = 8, .registers = 16, .threads = 1, .l1 = 32 << 10,
-                           .l2 = 1 << 20};
-static const Facts gpu = {.vector = 1, .registers = 64, .threads = 64, .shared = 48 << 10,
-                          .l1 = 128 << 10, .l2 = 64 << 10};
+static const Facts avx512 = {
+    .vector = 16, .registers = 32, .threads = 1, .l1 = 8 << 10, .l2 = 16 << 10};
+static const Facts avx2 = {
+    .vector = 8, .registers = 16, .threads = 1, .l1 = 32 << 10, .l2 = 1 << 20};
+static const Facts gpu = {.vector = 1,
+                          .registers = 64,
+                          .threads = 64,
+                          .shared = 48 << 10,
+                          .l1 = 128 << 10,
+                          .l2 = 64 << 10};
 
 /* Larger graphs, where tiles have borders, several rows and more than one block. */
 static const struct Sample larger[] = {
-  {"%x: f32[2,9,7,21,32], %w: f32[7,32,32]",
-   "%r = tap_conv %x, %w taps=[0,0,0,-1,0,0,1,0,0,0,-1,0,0,1,0,0,0,-1,0,0,1] stride=[1,1,1] "
-   "size=[9,7,21] : f32[2,9,7,21,32]"},
-  {"%x: f32[1,20,12,24,1], %w: f32[5,1,40]",
-   "%r = tap_conv %x, %w taps=[0,0,0,-3,0,0,0,2,0,0,0,-1,3,0,0] stride=[4,4,4] size=[5,3,6] "
-   ": f32[1,5,3,6,40]"},
-  {"%x: f32[2,21,14,27,1], %w: f32[7,1,20]", /* kept in parts, with gaps */
-   "%r = tap_conv %x, %w taps=[-3,0,0,-1,0,0,0,-2,0,0,0,0,0,0,1,0,3,0,2,0,0] stride=[4,4,4] "
-   "size=[5,4,7] : f32[2,5,4,7,20]"},
-  {"%x: f32[2,12,8,10,3], %dy: f32[2,3,4,5,20]",
-   "%r = tap_conv_grad_weight %x, %dy taps=[0,0,0,-1,0,0,1,0,0,0,-1,0] stride=[4,2,2] "
-   ": f32[4,3,20]"},
-  {"%x: f32[2,5,3,6,24], %w: f32[3,24,17]",
-   "%r = tap_conv %x, %w taps=[0,0,0,-1,0,1,1,0,0] stride=[1,1,1] divisor=[2,1,2] size=[10,3,11] "
-   ": f32[2,10,3,11,17]"},
-  {"%x: f32[2,6,5,19,24], %dy: f32[2,6,5,19,40]",
-   "%r = tap_conv_grad_weight %x, %dy taps=[0,0,0,-1,0,0,1,0,0,0,0,-1] stride=[1,1,1] "
-   ": f32[4,24,40]"},
-  {"%x: f32[3,4,5,1,24], %dy: f32[3,4,5,1,40]",
-   "%r = tap_conv_grad_weight %x, %dy taps=[-1,0,0,0,0,0,1,0,0] stride=[1,1,1] : f32[3,24,40]"},
-  {"%x: f32[2,4,5,70,1], %dy: f32[2,4,5,35,40]",
-   "%r = tap_conv_grad_weight %x, %dy taps=[0,0,-2,0,0,0,0,0,2] stride=[1,1,2] : f32[3,1,40]"},
-  {"%x: f32[2,12,5,18,3], %dy: f32[2,6,5,18,20]", /* taps on a line, some channels */
-   "%r = tap_conv_grad_weight %x, %dy taps=[-2,0,0,0,0,0,2,0,0] stride=[2,1,1] : f32[3,3,20]"},
-  {"%x: f32[2,6,5,20,24], %y: f32[2,6,5,20,40], %m: f32[2,6,5,20,40]", /* dy made there */
-   "%e = tanh %y : f32[2,6,5,20,40]\n  %dy = mul %e, %m : f32[2,6,5,20,40]\n  "
-   "%r = tap_conv_grad_weight %x, %dy taps=[0,0,0,-1,0,0,1,0,0,0,0,-1] stride=[1,1,1] "
-   ": f32[4,24,40]"},
-  {"%x: f32[2,12,5,9,3], %dy: f32[2,6,5,3,20]",
-   "%r = tap_conv_grad_weight %x, %dy taps=[0,0,0,-1,0,1] stride=[2,1,3] : f32[2,3,20]"},
-  {"%x: f32[2,6,5,19,48], %w: f32[7,48]",
-   "%r = tap_depthwise %x, %w taps=[0,0,0,-3,0,0,3,0,0,0,-2,0,0,2,0,0,0,-1,0,0,1] "
-   "stride=[1,1,1] size=[6,5,19] : f32[2,6,5,19,48]"},
-  {"%x: f32[2,9,7,21,16], %w: f32[4,16], %u: f32[16,40], %v: f32[40,16]",
-   "%a = tap_depthwise %x, %w taps=[0,0,0,-1,0,0,0,2,0,0,0,-1] stride=[1,1,1] size=[9,7,21] "
-   ": f32[2,9,7,21,16]\n  %b = matmul %a, %u : f32[2,9,7,21,40]\n  %c = tanh %b : f32[2,9,7,21,40]"
-   "\n  %d = matmul %c, %v : f32[2,9,7,21,16]\n  %r = add %d, %x : f32[2,9,7,21,16]"},
-  {"%x: f32[1,9,17,15,20], %w: f32[1,20,33]",
-   "%m, %n = tap_max %x taps=[0,0,0,-1,0,0,0,1,0,0,0,-1] stride=[1,2,1] size=[9,9,15] "
-   ": f32[1,9,9,15,20], u8[1,9,9,15,20]\n  "
-   "%r = tap_conv %m, %w taps=[0,0,0] stride=[1,1,1] size=[9,9,15] : f32[1,9,9,15,33]"},
-  {"%x: f32[2,12,13,40,1], %u: f32[4,1,40], %b: f32[40], %w: f32[5,40,33]",
-   "%r = tap_conv_outside %x, %u, %b, %w taps=[0,0,0,-1,0,0,0,2,0,0,0,3] stride=[2,2,2] "
-   "size=[6,7,20] then=[0,0,0,-1,0,0,0,1,0,0,0,-2,1,0,2] : f32[2,6,7,20,33]"},
-  {"%x: f32[2,12,13,40,1], %u: f32[5,1,40], %d: f32[4,1,24], %b: f32[24], %w: f32[3,24,40]",
-   "%y = tap_conv %x, %u taps=[0,0,0,-1,0,0,0,2,0,0,0,3,0,0,-3] stride=[2,2,2] size=[6,7,20] "
-   ": f32[2,6,7,20,40]\n  %z = tap_conv_outside %x, %d, %b, %w taps=[0,0,0,-1,0,0,0,2,0,0,0,3] "
-   "stride=[2,2,2] size=[6,7,20] then=[0,0,0,0,1,0,0,0,-2] : f32[2,6,7,20,40]\n  "
-   "%r = sub %y, %z : f32[2,6,7,20,40]"},
-  {"%u: f32[7,2,40], %w: f32[4,40,33]",
-   "%r = tap_compose %u, %w taps=[-1,0,0,0,0,0,1,0,0,0,-1,0,0,1,0,0,0,-1,0,0,1] stride=[2,2,2] "
-   "then=[0,0,0,1,0,0,0,1,0,0,0,1] : f32[25,2,33]"},
-  {"%x: f32[2,5,6,21,24], %w: f32[3,24,40]",
-   "%y = tap_conv %x, %w taps=[0,0,0,-1,0,0,0,0,1] stride=[1,1,1] size=[5,6,21] "
-   ": f32[2,5,6,21,40]\n  %s = reduce_sum %y axes=[0,1,2,3] : f32[1,1,1,1,40]\n  "
-   "%v = variance %y axes=[0,1,2,3] : f32[1,1,1,1,40]\n  %a = broadcast %v shape=[2,5,6,21,40] "
-   ": f32[2,5,6,21,40]\n  %b = mul %y, %a : f32[2,5,6,21,40]\n  %c = broadcast %s "
-   "shape=[2,5,6,21,40] : f32[2,5,6,21,40]\n  %r = add %b, %c : f32[2,5,6,21,40]"},
-  {"%x: f32[2,5,6,19,48], %w: f32[2,48]",
-   "%y = tap_depthwise %x, %w taps=[0,0,0,-1,0,1] stride=[1,1,1] size=[5,6,19] "
-   ": f32[2,5,6,19,48]\n  %r = variance %y axes=[0,1,2,3] : f32[1,1,1,1,48]"},
-  {"%dy: f32[2,3,3,2,24], %n: u8[2,3,3,2,24]",
-   "%y = tap_max_grad %dy, %n taps=[0,0,0,1,-1,1,-1,1,-1,1,0,0] divisor=[2,2,2] size=[6,5,3] "
-   ": f32[2,6,5,3,24]\n  %v = variance %y axes=[0,1,2,3] : f32[1,1,1,1,24]\n  "
-   "%s = reduce_sum %y axes=[0,1,2,3] : f32[1,1,1,1,24]\n  %r = add %v, %s : f32[1,1,1,1,24]"},
-  {"%dy: f32[2,3,3,2,24], %w: f32[4,24]",
-   "%y = tap_depthwise %dy, %w taps=[0,0,0,1,-1,1,-1,1,-1,1,0,0] stride=[1,1,1] divisor=[2,2,2] "
-   "size=[6,5,3] : f32[2,6,5,3,24]\n  %r = variance %y axes=[0,1,2,3] : f32[1,1,1,1,24]"},
-  {"%dy: f32[2,3,3,1,24], %w: f32[4,24]",
-   "%y = tap_depthwise %dy, %w taps=[0,0,0,1,-1,0,-1,1,0,1,0,0] stride=[1,1,1] divisor=[2,2,8] "
-   "size=[6,5,3] : f32[2,6,5,3,24]\n  %r = variance %y axes=[0,1,2,3] : f32[1,1,1,1,24]"},
-  {"%x: f32[2,9,7,15,24], %u: f32[3,24,40], %y: f32[2,9,7,15,40], %v: f32[2,40,40], "
-   "%z: f32[2,3,7,15,20], %w: f32[2,20,40]",
-   "%a = tap_conv %x, %u taps=[0,0,0,-1,0,0,1,0,0] stride=[1,1,1] size=[9,7,15] "
-   ": f32[2,9,7,15,40]\n  %b = tap_conv %y, %v taps=[0,-2,0,0,0,1] stride=[1,1,1] size=[9,7,15] "
-   ": f32[2,9,7,15,40]\n  %c = tap_conv %z, %w taps=[0,0,0,1,0,-1] stride=[1,1,1] "
-   "divisor=[3,1,1] size=[9,7,15] : f32[2,9,7,15,40]\n  %d = add %a, %b : f32[2,9,7,15,40]\n  "
-   "%e = mul %d, %c : f32[2,9,7,15,40]\n  %s = reduce_sum %e axes=[0,1,2,3] : f32[1,1,1,1,40]\n  "
-   "%f = broadcast %s shape=[2,9,7,15,40] : f32[2,9,7,15,40]\n  "
-   "%r = add %e, %f : f32[2,9,7,15,40]"},
-  {"%x: f32[1,30,5,24], %u: f32[24,40], %y: f32[1,30,5,30], %v: f32[30,40]", /* lines of 5 */
-   "%a = matmul %x, %u : f32[1,30,5,40]\n  %b = matmul %y, %v : f32[1,30,5,40]\n  "
-   "%r = sub %b, %a : f32[1,30,5,40]"},
-  {"%x: f32[40,6,50]", "%r = variance %x axes=[0,1] : f32[1,1,50]"},
-  {"%x: f32[40,6,50]", "%r = variance %x axes=[0,1,2] : f32[1,1,1]"},
-  {"%x: f32[40,6,50]", "%r = variance %x axes=[1] : f32[40,1,50]"},
-  {"%x: f32[2,6,5,18,40], %dy: f32[2,6,5,18,40]",
-   "%r = tap_depthwise_grad_weight %x, %dy taps=[0,0,0,-3,0,0,0,1,0,0,0,-2] stride=[1,1,1] "
-   ": f32[4,40]"},
-  {"%x: f32[1,32,9,8,11]",
-   "%r, %n = max_pool %x kernel=[3,3,3] stride=[2,2,2] pad=[1,1,1] : f32[1,32,5,4,6], "
-   "u8[1,32,5,4,6]"},
-  {"%x: f32[2,70,20], %y: f32[20,1024], %b: f32[1,1,1024]", /* groups of rows, B copied */
-   "%a = matmul %x, %y : f32[2,70,1024]\n  %c = broadcast %b shape=[2,70,1024] : f32[2,70,1024]\n"
-   "  %r = add %a, %c : f32[2,70,1024]"},
-  {"%x: f32[90,36], %y: f32[36,200]", "%r = matmul %x, %y : f32[90,200]"}, /* groups of rows */
-  {"%x: f32[37,100], %y: f32[100,70]", "%r = matmul %x, %y : f32[37,70]"},
-  {"%x: f32[37,100], %y: f32[70,100]", "%r = matmul %x, %y tb=1 : f32[37,70]"},
-  {"%x: f32[2,3,50,17], %y: f32[2,3,50,33]", "%r = matmul %x, %y ta=1 : f32[2,3,17,33]"},
-  {"%x: f32[300,1], %y: f32[1,1]", "%r = matmul %x, %y : f32[300,1]"},
-  {"%q: f32[2,37,3,24], %k: f32[2,101,3,24], %v: f32[2,101,3,40]",
-   "%r, %s = attention %q, %k, %v scale=0.2 : f32[2,37,3,40], f32[2,37,3,1]"},
-  {"%q: f32[1,64,2,64], %k: f32[1,128,2,64], %v: f32[1,128,2,64], %g: i64[1,64], %h: i64[1,128]",
-   "%r, %s = attention %q, %k, %v, %g, %h scale=0.125 : f32[1,64,2,64], f32[1,64,2,1]"},
-  {"%q: f32[2,37,3,24], %k: f32[2,101,3,24], %v: f32[2,101,3,40], %dy: f32[2,37,3,40], "
-   "%positive: f32[2,37,3,1], %d: f32[2,37,3,1], %g: i64[2,37], %h: i64[2,101]",
-   "%r, %s, %t = attention_grad %q, %k, %v, %dy, %positive, %d, %g, %h scale=0.2 penalty=10000 "
-   ": f32[2,37,3,24], f32[2,101,3,24], f32[2,101,3,40]"},
-  {"%q: f32[4,37,8,20], %k: f32[4,70,8,20], %v: f32[4,70,8,16], %dy: f32[4,37,8,16], "
-   "%positive: f32[4,37,8,1], %d: f32[4,37,8,1], %g: i64[4,37], %h: i64[4,70]",
-   "%r, %s, %t = attention_grad %q, %k, %v, %dy, %positive, %d, %g, %h scale=0.2 penalty=10000 "
-   ": f32[4,37,8,20], f32[4,70,8,20], f32[4,70,8,16]"},
-  {"%x: f32[6,5,77], %w: f32[77], %b: f32[77]", "%r = layer_norm %x, %w, %b : f32[6,5,77]"},
-  {"%x: f32[7,300]", "%r = softmax %x : f32[7,300]"},
-  {"%x: f32[2,24,6,5,7], %w: f32[24], %b: f32[24], %m: f32[24], %positive: f32[24], %count: i64[]",
-   "%r, %s, %t, %u = batch_norm_train %x, %w, %b, %m, %positive, %count : f32[2,24,6,5,7], "
-   "f32[24], f32[24], i64[]"},
-  {"%x: f32[40,3000]", "%r = reduce_sum %x axes=[0,1] : f32[1,1]"},
-  {"%x: f32[40,6,50]", "%r = reduce_max %x axes=[1] : f32[40,1,50]"},
-  {"%x: f32[64,33,20]", "%r = reduce_sum %x axes=[0,2] : f32[1,33,1]"},
-  {"%x: f32[5000]", "%r = gelu %x : f32[5000]"},
-  {"%x: f32[30,40,20]", "%r = permute %x perm=[2,0,1] : f32[20,30,40]"},
-  {"%dy: f32[9,50], %ids: i64[9]", "%r = embedding_grad %dy, %ids rows=30 : f32[30,50]"},
-  {"%images: f32[40,64], %texts: f32[40,64], %positive: f32[]",
-   "%r = contrastive_loss %images, %texts, %positive : f32[]"},
+    {"%x: f32[2,9,7,21,32], %w: f32[7,32,32]",
+     "%r = tap_conv %x, %w taps=[0,0,0,-1,0,0,1,0,0,0,-1,0,0,1,0,0,0,-1,0,0,1] stride=[1,1,1] "
+     "size=[9,7,21] : f32[2,9,7,21,32]"},
+    {"%x: f32[1,20,12,24,1], %w: f32[5,1,40]",
+     "%r = tap_conv %x, %w taps=[0,0,0,-3,0,0,0,2,0,0,0,-1,3,0,0] stride=[4,4,4] size=[5,3,6] "
+     ": f32[1,5,3,6,40]"},
+    {"%x: f32[2,21,14,27,1], %w: f32[7,1,20]", /* kept in parts, with gaps */
+     "%r = tap_conv %x, %w taps=[-3,0,0,-1,0,0,0,-2,0,0,0,0,0,0,1,0,3,0,2,0,0] stride=[4,4,4] "
+     "size=[5,4,7] : f32[2,5,4,7,20]"},
+    {"%x: f32[2,12,8,10,3], %dy: f32[2,3,4,5,20]",
+     "%r = tap_conv_grad_weight %x, %dy taps=[0,0,0,-1,0,0,1,0,0,0,-1,0] stride=[4,2,2] "
+     ": f32[4,3,20]"},
+    {"%x: f32[2,5,3,6,24], %w: f32[3,24,17]",
+     "%r = tap_conv %x, %w taps=[0,0,0,-1,0,1,1,0,0] stride=[1,1,1] divisor=[2,1,2] size=[10,3,11] "
+     ": f32[2,10,3,11,17]"},
+    {"%x: f32[2,6,5,19,24], %dy: f32[2,6,5,19,40]",
+     "%r = tap_conv_grad_weight %x, %dy taps=[0,0,0,-1,0,0,1,0,0,0,0,-1] stride=[1,1,1] "
+     ": f32[4,24,40]"},
+    {"%x: f32[3,4,5,1,24], %dy: f32[3,4,5,1,40]",
+     "%r = tap_conv_grad_weight %x, %dy taps=[-1,0,0,0,0,0,1,0,0] stride=[1,1,1] : f32[3,24,40]"},
+    {"%x: f32[2,4,5,70,1], %dy: f32[2,4,5,35,40]",
+     "%r = tap_conv_grad_weight %x, %dy taps=[0,0,-2,0,0,0,0,0,2] stride=[1,1,2] : f32[3,1,40]"},
+    {"%x: f32[2,12,5,18,3], %dy: f32[2,6,5,18,20]", /* taps on a line, some channels */
+     "%r = tap_conv_grad_weight %x, %dy taps=[-2,0,0,0,0,0,2,0,0] stride=[2,1,1] : f32[3,3,20]"},
+    {"%x: f32[2,6,5,20,24], %y: f32[2,6,5,20,40], %m: f32[2,6,5,20,40]", /* dy made there */
+     "%e = tanh %y : f32[2,6,5,20,40]\n  %dy = mul %e, %m : f32[2,6,5,20,40]\n  "
+     "%r = tap_conv_grad_weight %x, %dy taps=[0,0,0,-1,0,0,1,0,0,0,0,-1] stride=[1,1,1] "
+     ": f32[4,24,40]"},
+    {"%x: f32[2,12,5,9,3], %dy: f32[2,6,5,3,20]",
+     "%r = tap_conv_grad_weight %x, %dy taps=[0,0,0,-1,0,1] stride=[2,1,3] : f32[2,3,20]"},
+    {"%x: f32[2,6,5,19,48], %w: f32[7,48]",
+     "%r = tap_depthwise %x, %w taps=[0,0,0,-3,0,0,3,0,0,0,-2,0,0,2,0,0,0,-1,0,0,1] "
+     "stride=[1,1,1] size=[6,5,19] : f32[2,6,5,19,48]"},
+    {"%x: f32[2,9,7,21,16], %w: f32[4,16], %u: f32[16,40], %v: f32[40,16]",
+     "%a = tap_depthwise %x, %w taps=[0,0,0,-1,0,0,0,2,0,0,0,-1] stride=[1,1,1] size=[9,7,21] "
+     ": f32[2,9,7,21,16]\n  %b = matmul %a, %u : f32[2,9,7,21,40]\n  %c = tanh %b : "
+     "f32[2,9,7,21,40]"
+     "\n  %d = matmul %c, %v : f32[2,9,7,21,16]\n  %r = add %d, %x : f32[2,9,7,21,16]"},
+    {"%x: f32[1,9,17,15,20], %w: f32[1,20,33]",
+     "%m, %n = tap_max %x taps=[0,0,0,-1,0,0,0,1,0,0,0,-1] stride=[1,2,1] size=[9,9,15] "
+     ": f32[1,9,9,15,20], u8[1,9,9,15,20]\n  "
+     "%r = tap_conv %m, %w taps=[0,0,0] stride=[1,1,1] size=[9,9,15] : f32[1,9,9,15,33]"},
+    {"%x: f32[1,9,17,15,20], %w: f32[1,20,33], %d: f32[1,9,9,15,33]", /* others read the rows too */
+     "%m, %n = tap_max %x taps=[0,0,0,-1,0,0,0,1,0,0,0,-1] stride=[1,2,1] size=[9,9,15] "
+     ": f32[1,9,9,15,20], u8[1,9,9,15,20]\n  "
+     "%r = tap_conv %m, %w taps=[0,0,0] stride=[1,1,1] size=[9,9,15] : f32[1,9,9,15,33]\n  "
+     "%s = tap_conv_grad_weight %m, %d taps=[0,0,0] stride=[1,1,1] : f32[1,20,33]\n  "
+     "%t = cast %n dtype=f32 : f32[1,9,9,15,20]\n  ret %r, %s, %t"},
+    {"%x: f32[2,9,7,21,12], %d: f32[2,9,7,21,12], %w: f32[12,33], %v: f32[12,33], %z: f32[33,12]",
+     /* a gradient: two products side by side, a third after them, and all the sums over rows */
+     "%a = matmul %x, %w : f32[2,9,7,21,33]\n  %b = tanh %a : f32[2,9,7,21,33]\n  "
+     "%c = matmul %d, %v : f32[2,9,7,21,33]\n  %e = mul %b, %c : f32[2,9,7,21,33]\n  "
+     "%f = matmul %e, %z : f32[2,9,7,21,12]\n  %g = reshape %b shape=[2646,33] : f32[2646,33]\n  "
+     "%h = reshape %d shape=[2646,12] : f32[2646,12]\n  "
+     "%i = matmul %h, %g ta=1 : f32[12,33]\n  %j = reshape %e shape=[2646,33] : f32[2646,33]\n  "
+     "%k = reshape %x shape=[2646,12] : f32[2646,12]\n  %l = matmul %j, %k ta=1 : f32[33,12]\n  "
+     "%m = reduce_sum %e axes=[0,1,2,3] : f32[1,1,1,1,33]\n  %n = mul %m, %m : f32[1,1,1,1,33]\n  "
+     "%o = mul %f, %x : f32[2,9,7,21,12]\n  "
+     "%p = reduce_sum %o axes=[0,1,2,3] : f32[1,1,1,1,12]\n  "
+     "%q = reduce_max %f axes=[0,1,2,3] : f32[1,1,1,1,12]\n  ret %f, %i, %l, %m, %n, %p, %q"},
+    {"%x: f32[700,16], %d: f32[700,16], %w: f32[16,40]", /* rows of one axis */
+     "%a = matmul %x, %w : f32[700,40]\n  %b = tanh %a : f32[700,40]\n  "
+     "%c = matmul %b, %d ta=1 : f32[40,16]\n  %s = reduce_sum %b axes=[0] : f32[1,40]\n  "
+     "ret %c, %s"},
+    {"%x: f32[2,12,13,40,1], %u: f32[4,1,40], %b: f32[40], %w: f32[5,40,33]",
+     "%r = tap_conv_outside %x, %u, %b, %w taps=[0,0,0,-1,0,0,0,2,0,0,0,3] stride=[2,2,2] "
+     "size=[6,7,20] then=[0,0,0,-1,0,0,0,1,0,0,0,-2,1,0,2] : f32[2,6,7,20,33]"},
+    {"%x: f32[2,12,13,40,1], %u: f32[5,1,40], %d: f32[4,1,24], %b: f32[24], %w: f32[3,24,40]",
+     "%y = tap_conv %x, %u taps=[0,0,0,-1,0,0,0,2,0,0,0,3,0,0,-3] stride=[2,2,2] size=[6,7,20] "
+     ": f32[2,6,7,20,40]\n  %z = tap_conv_outside %x, %d, %b, %w taps=[0,0,0,-1,0,0,0,2,0,0,0,3] "
+     "stride=[2,2,2] size=[6,7,20] then=[0,0,0,0,1,0,0,0,-2] : f32[2,6,7,20,40]\n  "
+     "%r = sub %y, %z : f32[2,6,7,20,40]"},
+    {"%u: f32[7,2,40], %w: f32[4,40,33]",
+     "%r = tap_compose %u, %w taps=[-1,0,0,0,0,0,1,0,0,0,-1,0,0,1,0,0,0,-1,0,0,1] stride=[2,2,2] "
+     "then=[0,0,0,1,0,0,0,1,0,0,0,1] : f32[25,2,33]"},
+    {"%x: f32[2,5,6,21,24], %w: f32[3,24,40]",
+     "%y = tap_conv %x, %w taps=[0,0,0,-1,0,0,0,0,1] stride=[1,1,1] size=[5,6,21] "
+     ": f32[2,5,6,21,40]\n  %s = reduce_sum %y axes=[0,1,2,3] : f32[1,1,1,1,40]\n  "
+     "%v = variance %y axes=[0,1,2,3] : f32[1,1,1,1,40]\n  %a = broadcast %v shape=[2,5,6,21,40] "
+     ": f32[2,5,6,21,40]\n  %b = mul %y, %a : f32[2,5,6,21,40]\n  %c = broadcast %s "
+     "shape=[2,5,6,21,40] : f32[2,5,6,21,40]\n  %r = add %b, %c : f32[2,5,6,21,40]"},
+    {"%x: f32[2,5,6,19,48], %w: f32[2,48]",
+     "%y = tap_depthwise %x, %w taps=[0,0,0,-1,0,1] stride=[1,1,1] size=[5,6,19] "
+     ": f32[2,5,6,19,48]\n  %r = variance %y axes=[0,1,2,3] : f32[1,1,1,1,48]"},
+    {"%dy: f32[2,3,3,2,24], %n: u8[2,3,3,2,24]",
+     "%y = tap_max_grad %dy, %n taps=[0,0,0,1,-1,1,-1,1,-1,1,0,0] divisor=[2,2,2] size=[6,5,3] "
+     ": f32[2,6,5,3,24]\n  %v = variance %y axes=[0,1,2,3] : f32[1,1,1,1,24]\n  "
+     "%s = reduce_sum %y axes=[0,1,2,3] : f32[1,1,1,1,24]\n  %r = add %v, %s : f32[1,1,1,1,24]"},
+    {"%dy: f32[2,3,3,2,24], %w: f32[4,24]",
+     "%y = tap_depthwise %dy, %w taps=[0,0,0,1,-1,1,-1,1,-1,1,0,0] stride=[1,1,1] divisor=[2,2,2] "
+     "size=[6,5,3] : f32[2,6,5,3,24]\n  %r = variance %y axes=[0,1,2,3] : f32[1,1,1,1,24]"},
+    {"%dy: f32[2,3,3,1,24], %w: f32[4,24]",
+     "%y = tap_depthwise %dy, %w taps=[0,0,0,1,-1,0,-1,1,0,1,0,0] stride=[1,1,1] divisor=[2,2,8] "
+     "size=[6,5,3] : f32[2,6,5,3,24]\n  %r = variance %y axes=[0,1,2,3] : f32[1,1,1,1,24]"},
+    {"%x: f32[2,9,7,15,24], %u: f32[3,24,40], %y: f32[2,9,7,15,40], %v: f32[2,40,40], "
+     "%z: f32[2,3,7,15,20], %w: f32[2,20,40]",
+     "%a = tap_conv %x, %u taps=[0,0,0,-1,0,0,1,0,0] stride=[1,1,1] size=[9,7,15] "
+     ": f32[2,9,7,15,40]\n  %b = tap_conv %y, %v taps=[0,-2,0,0,0,1] stride=[1,1,1] size=[9,7,15] "
+     ": f32[2,9,7,15,40]\n  %c = tap_conv %z, %w taps=[0,0,0,1,0,-1] stride=[1,1,1] "
+     "divisor=[3,1,1] size=[9,7,15] : f32[2,9,7,15,40]\n  %d = add %a, %b : f32[2,9,7,15,40]\n  "
+     "%e = mul %d, %c : f32[2,9,7,15,40]\n  %s = reduce_sum %e axes=[0,1,2,3] : f32[1,1,1,1,40]\n  "
+     "%f = broadcast %s shape=[2,9,7,15,40] : f32[2,9,7,15,40]\n  "
+     "%r = add %e, %f : f32[2,9,7,15,40]"},
+    {"%x: f32[1,30,5,24], %u: f32[24,40], %y: f32[1,30,5,30], %v: f32[30,40]", /* lines of 5 */
+     "%a = matmul %x, %u : f32[1,30,5,40]\n  %b = matmul %y, %v : f32[1,30,5,40]\n  "
+     "%r = sub %b, %a : f32[1,30,5,40]"},
+    {"%dy: f32[3,1,1,1,24], %n: u8[3,1,1,1,24]", /* all of a pool's taps */
+     "%y = tap_max_grad %dy, %n "
+     "taps=[1,1,1,1,1,0,1,1,-1,1,0,1,1,0,0,1,0,-1,1,-1,1,1,-1,0,1,-1,-1,0,1,1,0,1,0,0,1,-1,0,0,1,0,"
+     "0,0,0,0,-1,0,-1,1,0,-1,0,0,-1,-1,-1,1,1,-1,1,0,-1,1,-1,-1,0,1,-1,0,0,-1,0,-1,-1,-1,1,-1,-1,0,"
+     "-1,-1,-1] divisor=[2,2,2] size=[2,2,1] : f32[3,2,2,1,24]\n  "
+     "%s = reduce_sum %y axes=[0,1,2,3] : f32[1,1,1,1,24]\n  ret %y, %s"},
+    {"%dy: f32[3,1,1,1,24], %n: u8[3,1,1,1,24]",
+     "%y = tap_max_grad %dy, %n "
+     "taps=[1,1,1,1,1,0,1,1,-1,1,0,1,1,0,0,1,0,-1,1,-1,1,1,-1,0,1,-1,-1,0,1,1,0,1,0,0,1,-1,0,0,1,0,"
+     "0,0,0,0,-1,0,-1,1,0,-1,0,0,-1,-1,-1,1,1,-1,1,0,-1,1,-1,-1,0,1,-1,0,0,-1,0,-1,-1,-1,1,-1,-1,0,"
+     "-1,-1,-1] divisor=[2,2,2] size=[2,2,1] : f32[3,2,2,1,24]"},
+    {"%dy: f32[3,2,3,1,24], %n: u8[3,2,3,1,24]", /* all of a pool's taps */
+     "%y = tap_max_grad %dy, %n "
+     "taps=[1,1,1,1,1,0,1,1,-1,1,0,1,1,0,0,1,0,-1,1,-1,1,1,-1,0,1,-1,-1,0,1,1,0,1,0,0,1,-1,0,0,1,0,"
+     "0,0,0,0,-1,0,-1,1,0,-1,0,0,-1,-1,-1,1,1,-1,1,0,-1,1,-1,-1,0,1,-1,0,0,-1,0,-1,-1,-1,1,-1,-1,0,"
+     "-1,-1,-1] divisor=[2,2,2] size=[4,6,2] : f32[3,4,6,2,24]\n  "
+     "%s = reduce_sum %y axes=[0,1,2,3] : f32[1,1,1,1,24]\n  ret %y, %s"},
+    {"%dy: f32[3,2,3,1,24], %n: u8[3,2,3,1,24]",
+     "%y = tap_max_grad %dy, %n "
+     "taps=[1,1,1,1,1,0,1,1,-1,1,0,1,1,0,0,1,0,-1,1,-1,1,1,-1,0,1,-1,-1,0,1,1,0,1,0,0,1,-1,0,0,1,0,"
+     "0,0,0,0,-1,0,-1,1,0,-1,0,0,-1,-1,-1,1,1,-1,1,0,-1,1,-1,-1,0,1,-1,0,0,-1,0,-1,-1,-1,1,-1,-1,0,"
+     "-1,-1,-1] divisor=[2,2,2] size=[4,6,2] : f32[3,4,6,2,24]"},
+    {"%x: f32[40,6,50]", "%r = variance %x axes=[0,1] : f32[1,1,50]"},
+    {"%x: f32[40,6,50]", "%r = variance %x axes=[0,1,2] : f32[1,1,1]"},
+    {"%x: f32[40,6,50]", "%r = variance %x axes=[1] : f32[40,1,50]"},
+    {"%x: f32[2,6,5,18,40], %dy: f32[2,6,5,18,40]",
+     "%r = tap_depthwise_grad_weight %x, %dy taps=[0,0,0,-3,0,0,0,1,0,0,0,-2] stride=[1,1,1] "
+     ": f32[4,40]"},
+    {"%x: f32[1,32,9,8,11]",
+     "%r, %n = max_pool %x kernel=[3,3,3] stride=[2,2,2] pad=[1,1,1] : f32[1,32,5,4,6], "
+     "u8[1,32,5,4,6]"},
+    {"%x: f32[2,70,20], %y: f32[20,1024], %b: f32[1,1,1024]", /* groups of rows, B copied */
+     "%a = matmul %x, %y : f32[2,70,1024]\n  %c = broadcast %b shape=[2,70,1024] : f32[2,70,1024]\n"
+     "  %r = add %a, %c : f32[2,70,1024]"},
+    {"%x: f32[90,36], %y: f32[36,200]", "%r = matmul %x, %y : f32[90,200]"}, /* groups of rows */
+    {"%x: f32[37,100], %y: f32[100,70]", "%r = matmul %x, %y : f32[37,70]"},
+    {"%x: f32[37,100], %y: f32[70,100]", "%r = matmul %x, %y tb=1 : f32[37,70]"},
+    {"%x: f32[2,3,50,17], %y: f32[2,3,50,33]", "%r = matmul %x, %y ta=1 : f32[2,3,17,33]"},
+    {"%x: f32[300,1], %y: f32[1,1]", "%r = matmul %x, %y : f32[300,1]"},
+    {"%q: f32[2,37,3,24], %k: f32[2,101,3,24], %v: f32[2,101,3,40]",
+     "%r, %s = attention %q, %k, %v scale=0.2 : f32[2,37,3,40], f32[2,37,3,1]"},
+    {"%q: f32[1,64,2,64], %k: f32[1,128,2,64], %v: f32[1,128,2,64], %g: i64[1,64], %h: i64[1,128]",
+     "%r, %s = attention %q, %k, %v, %g, %h scale=0.125 : f32[1,64,2,64], f32[1,64,2,1]"},
+    {"%q: f32[2,37,3,24], %k: f32[2,101,3,24], %v: f32[2,101,3,40], %dy: f32[2,37,3,40], "
+     "%positive: f32[2,37,3,1], %d: f32[2,37,3,1], %g: i64[2,37], %h: i64[2,101]",
+     "%r, %s, %t = attention_grad %q, %k, %v, %dy, %positive, %d, %g, %h scale=0.2 penalty=10000 "
+     ": f32[2,37,3,24], f32[2,101,3,24], f32[2,101,3,40]"},
+    {"%q: f32[4,37,8,20], %k: f32[4,70,8,20], %v: f32[4,70,8,16], %dy: f32[4,37,8,16], "
+     "%positive: f32[4,37,8,1], %d: f32[4,37,8,1], %g: i64[4,37], %h: i64[4,70]",
+     "%r, %s, %t = attention_grad %q, %k, %v, %dy, %positive, %d, %g, %h scale=0.2 penalty=10000 "
+     ": f32[4,37,8,20], f32[4,70,8,20], f32[4,70,8,16]"},
+    {"%x: f32[6,5,77], %w: f32[77], %b: f32[77]", "%r = layer_norm %x, %w, %b : f32[6,5,77]"},
+    {"%x: f32[7,300]", "%r = softmax %x : f32[7,300]"},
+    {"%x: f32[2,24,6,5,7], %w: f32[24], %b: f32[24], %m: f32[24], %positive: f32[24], %count: "
+     "i64[]",
+     "%r, %s, %t, %u = batch_norm_train %x, %w, %b, %m, %positive, %count : f32[2,24,6,5,7], "
+     "f32[24], f32[24], i64[]"},
+    {"%x: f32[40,3000]", "%r = reduce_sum %x axes=[0,1] : f32[1,1]"},
+    {"%x: f32[40,6,50]", "%r = reduce_max %x axes=[1] : f32[40,1,50]"},
+    {"%x: f32[64,33,20]", "%r = reduce_sum %x axes=[0,2] : f32[1,33,1]"},
+    {"%x: f32[5000]", "%r = gelu %x : f32[5000]"},
+    {"%x: f32[30,40,20]", "%r = permute %x perm=[2,0,1] : f32[20,30,40]"},
+    {"%dy: f32[9,50], %ids: i64[9]", "%r = embedding_grad %dy, %ids rows=30 : f32[30,50]"},
+    {"%images: f32[40,64], %texts: f32[40,64], %positive: f32[]",
+     "%r = contrastive_loss %images, %texts, %positive : f32[]"},
 };
 
 static bool supported(const Graph *graph) {
@@ -304,8 +354,7 @@ static void check_sample(const struct Sample *sample, const Facts *facts, Way wa
     double **got = run_entry(arena, &code, graph, inputs);
     double **rounded = mixed ? run_graph(arena, build.graphs.at[0], inputs) : expected;
     for (int i = 0; i < graph->outputs.count; i++) {
-      check_difference(got[i], rounded[i], graph, i, mixed ? close_mixed : close_f32,
-                       sample->node);
+      check_difference(got[i], rounded[i], graph, i, mixed ? close_mixed : close_f32, sample->node);
       if (dtype_is_float(graph->outputs.at[i].value->type.dtype)) /* ties are won by other taps */
         check_difference(rounded[i], expected[i], graph, i, close_bf16, sample->node);
     }
@@ -389,15 +438,15 @@ static void test_mixed_jit(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_kernel_interpreter),
+    cmocka_unit_test(test_kernel_interpreter),
 #if TRICOT_LLVM
-      cmocka_unit_test(test_jit),
+    cmocka_unit_test(test_jit),
 #endif
-      cmocka_unit_test(test_c),
-      cmocka_unit_test(test_shim),
-      cmocka_unit_test(test_mixed),
+    cmocka_unit_test(test_c),
+    cmocka_unit_test(test_shim),
+    cmocka_unit_test(test_mixed),
 #if TRICOT_LLVM
-      cmocka_unit_test(test_mixed_jit),
+    cmocka_unit_test(test_mixed_jit),
 #endif
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
