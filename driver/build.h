@@ -46,6 +46,7 @@ typedef struct Build {
   VEC(PlanEntry) entries;
   VEC(BuildRecord) records; /* by entry */
   VEC(const char *) names;
+  bool over_budget; /* an entry point does not fit the memory budget: why is in diag */
   int layout_conversions; /* copies that only permute, over all entries */
 } Build;
 

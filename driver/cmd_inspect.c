@@ -82,7 +82,9 @@ static void find_shares(Arena *arena, const Graph *graph, Peak *peak) {
   }
 }
 
-static int find_peaks(Arena *arena, const Model *model, const ModelRequest *request, Peak **peaks) {
+/* -1 when an entry point does not fit the memory budget; why is on stderr then. */
+static int find_peaks(Arena *arena, const Model *model, const CompileRequest *request,
+                      Peak **peaks) {
   int n = 0, entries = model_entry_count(model);
   *peaks = ARENA_ARRAY(arena, Peak, entries + 1);
   for (int i = 0; i <= entries; i++) {
@@ -90,11 +92,17 @@ static int find_peaks(Arena *arena, const Model *model, const ModelRequest *requ
     Compiled compiled;
     if (i == entries && !model_train_entry(model))
       continue;
-    if (compiled_peak(&compiled, request, peak.entry, &peak.bytes)) {
+    if (compiled_peak(&compiled, &request->model, peak.entry, request->passes.memory_budget,
+                      &peak.bytes)) {
       find_shares(arena, compiled.build.graphs.at[0], &peak);
       (*peaks)[n++] = peak;
     }
+    bool over = compiled.build.over_budget;
+    if (over)
+      diag_print(&compiled.diag, stderr);
     compiled_close(&compiled);
+    if (over)
+      return -1;
   }
   return n;
 }
@@ -284,7 +292,9 @@ static bool inspect(Inspect *in, Diag *diag, Error *error) {
   if (!count(in, diag, &model, &summary))
     return false;
   Peak *peaks;
-  int n_peaks = find_peaks(in->arena, model, &in->request.model, &peaks);
+  int n_peaks = find_peaks(in->arena, model, &in->request, &peaks);
+  if (n_peaks < 0)
+    return false;
   if (options_flag(&in->options, "json"))
     print_json(model, &summary, peaks, n_peaks);
   else

@@ -12,7 +12,10 @@ typedef struct PassContext {
   Arena *arena;
   Diag *diag;         /* for located errors about the user's model */
   const Facts *facts; /* the target's numbers; never its name */
+  const char *entry;  /* the entry point the graph becomes, for messages; NULL: the graph's name */
   const struct PassOptions *options; /* set by passes_run */
+  int64_t saved_bytes; /* set by pass remat: by how much less the graph takes */
+  bool over_budget;        /* and that it cannot keep to it, which is an error in diag */
 } PassContext;
 
 /* Returns the new graph (or the same one when nothing changed); NULL after diag errors. */
@@ -44,6 +47,8 @@ typedef struct PassOptions {
   int n_dump;
   FILE *dump_to;
   bool timing; /* one line a pass on stderr */
+  int64_t memory_budget; /* for pass remat: bytes of arena, prepared and persistent memory together;
+                            0: no limit */
 } PassOptions;
 
 /* Runs passes by name in order, verifying after each. NULL after errors (in context->diag). */

@@ -17,7 +17,7 @@
 #include "runtime/base/fault.h"
 #include "runtime/base/gather.h"
 
-enum { PLAN_VERSION = 3, PLAN_ALIGNMENT = 64 };
+enum { PLAN_VERSION = 4, PLAN_ALIGNMENT = 64 };
 
 typedef enum PlanRole {
   PLAN_PARAMETER,
@@ -87,6 +87,11 @@ typedef struct PlanEntry {
   /* In front of step number `guard` the scalar outputs `loss` and `grad_norm` are known and no
    * persistent tensor has been written yet; 0: the entry point has no such place. */
   int guard;
+  /* The memory budget it was compiled for (0: none), the bytes less it takes for that, tensors that
+   * are computed again, and the operations of that. */
+  int64_t budget_bytes, saved_bytes;
+  int recomputed;
+  double recomputed_flops;
 } PlanEntry;
 
 typedef struct PlanPair {

@@ -1,6 +1,7 @@
 /* Runs text tests of graph passes: one .tg file is one test.
  *
  *   # run: opt --passes=canon,cse     the passes (an empty list tests reading and writing alone)
+ *   # budget: 4K                    what pass remat shall keep to
  *   # why: what the test shows
  *   # ground: no, reason              leaves out the comparison by numbers
  *   # has: text   # not: text         instead of an exact expectation: the output (not) contains it
@@ -18,6 +19,7 @@
  */
 #include "ir/graph.h"
 #include "passes/pass.h"
+#include "runtime/base/bytes.h"
 #include "runtime/base/file.h"
 #include "runtime/base/random.h"
 #include <math.h>
@@ -30,11 +32,12 @@ typedef struct Test {
   Arena *arena;
   Diag diag;
   const char *path;
-  char *source;      /* the part before the expectation, then NUL */
+  char *source;       /* the part before the expectation, then NUL */
   const char *expect; /* or NULL */
   const char *passes;
   Lines has, not, errors;
   bool ground;
+  PassOptions options;
 } Test;
 
 static int failures;
@@ -56,6 +59,10 @@ static void read_directive(Test *test, char *line) {
   const char *run = "# run: opt --passes=";
   if (strncmp(line, run, strlen(run)) == 0)
     test->passes = line + strlen(run);
+  Error error;
+  if (strncmp(line, "# budget: ", 10) == 0 &&
+      !bytes_parse(line + 10, &test->options.memory_budget, &error))
+    fail(test, error.text, "");
   if (strncmp(line, "# ground: no", 12) == 0)
     test->ground = false;
 }
@@ -160,9 +167,9 @@ static bool same_numbers(Test *test, const GraphOutput *output, const double *a,
   }
   if (worst <= 1e-6 * scale)
     return true;
-  return fail(test, "the two sides differ in numbers",
-              arena_printf(test->arena, "output \"%s\": by %g of %g\n", output->name, worst,
-                           scale));
+  return fail(
+      test, "the two sides differ in numbers",
+      arena_printf(test->arena, "output \"%s\": by %g of %g\n", output->name, worst, scale));
 }
 
 static bool same_outputs(Test *test, const Graph *before, const Graph *after) {
@@ -194,8 +201,8 @@ static double slope(Arena *arena, const Graph *graph, int parameter, int loss, d
   for (int side = 0; side < 2; side++) {
     for (int64_t i = 0; i < elements; i++) {
       (*direction)[i] = random_uniform(2, (uint64_t)parameter, (uint64_t)i) - 0.5;
-      inputs[parameter][i] = random_element(&graph->inputs.at[parameter], i) +
-                             (side ? h : -h) * (*direction)[i];
+      inputs[parameter][i] =
+          random_element(&graph->inputs.at[parameter], i) + (side ? h : -h) * (*direction)[i];
     }
     outputs = ARENA_ARRAY(arena, double *, graph->outputs.count);
     graph_eval(graph, arena, inputs, outputs);
@@ -236,8 +243,8 @@ static bool expected_errors(Test *test) {
     int row, column, used = 0;
     const char *want = line;
     if (sscanf(line, "%d:%d: %n", &row, &column, &used) == 2 && used)
-      want = arena_printf(test->arena, "%s:%d:%d: error: %s\n", test->path, row, column,
-                          line + used);
+      want =
+          arena_printf(test->arena, "%s:%d:%d: error: %s\n", test->path, row, column, line + used);
     if (!strstr(all, want))
       return fail(test, arena_printf(test->arena, "expected the error '%s' and got", want), all);
   }
@@ -259,7 +266,7 @@ static bool run_passes(Test *test, Graph **graphs, int count) {
         vec_push(test->arena, &names, standard[i]);
   }
   for (int i = 0; i < count; i++)
-    if (!(graphs[i] = passes_run(&context, graphs[i], names.at, names.count, NULL)))
+    if (!(graphs[i] = passes_run(&context, graphs[i], names.at, names.count, &test->options)))
       return false;
   return true;
 }
@@ -281,9 +288,9 @@ static bool compare(Test *test, const char *output) {
   for (int i = 0; i < test->has.count; i++)
     if (!strstr(output, test->has.at[i]))
       return fail(test, arena_printf(test->arena, "'%s' is missing in", test->has.at[i]), output);
-  for (int i = 0; i < test->not.count; i++)
-    if (strstr(output, test->not.at[i]))
-      return fail(test, arena_printf(test->arena, "'%s' should not be in", test->not.at[i]),
+  for (int i = 0; i < test->not .count; i++)
+    if (strstr(output, test->not .at[i]))
+      return fail(test, arena_printf(test->arena, "'%s' should not be in", test->not .at[i]),
                   output);
   if (test->expect ? strcmp(test->expect, output) == 0 : test->has.count > 0)
     return true;

@@ -89,6 +89,12 @@ void bench_json(const Bench *b, Text *out) {
            "\"seconds_max\": %.9g, \"flops_executed\": %.0f, \"bytes\": %.0f",
            program_threads(b->job->program), b->repeat, b->median, b->seconds[0],
            b->seconds[b->repeat - 1], b->flops, totals.bytes);
+  if (b->plan->budget_bytes)
+    text_add(out,
+             ", \"budget_bytes\": %lld, \"saved_bytes\": %lld, \"recomputed\": %d, "
+             "\"recomputed_flops\": %.0f",
+             (long long)b->plan->budget_bytes, (long long)b->plan->saved_bytes, b->plan->recomputed,
+             b->plan->recomputed_flops);
   if (b->by_step) {
     text_add(out, ", \"steps_seconds\": %.6g, \"floor_seconds\": %.6g", totals.steps,
              totals.floors);
@@ -155,6 +161,8 @@ void bench_lines(const Bench *b, Text *out) {
            b->plan->name, plan->model, *plan->variant ? " " : "", plan->variant, 1e3 * b->median,
            1e3 * b->seconds[0], 1e3 * b->seconds[b->repeat - 1], b->repeat,
            program_threads(b->job->program), 1e-9 * b->flops / b->median);
+  if (b->plan->budget_bytes)
+    job_budget_line(b->plan, out);
   if (!b->by_step)
     return;
   machine_line(&b->peak, out);

@@ -141,10 +141,10 @@ static const PlanStep steps[] = {
     {STEP_COPY, 0, 2, copy_args, 0, ROWS * 4, "", "", 0, 0, 0, NULL, NULL},
     {STEP_KERNEL, 2, 4, update_args, ROWS, 0, "", "", 0, 0, 0, NULL, NULL}};
 enum { PREPARED_BYTES = 64 + ROWS * COLUMNS * 4 };
-static const PlanEntry entries[] = {
-    {"apply", 1, 2, 1, 2, inputs, outputs, prepare, steps, ARENA_BYTES, PREPARED_BYTES, false, 0},
-    {"train_step", 2, 2, 1, 3, inputs, outputs, prepare, steps, ARENA_BYTES, PREPARED_BYTES, true,
-     0}};
+static const PlanEntry entries[] = {{"apply", 1, 2, 1, 2, inputs, outputs, prepare, steps,
+                                     ARENA_BYTES, PREPARED_BYTES, false, 0, 0, 0, 0, 0},
+                                    {"train_step", 2, 2, 1, 3, inputs, outputs, prepare, steps,
+                                     ARENA_BYTES, PREPARED_BYTES, true, 0, 0, 0, 0, 0}};
 static const Plan plan = {"toy", "", "", 4, 3, 2, 0, tensors, kernels, entries, NULL};
 
 static Program *open_toy(int threads) {
