@@ -69,6 +69,9 @@ bool compile_request_from(Arena *arena, const Options *options, const char *mode
   passes->memory_budget = options_bytes(options, "memory-budget", 0);
   if (passes->memory_budget && strcmp(request->target, "interp") == 0)
     return error_set(error, "--memory-budget: the target interp plans no memory");
+  for (int i = 0; i < passes->n_skip && passes->memory_budget; i++)
+    if (strcmp(passes->skip[i], "remat") == 0)
+      return error_set(error, "--memory-budget: pass remat is left out");
   passes->timing = request->timing = options_flag(options, "timing");
   passes->dump_to = stdout;
   int n_dump;

@@ -72,22 +72,28 @@ static void copy_narrowed(GraphMap *map, const Node *region, const bool *wanted)
   }
 }
 
-Graph *graph_without_unread(const Graph *graph, Arena *arena) {
-  Arena *scratch = arena_new();
-  bool *live = ARENA_ARRAY(scratch, bool, graph->n_values + 1);
+/* By value id: somebody reads it. */
+static bool *mark_read(const Graph *graph, Arena *arena) {
+  bool *live = ARENA_ARRAY(arena, bool, graph->n_values + 1);
   for (int i = 0; i < graph->outputs.count; i++)
     live[graph->outputs.at[i].value->id] = true;
   for (int n = graph->nodes.count - 1; n >= 0; n--) {
     const Node *node = graph->nodes.at[n];
-    bool *wanted = ARENA_ARRAY(scratch, bool, node->n_out + 1), any = false;
+    bool *wanted = ARENA_ARRAY(arena, bool, node->n_out + 1), any = false;
     for (int i = 0; i < node->n_out; i++)
       any |= wanted[i] = live[node->out[i].id];
     if (!any)
       continue;
-    const bool *inside = node->op->cls == OP_REGION ? region_needs(node, scratch, wanted) : NULL;
+    const bool *inside = node->op->cls == OP_REGION ? region_needs(node, arena, wanted) : NULL;
     for (int i = 0; i < node->n_in; i++)
       live[node->in[i]->id] |= !inside || inside[node->body->inputs.at[i].value->id];
   }
+  return live;
+}
+
+Graph *graph_without_unread(const Graph *graph, Arena *arena) {
+  Arena *scratch = arena_new();
+  const bool *live = mark_read(graph, scratch);
   GraphMap map = graph_map_start(graph, arena);
   for (int n = 0; n < graph->nodes.count; n++) {
     const Node *node = graph->nodes.at[n];
@@ -110,7 +116,8 @@ Graph *graph_without_unread(const Graph *graph, Arena *arena) {
 typedef struct Copying {
   GraphMap map;
   const Recompute *what;
-  Value **copy; /* by old value id: made for a late reader */
+  Value **copy;                  /* by old value id: made for a late reader */
+  VEC(Node *) originals, copies; /* of the new graph, in pairs */
 } Copying;
 
 static bool is_again(const Copying *c, const Value *value) {
@@ -130,7 +137,7 @@ static Value *late_value(Copying *c, const Value *value) {
   Value **in = ARENA_ARRAY(arena, Value *, node->n_in + 1);
   for (int i = 0; i < node->n_in; i++)
     in[i] = late_value(c, node->in[i]);
-  Builder b = {c->map.to, NULL, node->loc, node->stage, true};
+  Builder b = {c->map.to, NULL, node->loc, node->stage, node->uncounted};
   Node *copy = node->op->cls == OP_REGION
                    ? build_region(&b, node->n_in, in, node->body)
                    : build_node_attrs(&b, node->op, node->n_in, in, node->attrs);
@@ -138,6 +145,8 @@ static Value *late_value(Copying *c, const Value *value) {
     graph_name_value(c->map.to, &copy->out[i], node->out[i].name);
     c->copy[node->out[i].id] = &copy->out[i];
   }
+  vec_push(arena, &c->originals, c->map.value[node->out[0].id]->node);
+  vec_push(arena, &c->copies, copy);
   return c->copy[value->id];
 }
 
@@ -158,6 +167,19 @@ static void copy_late_reader(Copying *c, const Node *node) {
   }
 }
 
+/* Copies that make a result a second time; others only make it later. */
+static void mark_uncounted(const Copying *c) {
+  Arena *scratch = arena_new();
+  const bool *live = mark_read(c->map.to, scratch);
+  for (int k = 0; k < c->copies.count; k++) {
+    const Node *original = c->originals.at[k];
+    Node *copy = c->copies.at[k];
+    for (int i = 0; i < copy->n_out; i++)
+      copy->uncounted |= live[original->out[i].id] && live[copy->out[i].id];
+  }
+  arena_free(scratch);
+}
+
 Graph *graph_recompute(const Graph *graph, Arena *arena, const Recompute *what) {
   Copying c = {graph_map_start(graph, arena), what,
                ARENA_ARRAY(arena, Value *, graph->n_values + 1)};
@@ -168,5 +190,7 @@ Graph *graph_recompute(const Graph *graph, Arena *arena, const Recompute *what) 
     else
       graph_map_copy(&c.map, node);
   }
-  return graph_without_unread(graph_map_finish(&c.map), arena);
+  graph_map_finish(&c.map);
+  mark_uncounted(&c);
+  return graph_without_unread(c.map.to, arena);
 }

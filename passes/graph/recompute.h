@@ -5,7 +5,8 @@
  * in front of the first such reader (nodes run in their order) stands a copy of the node of every
  * marked value it needs, operands included as far as they are marked; views in between come along.
  * Readers that are not marked go on with the first results. A copy keeps place and stage of its
- * node and is marked as uncounted, since the model asked for its operations once.
+ * node; where the node goes on making the same result, the copy is marked as uncounted, since the
+ * model asked for it once.
  *
  * A copy equals its node, so cse would undo the work: policies run after the last cse.
  */

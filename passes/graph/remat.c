@@ -36,11 +36,18 @@ static void take(Fitting *f, Graph *graph, const Load *load) {
   f->plan = load_plan(&f->load, f->context->arena);
 }
 
+/* Less above the target, in the worst step or, where that is the same, in all together. */
+static bool takes_less(const Fitting *f, const Load *load) {
+  if (load->most != f->load.most && (load->most > f->target || f->load.most > f->target))
+    return load->most < f->load.most;
+  return total_above(load, f->target) < total_above(&f->load, f->target);
+}
+
 static void try_order(Fitting *f) {
   Arena *arena = f->context->arena;
   Graph *graph = remat_order(&f->load, arena);
   Load load = load_of(arena, graph, &f->scratch);
-  if (total_above(&load, f->target) < total_above(&f->load, f->target))
+  if (takes_less(f, &load))
     take(f, graph, &load);
 }
 
@@ -62,12 +69,12 @@ static bool recompute_one(Fitting *f) {
 }
 
 static bool fit(Fitting *f) {
-  if (f->plan <= f->limit)
-    return true;
-  try_order(f);
   while (f->plan > f->limit) {
     if (f->load.most <= f->target) /* only placing loses too much: aim lower */
       f->target = f->load.most - (f->plan - f->limit);
+    try_order(f);
+    if (f->plan <= f->limit)
+      break;
     if (f->target <= 0 || !recompute_one(f))
       return false;
   }
