@@ -6,6 +6,7 @@
  *   # ground: no, reason              leaves out the comparison by numbers
  *   # has: text   # not: text         instead of an exact expectation: the output (not) contains it
  *   # error: 4:8: text                the run must fail with this message at this place
+ *   # note: 4:8: text                 and this note
  *   graph ...
  *   # ---- expect
  *   graph ...
@@ -35,7 +36,7 @@ typedef struct Test {
   char *source;       /* the part before the expectation, then NUL */
   const char *expect; /* or NULL */
   const char *passes;
-  Lines has, not, errors;
+  Lines has, not, errors, notes;
   bool ground;
   PassOptions options;
 } Test;
@@ -51,9 +52,9 @@ static bool fail(const Test *test, const char *problem, const char *detail) {
 /* ---- reading the test ---- */
 
 static void read_directive(Test *test, char *line) {
-  static const char *const known[] = {"# has: ", "# not: ", "# error: "};
-  Lines *lists[] = {&test->has, &test->not, &test->errors};
-  for (int i = 0; i < 3; i++)
+  static const char *const known[] = {"# has: ", "# not: ", "# error: ", "# note: "};
+  Lines *lists[] = {&test->has, &test->not, &test->errors, &test->notes};
+  for (int i = 0; i < 4; i++)
     if (strncmp(line, known[i], strlen(known[i])) == 0)
       vec_push(test->arena, lists[i], line + strlen(known[i]));
   const char *run = "# run: opt --passes=";
@@ -236,19 +237,24 @@ static bool right_gradients(Test *test, const Graph *before, const Graph *after)
 
 /* ---- one test ---- */
 
-static bool expected_errors(Test *test) {
+static bool expected_messages(Test *test, const Lines *lines, const char *kind) {
   char *all = messages(test);
-  for (int i = 0; i < test->errors.count; i++) {
-    const char *line = test->errors.at[i];
+  for (int i = 0; i < lines->count; i++) {
+    const char *line = lines->at[i];
     int row, column, used = 0;
     const char *want = line;
     if (sscanf(line, "%d:%d: %n", &row, &column, &used) == 2 && used)
-      want =
-          arena_printf(test->arena, "%s:%d:%d: error: %s\n", test->path, row, column, line + used);
+      want = arena_printf(test->arena, "%s:%d:%d: %s: %s\n", test->path, row, column, kind,
+                          line + used);
     if (!strstr(all, want))
-      return fail(test, arena_printf(test->arena, "expected the error '%s' and got", want), all);
+      return fail(test, arena_printf(test->arena, "expected the %s '%s' and got", kind, want), all);
   }
   return true;
+}
+
+static bool expected_errors(Test *test) {
+  return expected_messages(test, &test->errors, "error") &&
+         expected_messages(test, &test->notes, "note");
 }
 
 static bool run_passes(Test *test, Graph **graphs, int count) {

@@ -181,8 +181,9 @@ static void mark_uncounted(const Copying *c) {
 }
 
 Graph *graph_recompute(const Graph *graph, Arena *arena, const Recompute *what) {
-  Copying c = {graph_map_start(graph, arena), what,
-               ARENA_ARRAY(arena, Value *, graph->n_values + 1)};
+  Copying c = {.map = graph_map_start(graph, arena),
+               .what = what,
+               .copy = ARENA_ARRAY(arena, Value *, graph->n_values + 1)};
   for (int n = 0; n < graph->nodes.count; n++) {
     const Node *node = graph->nodes.at[n];
     if (what->late[n])
