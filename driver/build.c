@@ -35,6 +35,7 @@ typedef struct Entry {
 } Entry;
 
 enum { FOREVER = MEMORY_FOREVER };
+_Static_assert((int)MEMORY_ALIGNMENT == (int)PLAN_ALIGNMENT, "one alignment of places");
 
 void build_start(Build *build, Arena *arena, Diag *diag, const BuildOptions *options) {
   *build = (Build){.arena = arena, .diag = diag, .options = *options};

@@ -10,13 +10,16 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { LISTED = 12 }; /* tensors an error names */
+enum {
+  PART = 16,  /* of what is alive, aimed at in one go */
+  LISTED = 12 /* tensors an error names */
+};
 
 typedef struct Fitting {
   PassContext *context;
   ScratchTable scratch;
   int64_t limit;  /* of the arena */
-  int64_t target; /* of what is alive: less where placing loses something */
+  int64_t target; /* of what is alive, for the next choice */
   Map banned;     /* names of values whose copies did not help */
   Graph *graph;
   Load load;
@@ -68,15 +71,26 @@ static bool recompute_one(Fitting *f) {
   }
 }
 
+/* The next aim: the peaks first, a part at a time, so that what is done for them also serves what
+ * is below; all the way at once where that finds nothing. Where only placing loses too much, lower
+ * than the limit. */
+static int64_t next_target(const Fitting *f, bool at_once) {
+  int64_t most = f->load.most, part = most - most / PART;
+  if (most <= f->limit)
+    return most - (f->plan - f->limit);
+  return at_once || part < f->limit ? f->limit : part;
+}
+
 static bool fit(Fitting *f) {
-  while (f->plan > f->limit) {
-    if (f->load.most <= f->target) /* only placing loses too much: aim lower */
-      f->target = f->load.most - (f->plan - f->limit);
+  for (bool at_once = false; f->plan > f->limit;) {
+    f->target = next_target(f, at_once);
     try_order(f);
-    if (f->plan <= f->limit)
-      break;
-    if (f->target <= 0 || !recompute_one(f))
+    if (f->plan <= f->limit || (f->target > 0 && recompute_one(f)))
+      continue;
+    if (at_once || f->target <= 0)
       return false;
+    at_once = true;
+    map_init(&f->banned, f->context->arena);
   }
   return true;
 }
