@@ -14,7 +14,8 @@ typedef struct PassContext {
   const Facts *facts; /* the target's numbers; never its name */
   const char *entry;  /* the entry point the graph becomes, for messages; NULL: the graph's name */
   const struct PassOptions *options; /* set by passes_run */
-  int64_t saved_bytes; /* set by pass remat: by how much less the graph takes */
+  /* set by pass remat: what the graph would take without a budget, and what it takes now */
+  int64_t unlimited_bytes, planned_bytes;
   bool over_budget;        /* and that it cannot keep to it, which is an error in diag */
 } PassContext;
 
@@ -49,6 +50,7 @@ typedef struct PassOptions {
   bool timing; /* one line a pass on stderr */
   int64_t memory_budget; /* for pass remat: bytes of arena, prepared and persistent memory together;
                             0: no limit */
+  bool algebra; /* for pass correlate: also where it costs operations, for less memory */
 } PassOptions;
 
 /* Runs passes by name in order, verifying after each. NULL after errors (in context->diag). */

@@ -57,7 +57,8 @@ typedef struct Choice {
 } Choice;
 
 /* The best value to compute again so that less is alive above `target` bytes, and the graph with it
- * done; names in `banned` are left alone. */
-Graph *remat_choose(const Load *load, Arena *arena, int64_t target, const Map *banned,
-                    Choice *choice);
+ * done; names in `banned` are left alone. `thrift` is the power to which costs count: 0 looks at
+ * memory alone. */
+Graph *remat_choose(const Load *load, Arena *arena, int64_t target, double thrift,
+                    const Map *banned, Choice *choice);
 #endif

@@ -5,13 +5,14 @@
  * front of the later reader; where operands of it are gone by then, they are kept longer or
  * computed again as well, up to some depth. What a candidate gains is summed over the steps: bytes
  * above the target that are no longer there, less those that come with it; it costs the bytes its
- * copies move and their operations. The largest gain for the cost wins: what Chen et al. (arXiv
- * 1604.06174) do by position and Kirisame et al. (arXiv 2006.09616) at run time, here with
- * lifetimes known.
+ * copies move and their operations. The largest gain over a power of the cost wins: what Chen et
+ * al. (arXiv 1604.06174) do by position and Kirisame et al. (arXiv 2006.09616) at run time, here
+ * with lifetimes known.
  */
 #include "ir/op.h"
 #include "passes/graph/recompute.h"
 #include "passes/graph/remat.h"
+#include <math.h>
 
 enum {
   MAX_DEPTH = 3,         /* copies of operands of copies */
@@ -31,13 +32,14 @@ typedef struct Candidate {
                   along each path */
   const Value *chain[MAX_CHAIN];
   VEC(const Value *) longer; /* operands that are kept longer */
-  double gain, cost;
+  double gain, cost, worth;
 } Candidate;
 
 typedef struct Chooser {
   const Load *load;
   Arena *arena; /* for the time of one choice */
   int64_t target, least;
+  double thrift;
 } Chooser;
 
 /* ---- what computing again takes ---- */
@@ -190,6 +192,7 @@ static void measure(const Chooser *c, Candidate *d) {
     d->gain += above(c, alive[s]) - above(c, after);
   }
   d->cost = candidate_cost(c, d);
+  d->worth = d->gain / pow(d->cost, c->thrift);
 }
 
 /* ---- the best ---- */
@@ -202,7 +205,7 @@ static bool any_above(const Chooser *c, int begin, int end) {
 }
 
 static bool better(const Candidate *a, const Candidate *b) {
-  return a->gain > 0 && (!b->value || a->gain * b->cost > b->gain * a->cost);
+  return a->gain > 0 && (!b->value || a->worth > b->worth);
 }
 
 static void try_value(const Chooser *c, const Value *value, Candidate *best) {
@@ -234,9 +237,13 @@ static Graph *apply(const Chooser *c, const Candidate *d, Arena *arena) {
   return graph_recompute(g, arena, &(Recompute){again, late, false});
 }
 
-Graph *remat_choose(const Load *load, Arena *arena, int64_t target, const Map *banned,
-                    Choice *choice) {
-  Chooser c = {.load = load, .arena = arena_new(), .target = target, .least = load->most >> 12};
+Graph *remat_choose(const Load *load, Arena *arena, int64_t target, double thrift,
+                    const Map *banned, Choice *choice) {
+  Chooser c = {.load = load,
+               .arena = arena_new(),
+               .target = target,
+               .least = load->most >> 12,
+               .thrift = thrift};
   c.least = c.least > LEAST_BYTES ? c.least : LEAST_BYTES;
   Candidate best = {0};
   const Graph *g = load->graph;
