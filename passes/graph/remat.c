@@ -24,7 +24,8 @@ typedef struct Fitting {
   Map banned;     /* names of values whose copies did not help */
   Graph *graph;
   Load load;
-  int64_t plan; /* size of its arena */
+  int64_t
+      plan; /* size of its arena; what is alive at most, where that is above the limit already */
 } Fitting;
 
 static double total_above(const Load *load, int64_t target) {
@@ -37,7 +38,7 @@ static double total_above(const Load *load, int64_t target) {
 static void take(Fitting *f, Graph *graph, const Load *load) {
   f->graph = graph;
   f->load = *load;
-  f->plan = load_plan(&f->load, f->context->arena);
+  f->plan = load->most > f->limit ? load->most : load_plan(&f->load, f->context->arena);
 }
 
 /* Less above the target, in the worst step or, where that is the same, in all together. */
@@ -204,9 +205,9 @@ static Fitting best_fit(PassContext *context, Graph *graph, int64_t budget) {
   Fitting first = {.context = context,
                    .scratch = {.arena = context->arena, .facts = context->facts}};
   Load load = load_of(context->arena, graph, &first.scratch);
-  take(&first, graph, &load);
   first.limit = budget - load.fixed;
-  context->unlimited_bytes = load.fixed + first.plan;
+  take(&first, graph, &load);
+  context->unlimited_bytes = load.fixed + load_plan(&first.load, context->arena);
   Fitting best = first;
   for (int i = 0; i < 2 && best.plan > best.limit; i++) {
     Fitting next = first;
@@ -216,6 +217,7 @@ static Fitting best_fit(PassContext *context, Graph *graph, int64_t budget) {
     best = next.plan < best.plan ? next : best;
     first.scratch = next.scratch;
   }
+  best.plan = load_plan(&best.load, context->arena);
   return best;
 }
 

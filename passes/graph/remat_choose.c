@@ -17,7 +17,8 @@
 enum {
   MAX_DEPTH = 3,         /* copies of operands of copies */
   MAX_CHAIN = 12,        /* nodes copied together */
-  LEAST_BYTES = 1 << 12, /* of a value worth looking at, at least; and the 4096th part of all */
+  LEAST_BYTES = 1 << 12, /* of a value worth looking at, at least; and the 1024th part of all */
+  LEAST_GAIN = 256,      /* part of what is above the target that a choice must take away */
   OPS_PER_BYTE = 8,      /* what a machine computes while it moves a byte */
   CALL_BYTES = 1 << 12   /* a step costs as much as moving so many bytes */
 };
@@ -39,7 +40,7 @@ typedef struct Chooser {
   const Load *load;
   Arena *arena; /* for the time of one choice */
   int64_t target, least;
-  double thrift;
+  double thrift, least_gain;
 } Chooser;
 
 /* ---- what computing again takes ---- */
@@ -204,8 +205,8 @@ static bool any_above(const Chooser *c, int begin, int end) {
   return false;
 }
 
-static bool better(const Candidate *a, const Candidate *b) {
-  return a->gain > 0 && (!b->value || a->worth > b->worth);
+static bool better(const Chooser *c, const Candidate *a, const Candidate *b) {
+  return a->gain > c->least_gain && (!b->value || a->worth > b->worth);
 }
 
 static void try_value(const Chooser *c, const Value *value, Candidate *best) {
@@ -219,7 +220,7 @@ static void try_value(const Chooser *c, const Value *value, Candidate *best) {
       if (!add_to_chain(c, &d, value, depth))
         break;
       measure(c, &d);
-      if (better(&d, best))
+      if (better(c, &d, best))
         *best = d;
     }
   }
@@ -242,11 +243,13 @@ Graph *remat_choose(const Load *load, Arena *arena, int64_t target, double thrif
   Chooser c = {.load = load,
                .arena = arena_new(),
                .target = target,
-               .least = load->most >> 12,
+               .least = load->most >> 10,
                .thrift = thrift};
   c.least = c.least > LEAST_BYTES ? c.least : LEAST_BYTES;
   Candidate best = {0};
   const Graph *g = load->graph;
+  for (int s = 0; s < g->nodes.count; s++)
+    c.least_gain += above(&c, load->alive[s]) / LEAST_GAIN;
   for (int n = 0; n < g->nodes.count; n++)
     for (int i = 0; i < g->nodes.at[n]->n_out; i++) {
       const Value *value = &g->nodes.at[n]->out[i];
