@@ -35,8 +35,7 @@ static void copy_body_node(const Node *node, Graph *to, Value **value) {
 }
 
 /* Copies a region with the wanted results alone; the others get no new value. */
-static void copy_narrowed(GraphMap *map, const Node *region, const bool *wanted) {
-  Arena *arena = map->to->arena;
+static void copy_narrowed(GraphMap *map, Arena *arena, const Node *region, const bool *wanted) {
   const Graph *body = region->body;
   const bool *live = region_needs(region, arena, wanted);
   Graph *narrow = graph_new(arena, body->name);
@@ -91,7 +90,7 @@ static bool *mark_read(const Graph *graph, Arena *arena) {
   return live;
 }
 
-Graph *graph_without_unread(const Graph *graph, Arena *arena) {
+static Graph *without_unread(const Graph *graph, Arena *arena, Arena *bodies) {
   Arena *scratch = arena_new();
   const bool *live = mark_read(graph, scratch);
   GraphMap map = graph_map_start(graph, arena);
@@ -103,12 +102,16 @@ Graph *graph_without_unread(const Graph *graph, Arena *arena) {
       all &= wanted[i];
     }
     if (any && !all && node->op->cls == OP_REGION)
-      copy_narrowed(&map, node, wanted);
+      copy_narrowed(&map, bodies, node, wanted);
     else if (any)
       graph_map_copy(&map, node);
   }
   arena_free(scratch);
   return graph_map_finish(&map);
+}
+
+Graph *graph_without_unread(const Graph *graph, Arena *arena) {
+  return without_unread(graph, arena, arena);
 }
 
 /* ---- copies ---- */
@@ -181,9 +184,10 @@ static void mark_uncounted(const Copying *c) {
 }
 
 Graph *graph_recompute(const Graph *graph, Arena *arena, const Recompute *what) {
-  Copying c = {.map = graph_map_start(graph, arena),
+  Arena *scratch = arena_new();
+  Copying c = {.map = graph_map_start(graph, scratch),
                .what = what,
-               .copy = ARENA_ARRAY(arena, Value *, graph->n_values + 1)};
+               .copy = ARENA_ARRAY(scratch, Value *, graph->n_values + 1)};
   for (int n = 0; n < graph->nodes.count; n++) {
     const Node *node = graph->nodes.at[n];
     if (what->late[n])
@@ -193,5 +197,7 @@ Graph *graph_recompute(const Graph *graph, Arena *arena, const Recompute *what) 
   }
   graph_map_finish(&c.map);
   mark_uncounted(&c);
-  return graph_without_unread(c.map.to, arena);
+  Graph *result = without_unread(c.map.to, arena, what->bodies ? what->bodies : arena);
+  arena_free(scratch);
+  return result;
 }

@@ -18,6 +18,7 @@ typedef struct Recompute {
   const bool *again; /* by value id: computed again for late readers */
   const bool *late;  /* by node id: reads copies */
   bool apart;        /* each late reader has copies of its own; else the first one's serve all */
+  Arena *bodies; /* for new bodies of regions, which copies of graphs share; NULL: `arena` */
 } Recompute;
 
 /* The graph with the copies; what nobody reads any more (nodes, and single results of regions) is

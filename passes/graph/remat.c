@@ -22,6 +22,7 @@ typedef struct Fitting {
   int64_t target; /* of what is alive, for the next choice */
   double thrift;  /* how much the cost of a choice counts */
   Map banned;     /* names of values whose copies did not help */
+  Arena *own;     /* of graph and load; NULL: the pass's */
   Graph *graph;
   Load load;
   int64_t
@@ -35,7 +36,11 @@ static double total_above(const Load *load, int64_t target) {
   return sum;
 }
 
-static void take(Fitting *f, Graph *graph, const Load *load) {
+/* Takes a graph and its load, which are in `own`. */
+static void take(Fitting *f, Arena *own, Graph *graph, const Load *load) {
+  if (f->own)
+    arena_free(f->own);
+  f->own = own;
   f->graph = graph;
   f->load = *load;
   f->plan = load->most > f->limit ? load->most : load_plan(&f->load, f->context->arena);
@@ -49,27 +54,33 @@ static bool takes_less(const Fitting *f, const Load *load) {
 }
 
 static void try_order(Fitting *f) {
-  Arena *arena = f->context->arena;
-  Graph *graph = remat_order(&f->load, arena);
-  Load load = load_of(arena, graph, &f->scratch);
+  Arena *own = arena_new();
+  Graph *graph = remat_order(&f->load, own);
+  Load load = load_of(own, graph, &f->scratch);
   if (takes_less(f, &load))
-    take(f, graph, &load);
+    take(f, own, graph, &load);
+  else
+    arena_free(own);
 }
 
 /* Computes one more value again. False when no value helps. */
 static bool recompute_one(Fitting *f) {
-  Arena *arena = f->context->arena;
-  Choice choice;
+  Arena *all = f->context->arena;
   for (;;) {
-    Graph *graph = remat_choose(&f->load, arena, f->target, f->thrift, &f->banned, &choice);
+    Choice choice;
+    Arena *own = arena_new();
+    Graph *graph = remat_choose(&f->load, own, all, f->target, f->thrift, &f->banned, &choice);
+    if (graph) {
+      Load load = load_of(own, graph, &f->scratch);
+      if (total_above(&load, f->target) < total_above(&f->load, f->target)) {
+        take(f, own, graph, &load);
+        return true;
+      }
+      map_set(&f->banned, choice.value->name, f);
+    }
+    arena_free(own);
     if (!graph)
       return false;
-    Load load = load_of(arena, graph, &f->scratch);
-    if (total_above(&load, f->target) < total_above(&f->load, f->target)) {
-      take(f, graph, &load);
-      return true;
-    }
-    map_set(&f->banned, choice.value->name, f);
   }
 }
 
@@ -206,7 +217,7 @@ static Fitting best_fit(PassContext *context, Graph *graph, int64_t budget) {
                    .scratch = {.arena = context->arena, .facts = context->facts}};
   Load load = load_of(context->arena, graph, &first.scratch);
   first.limit = budget - load.fixed;
-  take(&first, graph, &load);
+  take(&first, NULL, graph, &load);
   context->unlimited_bytes = load.fixed + load_plan(&first.load, context->arena);
   Fitting best = first;
   for (int i = 0; i < 2 && best.plan > best.limit; i++) {
@@ -214,11 +225,21 @@ static Fitting best_fit(PassContext *context, Graph *graph, int64_t budget) {
     next.thrift = thrifts[i];
     map_init(&next.banned, context->arena);
     fit(&next);
-    best = next.plan < best.plan ? next : best;
+    Fitting *worse = next.plan < best.plan ? &best : &next;
+    if (worse->own)
+      arena_free(worse->own);
+    best = worse == &best ? next : best;
     first.scratch = next.scratch;
   }
   best.plan = load_plan(&best.load, context->arena);
   return best;
+}
+
+static Graph *copy_graph(const Graph *graph, Arena *arena) {
+  GraphMap map = graph_map_start(graph, arena);
+  for (int n = 0; n < graph->nodes.count; n++)
+    graph_map_copy(&map, graph->nodes.at[n]);
+  return graph_map_finish(&map);
 }
 
 Graph *pass_remat(PassContext *context, Graph *graph) {
@@ -231,9 +252,12 @@ Graph *pass_remat(PassContext *context, Graph *graph) {
     return NULL;
   Fitting best = best_fit(context, graph, budget);
   context->planned_bytes = best.load.fixed + best.plan;
-  if (best.plan <= best.limit)
-    return best.graph;
-  context->over_budget = true;
-  report(&best, budget);
-  return NULL;
+  context->over_budget = best.plan > best.limit;
+  if (context->over_budget)
+    report(&best, budget);
+  else if (best.own)
+    graph = copy_graph(best.graph, context->arena);
+  if (best.own)
+    arena_free(best.own);
+  return context->over_budget ? NULL : graph;
 }

@@ -58,7 +58,7 @@ typedef struct Choice {
 
 /* The best value to compute again so that less is alive above `target` bytes, and the graph with it
  * done; names in `banned` are left alone. `thrift` is the power to which costs count: 0 looks at
- * memory alone. */
-Graph *remat_choose(const Load *load, Arena *arena, int64_t target, double thrift,
+ * memory alone. New bodies of regions go to `bodies`. */
+Graph *remat_choose(const Load *load, Arena *arena, Arena *bodies, int64_t target, double thrift,
                     const Map *banned, Choice *choice);
 #endif

@@ -226,7 +226,7 @@ static void try_value(const Chooser *c, const Value *value, Candidate *best) {
   }
 }
 
-static Graph *apply(const Chooser *c, const Candidate *d, Arena *arena) {
+static Graph *apply(const Chooser *c, const Candidate *d, Arena *arena, Arena *bodies) {
   const Graph *g = c->load->graph;
   bool *again = ARENA_ARRAY(c->arena, bool, g->n_values + 1);
   bool *late = ARENA_ARRAY(c->arena, bool, g->nodes.count + 1);
@@ -235,10 +235,10 @@ static Graph *apply(const Chooser *c, const Candidate *d, Arena *arena) {
   const Readers *readers = &c->load->readers[d->value->id];
   for (int i = d->late; i < readers->count; i++)
     late[readers->at[i]] = true;
-  return graph_recompute(g, arena, &(Recompute){again, late, false});
+  return graph_recompute(g, arena, &(Recompute){again, late, false, bodies});
 }
 
-Graph *remat_choose(const Load *load, Arena *arena, int64_t target, double thrift,
+Graph *remat_choose(const Load *load, Arena *arena, Arena *bodies, int64_t target, double thrift,
                     const Map *banned, Choice *choice) {
   Chooser c = {.load = load,
                .arena = arena_new(),
@@ -257,7 +257,7 @@ Graph *remat_choose(const Load *load, Arena *arena, int64_t target, double thrif
         try_value(&c, value, &best);
     }
   *choice = (Choice){best.value, best.cost};
-  Graph *graph = best.value ? apply(&c, &best, arena) : NULL;
+  Graph *graph = best.value ? apply(&c, &best, arena, bodies) : NULL;
   arena_free(c.arena);
   return graph;
 }

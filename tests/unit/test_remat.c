@@ -150,7 +150,7 @@ static Graph *copied(Arena *arena, const Graph *graph, bool early_too, bool apar
   again[graph->nodes.at[0]->out[0].id] = again[graph->nodes.at[1]->out[0].id] = true;
   late[3] = early_too;
   late[4] = late[5] = true;
-  Graph *result = graph_recompute(graph, arena, &(Recompute){again, late, apart});
+  Graph *result = graph_recompute(graph, arena, &(Recompute){again, late, apart, NULL});
   Error error = {0};
   if (!graph_check(result, &error))
     fail_msg("%s", error.text);
