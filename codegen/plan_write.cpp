@@ -62,7 +62,7 @@ Offset<fb::Step> write_step(Builder &b, const PlanStep &step) {
   auto moved = b.CreateVector(step.moved, step.moved ? size_t(step.n_args) : 0);
   auto label = text(b, step.label), place = text(b, step.place);
   return fb::CreateStep(b, uint8_t(step.kind), step.kernel, refs, results, step.blocks,
-                        step.bytes, label, place, step.flops, step.traffic, moved);
+                        step.bytes, label, place, step.flops, step.traffic, moved, step.conversion);
 }
 
 template <class T, class In, class Write>
@@ -80,8 +80,9 @@ Offset<fb::Entry> write_entry(Builder &b, const PlanEntry &entry) {
   auto prepare = write_all<fb::Step>(b, entry.prepare, entry.n_prepare, write_step);
   auto steps = write_all<fb::Step>(b, entry.steps, entry.n_steps, write_step);
   return fb::CreateEntry(b, name, inputs, outputs, prepare, steps, entry.arena_bytes,
-                         entry.prepared_bytes, entry.updates, entry.guard, entry.budget_bytes,
-                         entry.saved_bytes, entry.recomputed, entry.recomputed_flops);
+                         entry.prepared_bytes, entry.updates, entry.guard, entry.outdates,
+                         entry.budget_bytes, entry.saved_bytes, entry.recomputed,
+                         entry.recomputed_flops);
 }
 
 // The enumerator's number, also when it is none of its type's: tests write plans that must be
@@ -116,8 +117,9 @@ extern "C" unsigned char *plan_write(Arena *arena, const Plan *plan, size_t *siz
   auto kernels = b.CreateVector(names);
   auto entries = write_all<fb::Entry>(b, plan->entries, plan->n_entries, write_entry);
   auto settings = write_all<fb::Pair>(b, plan->settings, plan->n_settings, write_pair);
-  fb::FinishPlanBuffer(
-      b, fb::CreatePlan(b, model, variant, level, tensors, kernels, entries, settings));
+  auto refresh = write_all<fb::Step>(b, plan->refresh, plan->n_refresh, write_step);
+  fb::FinishPlanBuffer(b, fb::CreatePlan(b, model, variant, level, tensors, kernels, entries,
+                                         settings, refresh));
 
   PlanHeader header = {};
   memcpy(header.magic, PLAN_MAGIC, sizeof header.magic);

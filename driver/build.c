@@ -1,13 +1,17 @@
 /* Entry points to plan entries. See build.h.
  *
  * Where values live is decided in passes/footprint.c. What an inference entry derives from
- * persistent tensors alone is computed by prepare steps once. An updated tensor that could not be
- * written in place is copied at the end of the step list.
+ * persistent tensors alone is computed by prepare steps once; steps that compute views of
+ * parameters anew go to the plan. An updated tensor that could not be written in place is copied at
+ * the end of the step list.
  */
 #include "driver/build.h"
+#include "driver/build_kernels.h"
 #include "driver/feed.h"
+#include "driver/kept_views.h"
 #include "driver/memory_text.h"
 #include "passes/footprint.h"
+#include "passes/graph/common.h"
 #include "passes/kernel/kernel_pass.h"
 #include "passes/lower/lower.h"
 #include <stdio.h>
@@ -18,20 +22,23 @@ typedef struct Step {
   BuildStep from;
   const Kernel *kernel; /* LOOP stage */
   int kernel_index;
+  bool conversion; /* does nothing but move elements */
   int n_args;
   Home *args;
   int64_t *moved; /* bytes of each argument it must read and write */
   int64_t bytes;
 } Step;
 
+typedef VEC(Step) StepList;
+
 typedef struct Entry {
   Build *build;
   const Graph *graph;
   Footprint memory;
-  int64_t saved_bytes; /* by pass remat */
-  int guard;           /* steps up to and with memory.guard_node */
-  int *first_step;     /* by node id: steps in front of it */
-  VEC(Step) steps, prepare;
+  int64_t saved_bytes;              /* by pass remat */
+  int guard;                        /* steps up to and with memory.guard_node */
+  int *first_step;                  /* by node id: steps in front of it */
+  StepList steps, prepare, refresh; /* refresh: of the plan */
 } Entry;
 
 enum { FOREVER = MEMORY_FOREVER };
@@ -39,37 +46,6 @@ _Static_assert((int)MEMORY_ALIGNMENT == (int)PLAN_ALIGNMENT, "one alignment of p
 
 void build_start(Build *build, Arena *arena, Diag *diag, const BuildOptions *options) {
   *build = (Build){.arena = arena, .diag = diag, .options = *options};
-}
-
-/* ---- kernels ---- */
-
-static int add_kernel(Build *build, Kernel *kernel) {
-  for (int i = 0; i < kernel->n_arguments; i++) /* equal kernels must not differ by value names */
-    kernel->buffers.at[i]->name = arena_printf(build->arena, "a%d", i);
-  Kernel plain = *kernel;
-  plain.name = "kernel";
-  plain.doc = "";
-  plain.loc = (Loc){0};
-  Text text = {0};
-  kernel_print(&plain, &text);
-  for (int i = 0; i < build->texts.count; i++)
-    if (strcmp(build->texts.at[i], text.at) == 0) {
-      text_free(&text);
-      return i;
-    }
-  vec_push(build->arena, &build->texts, arena_strdup(build->arena, text.at));
-  text_free(&text);
-  kernel->name = arena_printf(build->arena, "k%d_%s", build->kernels.count, kernel->name);
-  vec_push(build->arena, &build->kernels, kernel);
-  vec_push(build->arena, &build->flops, kernel_flops(kernel));
-  return build->kernels.count - 1;
-}
-
-static void dump_kernel(const Build *build, const Kernel *kernel) {
-  Text text = {0};
-  kernel_print(kernel, &text);
-  fputs(text.at, build->options.passes.dump_to);
-  text_free(&text);
 }
 
 /* ---- persistent tensors ---- */
@@ -80,11 +56,13 @@ static int tensor_index(Build *build, const GraphInput *input) {
       CHECK(type_equal(&build->tensors.at[i].type, &input->value->type));
       return i;
     }
+  static const PlanRole roles[] = {[ROLE_PARAMETER] = PLAN_PARAMETER,
+                                   [ROLE_BUFFER] = PLAN_BUFFER,
+                                   [ROLE_STATE] = PLAN_STATE,
+                                   [ROLE_SCRATCH] = PLAN_SCRATCH};
   PlanTensor tensor = {.name = input->name,
                        .type = input->value->type,
-                       .role = input->role == ROLE_PARAMETER ? PLAN_PARAMETER
-                               : input->role == ROLE_BUFFER  ? PLAN_BUFFER
-                                                             : PLAN_STATE,
+                       .role = roles[input->role],
                        .init = (PlanInit)input->init.kind,
                        .init_a = input->init.a,
                        .init_b = input->init.b};
@@ -96,19 +74,30 @@ static int tensor_index(Build *build, const GraphInput *input) {
 
 static bool same_place(Home a, Home b) { return a.kind == b.kind && a.at == b.at; }
 
-static bool is_permuting_copy(const Node *region) {
-  for (int n = 0; n < region->body->nodes.count; n++)
-    if (region->body->nodes.at[n]->op->cls != OP_VIEW)
-      return false;
-  return true;
+/* Where the steps of a region go: of the entry, of its preparation, or, of a kept view, of the
+ * plan; NULL: another entry point has given them. */
+static StepList *list_for(Entry *e, const Node *region) {
+  if (e->memory.prepared[region->out[0].id])
+    return &e->prepare;
+  if (e->memory.home[region->out[0].id].kind != HOME_VIEW ||
+      e->memory.home[region->out[0].id].at != region->id)
+    return &e->steps;
+  int index = kept_index(e->build, e->graph, region);
+  KeptView *kept = &e->build->kept.at[index];
+  bool first = !kept->lowered;
+  kept->lowered = true;
+  return first ? &e->refresh : NULL;
 }
 
 static void lower_node(Entry *e, const Node *region) {
   Build *build = e->build;
   Arena *arena = build->arena;
-  bool prepared = e->memory.prepared[region->out[0].id];
+  StepList *list = list_for(e, region);
+  if (!list)
+    return;
+  bool prepared = list == &e->prepare, conversion = list == &e->steps && region_only_moves(region);
   const Node *anchor = region_anchor(region);
-  build->layout_conversions += !prepared && is_permuting_copy(region);
+  build->layout_conversions += conversion;
   Lowered lowered;
   lower_region(region, build->options.facts, arena, anchor->op->name, &lowered);
   Home *temps = ARENA_ARRAY(arena, Home, lowered.temps.count);
@@ -119,16 +108,17 @@ static void lower_node(Entry *e, const Node *region) {
   for (int s = 0; !build->options.memory_only && s < lowered.steps.count; s++) {
     LoweredStep *from = &lowered.steps.at[s];
     if (build->options.dump_tiles)
-      dump_kernel(build, from->kernel);
+      build_dump_kernel(build, from->kernel);
     Error error;
     if (!kernel_check(from->kernel, &error))
       FAULT("kernel %s: %s", from->kernel->name, error.text);
     Kernel *kernel = kernel_finish(from->kernel, build->options.facts, arena);
     if (build->options.dump_kernels)
-      dump_kernel(build, kernel);
+      build_dump_kernel(build, kernel);
     Step step = {.kind = STEP_KERNEL,
                  .from = {region, from->kernel},
                  .kernel = kernel,
+                 .conversion = conversion,
                  .n_args = from->args.count};
     step.moved = ARENA_ARRAY(arena, int64_t, step.n_args);
     kernel_bytes(from->kernel, step.moved);
@@ -141,11 +131,8 @@ static void lower_node(Entry *e, const Node *region) {
         if (same_place(step.args[i], step.args[j]) &&
             (kernel->buffers.at[i]->written || kernel->buffers.at[j]->written))
           kernel->buffers.at[i]->aliased = kernel->buffers.at[j]->aliased = true;
-    step.kernel_index = add_kernel(build, kernel);
-    if (prepared)
-      vec_push(arena, &e->prepare, step);
-    else
-      vec_push(arena, &e->steps, step);
+    step.kernel_index = build_kernel(build, kernel);
+    vec_push(arena, list, step);
   }
 }
 
@@ -166,7 +153,7 @@ static void add_copies(Entry *e) {
     for (int i = 0; i < g->outputs.count; i++) {
       const GraphOutput *output = &g->outputs.at[i];
       Home from = e->memory.home[output->value->id], to = e->memory.output[i];
-      if ((output->updates != NULL) == late && !same_place(from, to))
+      if (!output_is_result(output) == late && !same_place(from, to))
         add_copy(e, from, to, (int64_t)type_bytes(&output->value->type));
     }
 }
@@ -174,24 +161,20 @@ static void add_copies(Entry *e) {
 /* ---- the plan entry ---- */
 
 static PlanRef final_ref(const Entry *e, Home home) {
-  if (home.kind == HOME_PERSISTENT)
+  switch (home.kind) {
+  case HOME_PERSISTENT:
     return (PlanRef){PLACE_PERSISTENT, tensor_index(e->build, &e->graph->inputs.at[home.at])};
-  return home.kind == HOME_ARENA
-             ? (PlanRef){PLACE_ARENA, e->memory.kept.slots.at[home.at].offset}
-             : (PlanRef){PLACE_PREPARED, e->memory.derived.slots.at[home.at].offset};
+  case HOME_VIEW: {
+    int index = kept_index(e->build, e->graph, e->graph->nodes.at[home.at]);
+    return (PlanRef){PLACE_PERSISTENT, e->build->kept.at[index].tensor};
+  }
+  case HOME_ARENA: return (PlanRef){PLACE_ARENA, e->memory.kept.slots.at[home.at].offset};
+  default: return (PlanRef){PLACE_PREPARED, e->memory.derived.slots.at[home.at].offset};
+  }
 }
 
 static const char *place_text(Arena *arena, Loc loc) {
   return loc.source ? arena_printf(arena, "%s:%d", loc.source->path, loc.line) : "";
-}
-
-static const PlanResult *written_results(Arena *arena, const Kernel *kernel, int *count) {
-  PlanResult *results = ARENA_ARRAY(arena, PlanResult, kernel->n_arguments);
-  *count = 0;
-  for (int i = 0; i < kernel->n_arguments; i++)
-    if (kernel->buffers.at[i]->written && kernel->buffers.at[i]->type.dtype == DT_f32)
-      results[(*count)++] = (PlanResult){i, type_elements(&kernel->buffers.at[i]->type)};
-  return results;
 }
 
 static PlanStep *final_steps(Entry *e, const Step *steps, int count) {
@@ -209,6 +192,7 @@ static PlanStep *final_steps(Entry *e, const Step *steps, int count) {
                        .bytes = step->bytes,
                        .label = "copy",
                        .place = "",
+                       .conversion = step->conversion,
                        .moved = step->moved};
     for (int a = 0; step->moved && a < step->n_args; a++)
       plan->traffic += (double)step->moved[a];
@@ -221,7 +205,7 @@ static PlanStep *final_steps(Entry *e, const Step *steps, int count) {
     if (step->from.region && step->from.region->uncounted)
       plan->label = arena_printf(arena, "%s, again", plan->label);
     plan->place = place_text(arena, kernel->loc);
-    plan->results = written_results(arena, kernel, &plan->n_results);
+    plan->results = build_results(arena, kernel, &plan->n_results);
     plan->flops = e->build->flops.at[step->kernel_index];
   }
   return out;
@@ -273,7 +257,7 @@ static void finish_entry(Entry *e, const char *name) {
   for (int i = 0; i < g->outputs.count; i++) {
     const GraphOutput *output = &g->outputs.at[i];
     entry.updates |= output->updates != NULL;
-    if (!output->updates)
+    if (output_is_result(output))
       out[entry.n_outputs++] = (PlanPort){.name = output->name,
                                           .type = output->value->type,
                                           .ref = final_ref(e, e->memory.output[i]),
@@ -288,6 +272,9 @@ static void finish_entry(Entry *e, const char *name) {
   count_recomputed(e, &entry);
   entry.n_prepare = e->prepare.count;
   entry.prepare = final_steps(e, e->prepare.at, e->prepare.count);
+  const PlanStep *refresh = final_steps(e, e->refresh.at, e->refresh.count);
+  for (int i = 0; i < e->refresh.count; i++)
+    vec_push(arena, &build->refresh, refresh[i]);
   vec_push(arena, &build->entries, entry);
   if (build->options.dump_memory)
     dump_memory(e, &entry);
@@ -333,22 +320,6 @@ static void interpret(Entry *e) {
                (int64_t)type_bytes(&g->outputs.at[i].value->type));
 }
 
-/* Kernels compute in f32 and move integers; the interpreter takes everything. */
-static bool types_supported(Build *build, const Graph *graph) {
-  for (int n = -1; n < graph->nodes.count; n++) {
-    const Node *node = n < 0 ? NULL : graph->nodes.at[n];
-    int count = node ? node->n_out : graph->inputs.count;
-    for (int i = 0; i < count; i++) {
-      const Type *type = node ? &node->out[i].type : &graph->inputs.at[i].value->type;
-      if (dtype_is_float(type->dtype) && type->dtype != DT_f32)
-        return diag_error(build->diag, node ? node->loc : graph->inputs.at[i].loc,
-                          "%s: kernels compute in f32 (the target interp takes every type)",
-                          type_text(type));
-    }
-  }
-  return true;
-}
-
 typedef struct Attempt {
   PassContext context;
   Diag diag;
@@ -356,7 +327,11 @@ typedef struct Attempt {
 } Attempt;
 
 static Attempt attempt(Build *build, Graph *graph, const char *name, bool algebra) {
-  Attempt a = {.context = {.arena = build->arena, .facts = build->options.facts, .entry = name}};
+  Attempt a = {.context = {.arena = build->arena,
+                           .facts = build->options.facts,
+                           .entry = name,
+                           .kept = kept_views(build),
+                           .n_kept = build->kept.count}};
   PassOptions options = build->options.passes;
   int count;
   const char *const *passes = passes_standard(&count);
@@ -390,7 +365,7 @@ bool build_entry(Build *build, Graph *graph, const char *name) {
   const Graph *before = graph;
   int64_t saved_bytes = 0;
   if (!build->options.interpret) {
-    if (!types_supported(build, graph))
+    if (!build_types_supported(build, graph))
       return false;
     graph = optimise(build, graph, name, &saved_bytes);
     if (!graph)
@@ -424,6 +399,8 @@ bool build_entry(Build *build, Graph *graph, const char *name) {
 }
 
 Plan build_plan(Build *build) {
+  for (int i = 0; i < build->entries.count; i++)
+    build->entries.at[i].outdates = kept_outdated(build, build->graphs.at[i]);
   for (int i = build->names.count; i < build->kernels.count; i++)
     vec_push(build->arena, &build->names, build->kernels.at[i]->name);
   return (Plan){.model = "",
@@ -434,5 +411,7 @@ Plan build_plan(Build *build) {
                 .n_kernels = build->names.count,
                 .kernels = build->names.at,
                 .n_entries = build->entries.count,
-                .entries = build->entries.at};
+                .entries = build->entries.at,
+                .n_refresh = build->refresh.count,
+                .refresh = build->refresh.at};
 }

@@ -13,8 +13,8 @@
 typedef struct BuildOptions {
   const Facts *facts;
   PassOptions passes;
-  bool interpret;    /* one opaque step an entry point, run by the reference interpreter */
-  bool memory_only;  /* places and sizes, but no kernels: for questions about memory */
+  bool interpret;   /* one opaque step an entry point, run by the reference interpreter */
+  bool memory_only; /* places and sizes, but no kernels: for questions about memory */
   bool dump_tiles, dump_kernels, dump_memory; /* print them to passes.dump_to */
 } BuildOptions;
 
@@ -34,17 +34,26 @@ typedef struct BuildRecord {
   const MemoryNote *notes;
 } BuildRecord;
 
+/* A view of a parameter that kernels read and that is kept from call to call. */
+typedef struct KeptView {
+  int tensor;        /* of the plan */
+  const Graph *view; /* PassContext.kept */
+  bool lowered;      /* the plan has the step that computes it */
+} KeptView;
+
 typedef struct Build {
   Arena *arena;
   Diag *diag;
   BuildOptions options;
-  VEC(Graph *) graphs;  /* by entry: as lowered (or as interpreted) */
-  VEC(Kernel *) kernels; /* LOOP stage, one each */
+  VEC(Graph *) graphs;     /* by entry: as lowered (or as interpreted) */
+  VEC(Kernel *) kernels;   /* LOOP stage, one each */
   VEC(double) flops;       /* executed by each */
   VEC(const char *) texts; /* their normalised text, to find equal ones */
   VEC(PlanTensor) tensors;
   VEC(PlanEntry) entries;
   VEC(BuildRecord) records; /* by entry */
+  VEC(KeptView) kept;
+  VEC(PlanStep) refresh;
   VEC(const char *) names;
   bool over_budget; /* an entry point does not fit the memory budget: why is in diag */
   int layout_conversions; /* copies that only permute, over all entries */

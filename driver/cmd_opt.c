@@ -123,8 +123,12 @@ static char *read_stdin(Arena *arena, size_t *size) {
 }
 
 static void print_stats(const Graph *graph) {
+  Conversions conversions = graph_count_conversions(graph);
   fprintf(stderr, "@%s: %d nodes, %.0f counted operations, %d moves of data\n", graph->name,
           graph->nodes.count, graph_flops(graph), graph_count_moves(graph));
+  fprintf(stderr, "@%s: layout conversions between kernels: %d (%d of data, %d of parameters)\n",
+          graph->name, conversions.data + conversions.parameters, conversions.data,
+          conversions.parameters);
 }
 
 static int run(Arena *arena, Diag *diag, const Request *request) {

@@ -273,8 +273,10 @@ bool compiled_build(Compiled *c, const CompileRequest *request, Error *error) {
   c->plan.level = is_cpu(request->target) ? cpu_level(request->target) : request->target;
   c->plan.settings = model_settings(c->arena, c->model, &c->plan.n_settings);
   if (request->timing)
-    fprintf(stderr, "compile: graphs and kernels %.2f s (%d kernels)\n", seconds() - start,
-            c->build.kernels.count);
+    fprintf(stderr,
+            "compile: graphs and kernels %.2f s (%d kernels)\n"
+            "compile: layout conversions between kernels: %d\n",
+            seconds() - start, c->build.kernels.count, c->build.layout_conversions);
   return true;
 }
 

@@ -162,7 +162,7 @@ static void draw_inputs(const Picture *p, const Graph *g, const int *box_of, Tex
 static int add_outputs(Picture *p, const Graph *g) {
   int first = p->boxes.count;
   for (int i = 0; i < g->outputs.count; i++)
-    if (!g->outputs.at[i].updates)
+    if (output_is_result(&g->outputs.at[i]))
       add_box(p, width_for(strlen(g->outputs.at[i].name)), box_height(1));
   return first;
 }
@@ -170,7 +170,7 @@ static int add_outputs(Picture *p, const Graph *g) {
 static void draw_outputs(const Picture *p, const Graph *g, int first, Text *out) {
   for (int i = 0; i < g->outputs.count; i++) {
     const GraphOutput *output = &g->outputs.at[i];
-    if (output->updates)
+    if (!output_is_result(output))
       continue;
     start_box(
         p, first, "data", -1,
@@ -212,7 +212,7 @@ void view_model_svg(const View *v, Text *out) {
   }
   int results = add_outputs(&p, g), at = results;
   for (int i = 0; i < g->outputs.count; i++)
-    if (!g->outputs.at[i].updates) {
+    if (output_is_result(&g->outputs.at[i])) {
       const Value *value = g->outputs.at[i].value;
       add_edge(&p, value->node ? first + value->node->id : inputs[value->index], at++);
     }
@@ -249,7 +249,7 @@ static void connect_kernels(Picture *p, const int *inputs, const int *of_kernel,
       add_edge(p, box_of(v, region->in[i], inputs, of_kernel), of_kernel[k]);
   }
   for (int i = 0, at = results; i < v->graph->outputs.count; i++)
-    if (!v->graph->outputs.at[i].updates)
+    if (output_is_result(&v->graph->outputs.at[i]))
       add_edge(p, box_of(v, v->graph->outputs.at[i].value, inputs, of_kernel), at++);
 }
 

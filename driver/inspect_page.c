@@ -182,7 +182,10 @@ static void add_readers(const View *v, const Value *value, Text *out) {
     view_source(v, output->value, &source);
     if (source != value)
       continue;
-    text_add(out, "%s%s ", count++ ? ", " : "", output->updates ? "updates" : "output");
+    text_add(out, "%s%s ", count++ ? ", " : "",
+             output->updates  ? "updates"
+             : output->renews ? "renews"
+                              : "output");
     html_add(out, output->updates ? output->updates : output->name);
   }
 }
@@ -316,9 +319,9 @@ static void add_facts(const View *v, Text *out) {
   html_fact(out, "graph",
             arena_printf(arena,
                          "%d ops in the model, %d kernels in %d steps, and %d once for "
-                         "derived weights; %d layout conversions",
+                         "derived weights; layout conversions between kernels: %d",
                          v->record->before->nodes.count, v->n_kernels, v->entry->n_steps,
-                         v->entry->n_prepare, v->compiled->build.layout_conversions));
+                         v->entry->n_prepare, plan_conversions(v->entry)));
   view_amount(flops, a, sizeof a);
   view_amount(moved, b, sizeof b);
   html_fact(out, "a run", arena_printf(arena, "%sFLOP executed, %sB to move", a, b));

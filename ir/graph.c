@@ -238,6 +238,8 @@ Graph *graph_map_finish(GraphMap *map) {
     output.value = map->value[output.value->id];
     if (!output.value)
       FAULT("output %s has no new value", output.name);
+    if (output.renews)
+      output.renews = map->value[output.renews->id];
     vec_push(map->to->arena, &map->to->outputs, output);
   }
   return map->to;

@@ -95,9 +95,16 @@ typedef struct GraphOutput {
   const char *name; /* "image_latents", "loss", "grad.<parameter>", … */
   Value *value;
   const char *updates; /* name of the graph input this value replaces after the call, or NULL */
-  bool tap;            /* an intermediate the author named, not an output proper */
+  Value *renews; /* a value that follows from one parameter alone and will be equal to this one at
+                    the next call, which so need not compute it; or NULL */
+  bool tap;      /* an intermediate the author named, not an output proper */
   Loc loc;
 } GraphOutput;
+
+/* Something for the caller, not for the next call? */
+static inline bool output_is_result(const GraphOutput *output) {
+  return !output->updates && !output->renews;
+}
 
 struct Graph {
   Arena *arena;

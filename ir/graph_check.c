@@ -134,6 +134,22 @@ static bool check_names(const Checker *c) {
   return true;
 }
 
+/* What is renewed follows from one persistent input alone: it is the same until that changes. */
+static bool check_renewed(const Checker *c, const GraphOutput *output) {
+  const Value *value = output->renews;
+  if (!check_operand(c, value, output->name))
+    return false;
+  if (!type_equal(&value->type, &output->value->type))
+    return error_set(c->error, "output \"%s\" of type %s renews a value of another type",
+                     output->name, type_text(&output->value->type));
+  while (value->node && value->node->n_in == 1)
+    value = value->node->in[0];
+  if (value->node || c->graph->inputs.at[value->index].role == ROLE_INPUT || output->updates)
+    return error_set(c->error, "output \"%s\" renews what is not of one parameter alone",
+                     output->name);
+  return true;
+}
+
 static bool check_outputs(const Checker *c, const Map *inputs) {
   Map names, updated;
   map_init(&names, c->arena);
@@ -143,7 +159,8 @@ static bool check_outputs(const Checker *c, const Map *inputs) {
     if (map_get(&names, output->name))
       return error_set(c->error, "two outputs are called \"%s\"", output->name);
     map_set(&names, output->name, (void *)output);
-    if (!check_operand(c, output->value, output->name))
+    if (!check_operand(c, output->value, output->name) ||
+        (output->renews && !check_renewed(c, output)))
       return false;
     if (!output->updates)
       continue;

@@ -514,6 +514,8 @@ static void parse_output(Parser *p) {
     output.name = expect(p, T_STRING, "an output's name");
     if (accept_keyword(p, "updates"))
       output.updates = expect(p, T_STRING, "an input's name in quotes");
+    else if (accept_keyword(p, "renews"))
+      output.renews = parse_operand(p);
     expect_mark(p, '=');
   }
   output.value = p->failed ? NULL : parse_operand(p);

@@ -141,12 +141,14 @@ static void add_output(Text *text, const GraphOutput *output) {
     text_add(text, "update ");
     add_quoted(text, output->name);
     text_add(text, " = ");
-  } else if (output->updates || strcmp(output->name, output->value->name) != 0) {
+  } else if (!output_is_result(output) || strcmp(output->name, output->value->name) != 0) {
     add_quoted(text, output->name);
     if (output->updates) {
       text_add(text, " updates ");
       add_quoted(text, output->updates);
     }
+    if (output->renews)
+      text_add(text, " renews %%%s", output->renews->name);
     text_add(text, " = ");
   }
   text_add(text, "%%%s", output->value->name);

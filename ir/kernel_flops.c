@@ -2,14 +2,24 @@
  *
  * A loop whose variable decides nothing about control flow multiplies its body's count; only the
  * variables on which some bound or guard depends are run through, so the count is exact and cheap.
- * Threads and blocks are loops like any other. Bounds that are looked up in memory are unknown:
- * such a loop counts as the longest that their ranges allow.
+ * Threads and blocks are loops like any other. Of blocks that follow each other along an axis,
+ * those for which every guard has one answer, the same, are counted once: all but the ones at
+ * borders. Bounds that are looked up in memory are unknown: such a loop counts as the longest that
+ * their ranges allow.
  */
 #include "ir/kernel.h"
 #include <string.h>
 
+/* A guard; or, with guard NULL, a bound or an index that decides in another way. */
+typedef struct Condition {
+  const Affine *value;
+  const Guard *guard;
+} Condition;
+
 typedef struct Counter {
+  Arena *arena;
   const Kernel *kernel;
+  VEC(Condition) conditions;
   bool *decides; /* variables some bound or guard depends on, by id */
   bool *unknown; /* variables looked up in memory, by id */
   int64_t *at;   /* their present values; of the unknown ones, the lowest */
@@ -43,6 +53,73 @@ static bool mark_block(Counter *c, const Block *block) {
     changed |= mark_block(c, &s->other);
   }
   return changed;
+}
+
+static void add_condition(Counter *c, const Affine *value, const Guard *guard) {
+  Condition condition = {value, guard};
+  vec_push(c->arena, &c->conditions, condition);
+}
+
+static void find_conditions(Counter *c, const Block *block) {
+  for (int i = 0; i < block->count; i++) {
+    const Stmt *s = block->at[i];
+    if (s->kind == STMT_FOR) {
+      add_condition(c, &s->low, NULL);
+      add_condition(c, &s->high, NULL);
+      if (s->has_high2)
+        add_condition(c, &s->high2, NULL);
+    }
+    for (int g = 0; g < s->guards.count && s->kind == STMT_IF; g++)
+      add_condition(c, &s->guards.at[g].value, &s->guards.at[g]);
+    if ((s->kind == STMT_INDEX || s->kind == STMT_LOOKUP) && c->decides[s->var->id])
+      add_condition(c, &s->at, NULL);
+    find_conditions(c, &s->body);
+    find_conditions(c, &s->other);
+  }
+}
+
+/* ---- blocks alike ---- */
+
+enum { OPEN, HOLDS, FAILS }; /* answers of a condition, whatever the other variables are */
+
+static int64_t factor_of(const Affine *a, const IndexVar *var) {
+  for (int i = 0; i < a->count; i++)
+    if (a->term[i].var == var)
+      return a->term[i].factor;
+  return 0;
+}
+
+static int answer(const Condition *condition, const IndexVar *var, int64_t at) {
+  const Affine *a = condition->value;
+  int64_t low = a->constant, high = a->constant;
+  if (!condition->guard || condition->guard->modulus > 0)
+    return OPEN;
+  for (int i = 0; i < a->count; i++) {
+    const IndexVar *other = a->term[i].var;
+    int64_t f = a->term[i].factor, from = other == var ? at : other->low;
+    int64_t to = other == var ? at : other->high;
+    low += f * (f > 0 ? from : to);
+    high += f * (f > 0 ? to : from);
+  }
+  if (low >= 0 && high < condition->guard->extent)
+    return HOLDS;
+  return high < 0 || low >= condition->guard->extent ? FAILS : OPEN;
+}
+
+/* How many places of the axis from `at` on have the same answers, none of them open. */
+static int64_t alike(const Counter *c, const IndexVar *var, int64_t at, int64_t extent) {
+  int64_t end = extent;
+  for (int i = 0; i < c->conditions.count && end > at + 1; i++) {
+    const Condition *condition = &c->conditions.at[i];
+    if (factor_of(condition->value, var) == 0)
+      continue;
+    int first = answer(condition, var, at);
+    int64_t same = at + 1;
+    while (first != OPEN && same < end && answer(condition, var, same) == first)
+      same++;
+    end = same;
+  }
+  return end - at;
 }
 
 /* ---- counting ---- */
@@ -143,21 +220,25 @@ static double count_axes(Counter *c, int axis) {
   int64_t extent = last ? kernel->threads : kernel->grid[axis].extent;
   double sum = 0;
   bool each = var && c->decides[var->id];
-  for (int64_t i = 0; i < (each ? extent : 1); i++) {
+  for (int64_t i = 0, times = 1; i < (each ? extent : 1); i += times) {
     if (var)
       c->at[var->id] = i;
-    sum += last ? count_block(c, &kernel->body) : count_axes(c, axis + 1);
+    times = each ? alike(c, var, i, extent) : 1;
+    sum += (double)times * (last ? count_block(c, &kernel->body) : count_axes(c, axis + 1));
   }
   return each ? sum : sum * (double)extent;
 }
 
 double kernel_flops(const Kernel *kernel) {
   Arena *arena = arena_new();
-  Counter counter = {kernel, ARENA_ARRAY(arena, bool, kernel->vars.count + 1),
-                     ARENA_ARRAY(arena, bool, kernel->vars.count + 1),
-                     ARENA_ARRAY(arena, int64_t, kernel->vars.count + 1)};
+  Counter counter = {.arena = arena,
+                     .kernel = kernel,
+                     .decides = ARENA_ARRAY(arena, bool, kernel->vars.count + 1),
+                     .unknown = ARENA_ARRAY(arena, bool, kernel->vars.count + 1),
+                     .at = ARENA_ARRAY(arena, int64_t, kernel->vars.count + 1)};
   while (mark_block(&counter, &kernel->body))
     ;
+  find_conditions(&counter, &kernel->body);
   double sum = count_axes(&counter, 0);
   arena_free(arena);
   return sum;

@@ -217,16 +217,20 @@ static bool through_polyphase(const Node *node, int operand, const ReachBox *nee
   return true;
 }
 
-/* The row of x, the column of y; what is summed over whole. */
+/* The row of x, the column of y; what is summed over whole. y may be one matrix for all of a grid
+ * of rows. */
 static bool through_matmul(const Node *node, int operand, const ReachBox *need, Reach *in,
                            Arena *arena) {
-  int rank = in->type.rank;
+  int rank = in->type.rank, grid = node->out[0].type.rank;
   bool turned = node_int(node, operand ? "tb" : "ta") != 0;
   int own = operand == turned ? rank - 2 : rank - 1; /* the axis that the result has too */
-  ReachBox box = *need;
-  take_whole_axis(&box, rank - 1, &in->type);
-  take_whole_axis(&box, rank - 2, &in->type);
-  take_axis(&box, own, need, operand ? rank - 1 : rank - 2);
+  ReachBox box;
+  for (int a = 0; a < rank; a++)
+    if (a < rank - 2 && rank == grid)
+      take_axis(&box, a, need, a);
+    else
+      take_whole_axis(&box, a, &in->type);
+  take_axis(&box, own, need, operand ? grid - 1 : grid - 2);
   reach_add(arena, in, &box);
   return true;
 }

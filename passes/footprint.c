@@ -1,6 +1,8 @@
 /* Homes and lifetimes of a graph's values. See footprint.h. */
 #include "passes/footprint.h"
 #include "ir/op.h"
+#include "passes/graph/common.h"
+#include "passes/graph/recompute.h"
 #include <string.h>
 
 /* ---- slots ---- */
@@ -30,11 +32,17 @@ const Node *footprint_feed(const Graph *g, const Value *input) {
   return NULL;
 }
 
-int64_t footprint_persistent(const Graph *g, int64_t alignment) {
+int64_t footprint_persistent(const Footprint *f) {
+  const Graph *g = f->graph;
   int64_t bytes = 0;
   for (int i = 0; i < g->inputs.count; i++)
     if (g->inputs.at[i].role != ROLE_INPUT)
-      bytes += memory_rounded((int64_t)type_bytes(&g->inputs.at[i].value->type), alignment);
+      bytes += memory_rounded((int64_t)type_bytes(&g->inputs.at[i].value->type), MEMORY_ALIGNMENT);
+  for (int n = 0; n < g->nodes.count; n++) {
+    const Value *value = &g->nodes.at[n]->out[0];
+    if (f->home[value->id].kind == HOME_VIEW && f->home[value->id].at == n)
+      bytes += memory_rounded((int64_t)type_bytes(&value->type), MEMORY_ALIGNMENT);
+  }
   return bytes;
 }
 
@@ -124,6 +132,22 @@ static bool updates_in_place(const Footprint *f, const GraphOutput *update, cons
   return true;
 }
 
+static bool is_view(const Footprint *f, const Node *node) {
+  return !f->prepared[node->out[0].id] && region_is_kept(f->graph, node);
+}
+
+/* May a renewed view be written over the old one by the region that computes it? */
+static bool renews_in_place(const Footprint *f, const GraphOutput *output) {
+  const Node *region = output->value->node;
+  if (!region || region->op->cls != OP_REGION || region->id <= f->guard_node)
+    return false;
+  for (int n = region->id; n < f->graph->nodes.count; n++)
+    for (int i = 0; i < f->graph->nodes.at[n]->n_in; i++)
+      if (f->graph->nodes.at[n]->in[i] == output->renews)
+        return false;
+  return true;
+}
+
 /* A region of one kernel that walks over its elements one by one. */
 static bool is_pointwise(const Node *node) {
   if (node->op->cls != OP_REGION)
@@ -136,15 +160,42 @@ static bool is_pointwise(const Node *node) {
   return true;
 }
 
+/* Is the result made as the kernel walks, once, and stored in the order in which it is made? Small
+ * results may be made beside each row of a larger one. */
+static bool is_walked(const Node *region, const Value *value) {
+  const Node *maker = region->body->outputs.at[value->index].value->node;
+  if (!maker || maker->op->cls != OP_EW)
+    return false;
+  for (int n = 0; n < region->body->nodes.count; n++)
+    if (type_elements(&region->body->nodes.at[n]->out[0].type) > type_elements(&value->type))
+      return false;
+  return true;
+}
+
+/* Does another result of the region need its input number `input`? It may be read again for that.
+ */
+static bool needed_beside(const Node *region, int input, const Value *value) {
+  Arena *scratch = arena_new();
+  bool *others = ARENA_ARRAY(scratch, bool, region->n_out + 1);
+  for (int i = 0; i < region->n_out; i++)
+    others[i] = i != value->index;
+  const bool *needs = region_needs(region, scratch, others);
+  bool needed = needs[region->body->inputs.at[input].value->id];
+  arena_free(scratch);
+  return needed;
+}
+
 static bool same_home(Home a, Home b) { return a.kind == b.kind && a.at == b.at; }
 
 /* The operand of `node` that its result `value` may be written over: read here for the last time,
  * and element by element. Its number, or -1. */
 static int dying_operand(const Footprint *f, const Node *node, const Value *value) {
+  if (!is_walked(node, value))
+    return -1;
   for (int i = 0; i < node->n_in; i++) {
     Home home = f->home[node->in[i]->id];
     if (home.kind != HOME_ARENA || f->kept.slots.at[home.at].last != node->id ||
-        !elementwise_in(node, i, &value->type))
+        !elementwise_in(node, i, &value->type) || needed_beside(node, i, value))
       continue;
     bool shared = false; /* seen through a view beside */
     for (int k = 0; k < node->n_in; k++)
@@ -226,7 +277,9 @@ static void place_outputs(Footprint *f) {
     Home home = f->home[output->value->id];
     if (output->updates)
       home = replaced(g, output);
-    else if (home.kind != HOME_ARENA && !output->value->node)
+    else if (output->renews && is_view(f, output->renews->node))
+      home = (Home){HOME_VIEW, output->renews->node->id};
+    else if (output_is_result(output) && home.kind != HOME_ARENA && !output->value->node)
       home = add_output(f, output, g->nodes.count);
     f->output[i] = home;
   }
@@ -250,6 +303,8 @@ void footprint_values(Footprint *f) {
     const GraphInput *old = output->updates ? graph_find_input(g, output->updates) : NULL;
     if (old && updates_in_place(f, output, old))
       f->home[output->value->id] = (Home){HOME_PERSISTENT, old->value->index};
+    if (output->renews && is_view(f, output->renews->node) && renews_in_place(f, output))
+      f->home[output->value->id] = (Home){HOME_VIEW, output->renews->node->id};
   }
   for (int n = 0; n < g->nodes.count; n++) {
     const Node *node = g->nodes.at[n];
@@ -257,6 +312,8 @@ void footprint_values(Footprint *f) {
       f->home[node->out[0].id] = f->home[node->in[0]->id];
       continue;
     }
+    if (is_view(f, node))
+      f->home[node->out[0].id] = (Home){HOME_VIEW, n};
     bool pointwise = is_pointwise(node);
     for (int i = 0; i < node->n_out; i++)
       if (f->home[node->out[i].id].kind == HOME_NONE)

@@ -13,11 +13,17 @@
 #include "ir/graph.h"
 #include "passes/memory_plan.h"
 
-typedef enum HomeKind { HOME_NONE, HOME_PERSISTENT, HOME_ARENA, HOME_PREPARED } HomeKind;
+typedef enum HomeKind {
+  HOME_NONE,
+  HOME_PERSISTENT,
+  HOME_VIEW, /* of a parameter, persistent too (docs/plan.md, Views) */
+  HOME_ARENA,
+  HOME_PREPARED
+} HomeKind;
 
 typedef struct Home {
   HomeKind kind;
-  int at; /* PERSISTENT: number of the graph's input; else of a slot */
+  int at; /* PERSISTENT: number of the graph's input; VIEW: node that makes it; else of a slot */
 } Home;
 
 /* The slots of one memory, and what each is for. */
@@ -49,6 +55,6 @@ Home footprint_add(Footprint *f, bool prepared, const Type *type, int first, int
                    const char *name, Loc loc);
 /* The node that keeps input `value` compact, or NULL. */
 const Node *footprint_feed(const Graph *graph, const Value *value);
-/* Bytes of the persistent tensors the graph names, as the runtime lays them out. */
-int64_t footprint_persistent(const Graph *graph, int64_t alignment);
+/* Bytes of the persistent tensors and views the graph names, after footprint_values. */
+int64_t footprint_persistent(const Footprint *f);
 #endif

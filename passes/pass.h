@@ -14,6 +14,10 @@ typedef struct PassContext {
   const Facts *facts; /* the target's numbers; never its name */
   const char *entry;  /* the entry point the graph becomes, for messages; NULL: the graph's name */
   const struct PassOptions *options; /* set by passes_run */
+  /* Views of parameters that other entry points keep: graphs of one input, called like the
+   * parameter, and one output. Pass fuse renews those of parameters that the graph updates. */
+  const Graph *const *kept;
+  int n_kept;
   /* set by pass remat: what the graph would take without a budget, and what it takes now */
   int64_t unlimited_bytes, planned_bytes;
   bool over_budget;        /* and that it cannot keep to it, which is an error in diag */

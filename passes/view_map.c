@@ -86,8 +86,7 @@ static bool through_reshape(ViewMap *map, const Node *node) {
   return true;
 }
 
-bool view_map_resolve(Value *value, IsBaseFn *is_base, void *context, ViewMap *map,
-                      Value **stuck) {
+bool view_map_resolve(Value *value, IsBaseFn *is_base, void *context, ViewMap *map, Value **stuck) {
   *map = (ViewMap){.base = value, .type = value->type, .rank = value->type.rank};
   for (int i = 0; i < map->rank; i++)
     map->factor[i][i] = 1;
@@ -164,5 +163,25 @@ bool view_map_keeps_bounds(const ViewMap *map, const Type *value) {
     if (!used)
       return false;
   }
+  return true;
+}
+
+bool view_map_selects(const ViewMap *map, const Type *value) {
+  int uses[MAX_RANK] = {0};
+  for (int b = 0; b < map->type.rank; b++) {
+    int64_t end = map->offset[b] + 1;
+    for (int d = 0; d < map->rank; d++)
+      if (map->factor[b][d] != 0) {
+        if (map->factor[b][d] != 1 || end != map->offset[b] + 1)
+          return false;
+        end = map->offset[b] + value->dim[d];
+        uses[d]++;
+      }
+    if (end > map->type.dim[b])
+      return false;
+  }
+  for (int d = 0; d < map->rank; d++)
+    if (uses[d] > 1 || (uses[d] == 0 && value->dim[d] != 1))
+      return false;
   return true;
 }

@@ -36,4 +36,7 @@ bool view_map_is_dense(const ViewMap *map, const Type *value);
 /* Every base dimension is exactly one of the value's dimensions or fixed at 0 with extent 1:
  * reading outside the value is reading outside the base. */
 bool view_map_keeps_bounds(const ViewMap *map, const Type *value);
+/* Every base dimension is exactly one of the value's dimensions, from some place on, or fixed at
+ * one place: what computes base elements one by one can store those of the value. */
+bool view_map_selects(const ViewMap *map, const Type *value);
 #endif

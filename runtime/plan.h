@@ -9,6 +9,9 @@
  * points. Every entry point has one arena; inputs, outputs and temporaries have fixed places in it.
  * Tensors derived from persistent ones alone (packed or folded weights) live in the entry's
  * `prepared` memory and are recomputed by its prepare steps only after persistent tensors changed.
+ * Parameters in other orders that kernels of training read (transposed, channels last) are views:
+ * persistent tensors in no file, computed by the plan's refresh steps after parameters were set
+ * from outside, and renewed by the kernels that update the parameters.
  */
 #ifndef TRICOT_RUNTIME_PLAN_H
 #define TRICOT_RUNTIME_PLAN_H
@@ -17,13 +20,14 @@
 #include "runtime/base/fault.h"
 #include "runtime/base/gather.h"
 
-enum { PLAN_VERSION = 4, PLAN_ALIGNMENT = 64 };
+enum { PLAN_VERSION = 5, PLAN_ALIGNMENT = 64 };
 
 typedef enum PlanRole {
   PLAN_PARAMETER,
   PLAN_BUFFER,
-  PLAN_STATE,  /* the optimizer's */
-  PLAN_SCRATCH /* carried between entry points within one step, never saved */
+  PLAN_STATE,   /* the optimizer's */
+  PLAN_SCRATCH, /* carried between entry points within one step, never saved */
+  PLAN_VIEW     /* another tensor in another order, never saved */
 } PlanRole;
 typedef enum PlanInit { PLAN_CONSTANT, PLAN_UNIFORM, PLAN_NORMAL, PLAN_TRUNCATED } PlanInit;
 
@@ -50,12 +54,12 @@ typedef struct PlanPort { /* an input or output of an entry point */
   const char *name;
   Type type;
   PlanRef ref;
-  bool tap; /* outputs: an intermediate the author named */
+  bool tap;             /* outputs: an intermediate the author named */
   const Gather *gather; /* inputs: what alone of it is read and kept; NULL: all of it */
 } PlanPort;
 
 typedef struct PlanResult { /* an f32 tensor a step writes */
-  int arg;                   /* into the step's args */
+  int arg;                  /* into the step's args */
   int64_t elements;
 } PlanResult;
 
@@ -63,18 +67,19 @@ typedef enum PlanStepKind { STEP_KERNEL, STEP_COPY, STEP_ALL_GATHER, STEP_ALL_RE
 
 typedef struct PlanStep {
   PlanStepKind kind;
-  int kernel;        /* KERNEL: into plan->kernels */
-  int n_args;        /* KERNEL: its arguments; COPY: source, destination */
+  int kernel; /* KERNEL: into plan->kernels */
+  int n_args; /* KERNEL: its arguments; COPY: source, destination */
   const PlanRef *args;
-  int64_t blocks;    /* KERNEL: size of its grid */
-  int64_t bytes;     /* COPY: how many */
-  const char *label; /* for people: the graph ops inside */
-  const char *place; /* "models/dcformer.yaml:31" or "" */
+  int64_t blocks;        /* KERNEL: size of its grid */
+  int64_t bytes;         /* COPY: how many */
+  const char *label;     /* for people: the graph ops inside */
+  const char *place;     /* "models/dcformer.yaml:31" or "" */
   double flops, traffic; /* executed operations; bytes it must read and write once */
   int n_results;         /* KERNEL */
   const PlanResult *results;
   /* of each argument, the bytes of `traffic` that are its own; NULL: not known */
   const int64_t *moved;
+  bool conversion; /* KERNEL: only moves elements to another order */
 } PlanStep;
 
 typedef struct PlanEntry {
@@ -87,6 +92,7 @@ typedef struct PlanEntry {
   /* In front of step number `guard` the scalar outputs `loss` and `grad_norm` are known and no
    * persistent tensor has been written yet; 0: the entry point has no such place. */
   int guard;
+  bool outdates; /* changes parameters, but not all PLAN_VIEW tensors that show them */
   /* The memory budget it was compiled for (0: none), the bytes less it takes for that, tensors that
    * are computed again, and the operations of that. */
   int64_t budget_bytes, saved_bytes;
@@ -105,7 +111,12 @@ typedef struct Plan {
   const char *const *kernels; /* symbol names without level suffix */
   const PlanEntry *entries;
   const PlanPair *settings; /* model arguments and what training needs: "optimizer.lr" = "1e-4" … */
+  int n_refresh;
+  const PlanStep *refresh; /* compute all PLAN_VIEW tensors; arguments are persistent */
 } Plan;
+
+/* Layout conversions between kernels: steps of the entry that only move elements. */
+int plan_conversions(const PlanEntry *entry);
 
 /* Bytes of a port's storage. */
 int64_t port_bytes(const PlanPort *port);

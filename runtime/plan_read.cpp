@@ -59,7 +59,7 @@ bool read_type(const Reader &r, const fb::Type *in, const char *name, Type *out)
 
 bool read_tensor(const Reader &r, const fb::Tensor *in, PlanTensor *out) {
   out->name = in->name()->c_str();
-  if (in->role() > PLAN_SCRATCH || in->init() > PLAN_TRUNCATED)
+  if (in->role() > PLAN_VIEW || in->init() > PLAN_TRUNCATED)
     return r.refuse("unknown role or initialiser", out->name);
   out->role = PlanRole(in->role());
   out->init = PlanInit(in->init());
@@ -195,6 +195,7 @@ bool read_step(const Reader &r, const PlanEntry *entry, const fb::Step *in, bool
   out->bytes = in->bytes();
   out->flops = in->flops();
   out->traffic = in->traffic();
+  out->conversion = in->conversion();
   out->n_args = count_of(in->args());
   if (in->kind() > STEP_ALL_REDUCE || !aligned(in->args()))
     return r.refuse("unknown kind of step", name);
@@ -237,6 +238,7 @@ bool read_entry(const Reader &r, const fb::Entry *in, PlanEntry *out) {
   out->prepared_bytes = in->prepared_bytes();
   out->updates = in->updates();
   out->guard = in->guard();
+  out->outdates = in->outdates();
   out->budget_bytes = in->budget_bytes();
   out->saved_bytes = in->saved_bytes();
   out->recomputed = in->recomputed();
@@ -290,6 +292,19 @@ bool read_tables(const Reader &r, const fb::Plan *in) {
   return true;
 }
 
+// Steps of no entry point: they have nothing but persistent tensors.
+bool read_refresh(const Reader &r, const fb::Plan *in) {
+  PlanEntry none = {};
+  if (!read_steps(r, &none, in->refresh(), true, &r.plan->n_refresh, &r.plan->refresh))
+    return false;
+  for (int i = 0; i < r.plan->n_refresh; i++)
+    for (int k = 0; k < r.plan->refresh[i].n_args; k++)
+      if (r.plan->refresh[i].args[k].place != PLACE_PERSISTENT)
+        return r.refuse("a step that refreshes has an argument that does not persist",
+                        r.plan->refresh[i].label);
+  return true;
+}
+
 bool read_plan(const Reader &r, const fb::Plan *in) {
   Plan *plan = r.plan;
   plan->model = text_of(in->model());
@@ -310,7 +325,7 @@ bool read_plan(const Reader &r, const fb::Plan *in) {
   }
   plan->entries = entries;
   plan->n_entries = n;
-  return true;
+  return read_refresh(r, in);
 }
 
 // The header's promises, and the checksum.

@@ -16,6 +16,13 @@ int64_t port_bytes(const PlanPort *port) {
                       : (int64_t)type_bytes(&port->type);
 }
 
+int plan_conversions(const PlanEntry *entry) {
+  int count = 0;
+  for (int i = 0; i < entry->n_steps; i++)
+    count += entry->steps[i].conversion;
+  return count;
+}
+
 static size_t rounded(size_t bytes) {
   return (bytes + PLAN_ALIGNMENT - 1) / PLAN_ALIGNMENT * PLAN_ALIGNMENT;
 }
@@ -85,6 +92,16 @@ static bool take_memory(Program *program, Error *error) {
                       error);
 }
 
+static bool reads_views(const Plan *plan, const PlanEntry *entry) {
+  for (int i = 0; i < entry->n_steps; i++)
+    for (int k = 0; k < entry->steps[i].n_args; k++) {
+      PlanRef ref = entry->steps[i].args[k];
+      if (ref.place == PLACE_PERSISTENT && plan->tensors[ref.at].role == PLAN_VIEW)
+        return true;
+    }
+  return false;
+}
+
 bool program_open(Program **result, const Plan *plan, ProgramLookup *lookup, void *context,
                   int threads, Error *error) {
   Arena *memory = arena_new();
@@ -104,11 +121,14 @@ bool program_open(Program **result, const Plan *plan, ProgramLookup *lookup, voi
     const PlanEntry *entry = &plan->entries[e];
     BoundEntry *bound = &program->entries[e];
     bound->stale = true;
+    bound->reads_views = reads_views(plan, entry);
     bound->prepare = bind_steps(program, e, entry->prepare, entry->n_prepare, kernels);
     bound->steps = bind_steps(program, e, entry->steps, entry->n_steps, kernels);
     bound->times = ARENA_ARRAY(memory, int64_t, entry->n_steps);
     bound->starts = ARENA_ARRAY(memory, int64_t, entry->n_steps);
   }
+  program->views_stale = true;
+  program->refresh = bind_steps(program, -1, plan->refresh, plan->n_refresh, kernels);
   *result = program;
   return true;
 }
@@ -196,10 +216,15 @@ void *program_tensor(Program *program, const char *name, Type *type) {
   return NULL;
 }
 
-void program_touch(Program *program) {
+static void mark_stale(Program *program) {
   CHECK(!program->frozen);
   for (int e = 0; e < program->plan->n_entries; e++)
     program->entries[e].stale = true;
+}
+
+void program_touch(Program *program) {
+  mark_stale(program);
+  program->views_stale = true;
 }
 
 /* arguments: source, destination, end of the source */
@@ -256,6 +281,8 @@ static bool mark_needed(const Program *program, int besides, bool *used) {
       continue;
     any = true;
     mark_used(plan->entries[e].steps, plan->entries[e].n_steps, used);
+    if (bound->reads_views)
+      mark_used(plan->refresh, plan->n_refresh, used);
     if (e != besides && (bound->stale || !program->frozen))
       mark_used(plan->entries[e].prepare, plan->entries[e].n_prepare, used);
   }
@@ -309,6 +336,12 @@ static void prepare(Program *program, int entry) {
   }
 }
 
+static void refresh(Program *program) {
+  for (int i = 0; i < program->plan->n_refresh; i++)
+    run_step(program, &program->plan->refresh[i], &program->refresh[i]);
+  program->views_stale = false;
+}
+
 static bool is_finite(Program *program, int entry, const char *name) {
   Type type;
   const void *value = program_output(program, entry, name, &type);
@@ -345,12 +378,16 @@ bool program_run(Program *program, int entry, Error *error) {
     pool_leave(program->pool);
     return false;
   }
+  if (program->views_stale && bound->reads_views)
+    refresh(program);
   if (bound->stale)
     prepare(program, entry);
   bound->stale = false;
   run_all(program, entry);
-  if (e->updates && !bound->stopped)
-    program_touch(program);
+  if (e->updates && !bound->stopped) {
+    mark_stale(program);
+    program->views_stale |= e->outdates;
+  }
   pool_leave(program->pool);
   return true;
 }
@@ -401,6 +438,8 @@ bool program_find_trouble(Program *program, int entry, ProgramTrouble *trouble) 
   bool found = false;
   int end = e->guard ? e->guard : e->n_steps;
   pool_enter(program->pool);
+  if (program->views_stale)
+    refresh(program);
   for (int i = 0; i < end && !found; i++) {
     run_step(program, &e->steps[i], &program->entries[entry].steps[i]);
     found = bad_result(&e->steps[i], &program->entries[entry].steps[i], i, trouble);

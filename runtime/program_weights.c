@@ -44,9 +44,9 @@ static void fill_blocks(void *const *arguments, int64_t begin, int64_t end) {
     dtype_store(f->tensor->type.dtype, f->data, i, draw(f, i));
 }
 
-/* Scratch is in no file. */
+/* Scratch and views are in no file. */
 static bool in_files(const PlanTensor *tensor, bool state) {
-  return tensor->role == PLAN_STATE ? state : tensor->role != PLAN_SCRATCH;
+  return tensor->role < PLAN_STATE || (tensor->role == PLAN_STATE && state);
 }
 
 static bool starts_as_zero(const PlanTensor *tensor) {

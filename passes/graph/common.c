@@ -117,6 +117,61 @@ int graph_count_moves(const Graph *graph) {
   return count;
 }
 
+bool region_only_moves(const Node *region) {
+  if (region->op->cls != OP_REGION)
+    return false;
+  for (int n = 0; n < region->body->nodes.count; n++)
+    if (region->body->nodes.at[n]->op->cls != OP_VIEW)
+      return false;
+  return true;
+}
+
+bool region_is_kept(const Graph *graph, const Node *region) {
+  if (!region_only_moves(region) || region->n_in != 1 || region->n_out != 1 || region->in[0]->node)
+    return false;
+  const GraphInput *input = &graph->inputs.at[region->in[0]->index];
+  bool updated = false, renewed = false;
+  for (int i = 0; i < graph->outputs.count; i++) {
+    const GraphOutput *output = &graph->outputs.at[i];
+    updated |= output->updates && strcmp(output->updates, input->name) == 0;
+    renewed |= output->renews == &region->out[0];
+  }
+  return (input->role == ROLE_PARAMETER || input->role == ROLE_BUFFER) && (!updated || renewed);
+}
+
+Conversions graph_count_conversions(const Graph *graph) {
+  Arena *arena = arena_new();
+  bool *data = graph_mark_data(graph, arena), updates = false;
+  Conversions count = {0};
+  for (int i = 0; i < graph->outputs.count; i++)
+    updates |= graph->outputs.at[i].updates != NULL;
+  for (int i = 0; i < graph->nodes.count; i++) {
+    const Node *node = graph->nodes.at[i];
+    if (!region_only_moves(node))
+      continue;
+    if (data[node->out[0].id])
+      count.data++;
+    else if (updates && !region_is_kept(graph, node))
+      count.parameters++;
+  }
+  arena_free(arena);
+  return count;
+}
+
+const char *view_chain_name(Arena *arena, const Graph *graph, const Value *value) {
+  const Node *node = value->node;
+  if (!node)
+    return graph->inputs.at[value->index].name;
+  CHECK(node->op->cls == OP_VIEW);
+  const char *text =
+      arena_printf(arena, "%s %s", view_chain_name(arena, graph, node->in[0]), node->op->name);
+  for (int a = 0; a < MAX_ATTRS; a++)
+    for (int i = 0; node->attrs[a].kind == ATTR_INTS && i < node->attrs[a].n; i++)
+      text =
+          arena_printf(arena, "%s%c%lld", text, i ? ',' : ' ', (long long)node->attrs[a].ints[i]);
+  return text;
+}
+
 Value *add_persistent(Graph *graph, const char *name, Role role, Type type,
                       const GraphInput *owner) {
   Loc loc = owner ? owner->loc : (Loc){0};

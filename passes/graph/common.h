@@ -38,6 +38,21 @@ Graph *graph_expand(Graph *graph, Arena *arena, unsigned flags);
 bool *graph_mark_data(const Graph *graph, Arena *arena);
 /* Permutes of data that move memory: what the layout pass could not avoid. */
 int graph_count_moves(const Graph *graph);
+/* After fusion: a region of views alone, whose kernel does nothing but move elements. */
+bool region_only_moves(const Node *region);
+/* A region of views of one parameter or buffer that is the same at the next call: nothing updates
+ * the parameter, or an output renews the view. */
+bool region_is_kept(const Graph *graph, const Node *region);
+/* Layout conversions between kernels: regions that only move, at each call. Views of persistent
+ * tensors alone count in a graph that updates some, unless they are kept; else they are prepared
+ * once. */
+typedef struct Conversions {
+  int data, parameters;
+} Conversions;
+Conversions graph_count_conversions(const Graph *graph);
+/* "name permute 1,0 reshape 3,32,32": a chain of views and the input it starts from. Equal texts,
+ * equal views. */
+const char *view_chain_name(Arena *arena, const Graph *graph, const Value *value);
 
 #define PASS(name, function, required, doc) PassFn function;
 #include "passes/passes.def"

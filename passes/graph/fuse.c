@@ -14,13 +14,16 @@
  * Merging is greedy in topological order: each elementwise op joins the regions of its operands
  * when spaces agree and no path leaves the union and returns to it.
  *
+ * Anchors over one space whose results meet may share a region (fuse_terms.c), and one anchor may
+ * work on the rows of another (fuse_chain.c).
+ *
  * Cheap results are repeated beside their readers first (fuse_repeat.c). Last, regions over one
  * space that read the same large tensor become one, which reads it once.
  */
 #include "passes/graph/fuse.h"
 #include <string.h>
 
-static bool is_base(void *context, const Value *value) {
+bool fuse_is_base(void *context, const Value *value) {
   const Fusion *f = context;
   return !value->node || value->node->op->cls != OP_VIEW || f->has_memory[value->id];
 }
@@ -28,7 +31,7 @@ static bool is_base(void *context, const Value *value) {
 ViewMap fuse_resolve(Fusion *f, Value *value) {
   ViewMap map;
   Value *stuck;
-  CHECK(view_map_resolve(value, is_base, f, &map, &stuck));
+  CHECK(view_map_resolve(value, fuse_is_base, f, &map, &stuck));
   return map;
 }
 
@@ -78,8 +81,16 @@ static void settle_operand(Fusion *f, const Node *node, int i) {
   bool windowed = op_attr_index(node->op, "taps") >= 0 && type->rank == 5;
   int last = type->rank - 1;
   bool vector = cls == OP_WINDOW || (cls == OP_CONTR && i >= 1);
+  bool apart = vector && type->dim[last] > 1 && view_map_stride(&map, last) != 1;
   if ((windowed && !view_map_keeps_bounds(&map, type)) ||
-      (vector && type->dim[last] > 1 && view_map_stride(&map, last) != 1))
+      (apart && !(f->orders && fuse_gathers(f, node, i, &map))))
+    give_memory(f, value);
+}
+
+static void settle_output(Fusion *f, Value *value) {
+  ViewMap map = fuse_resolve(f, value);
+  bool source = map.base->node && map.base->node->op->cls == OP_SOURCE;
+  if (source || !view_map_is_dense(&map, &value->type))
     give_memory(f, value);
 }
 
@@ -90,7 +101,7 @@ static void settle_views(Fusion *f) {
     ViewMap map;
     Value *stuck;
     if (node->op->cls == OP_VIEW) {
-      if (!view_map_resolve(&node->out[0], is_base, f, &map, &stuck))
+      if (!view_map_resolve(&node->out[0], fuse_is_base, f, &map, &stuck))
         give_memory(f, stuck);
       continue;
     }
@@ -99,11 +110,9 @@ static void settle_views(Fusion *f) {
         settle_operand(f, node, i);
   }
   for (int i = 0; i < g->outputs.count; i++) {
-    Value *value = g->outputs.at[i].value;
-    ViewMap map = fuse_resolve(f, value);
-    bool source = map.base->node && map.base->node->op->cls == OP_SOURCE;
-    if (source || !view_map_is_dense(&map, &value->type))
-      give_memory(f, value);
+    settle_output(f, g->outputs.at[i].value);
+    if (g->outputs.at[i].renews)
+      settle_output(f, g->outputs.at[i].renews);
   }
   /* giving memory to a view further up may have changed what lies below it: settle what got stuck
    */
@@ -111,7 +120,8 @@ static void settle_views(Fusion *f) {
     Node *node = g->nodes.at[n];
     ViewMap map;
     Value *stuck;
-    while (node->op->cls == OP_VIEW && !view_map_resolve(&node->out[0], is_base, f, &map, &stuck))
+    while (node->op->cls == OP_VIEW &&
+           !view_map_resolve(&node->out[0], fuse_is_base, f, &map, &stuck))
       give_memory(f, stuck);
   }
 }
@@ -142,7 +152,7 @@ static Type reduced(const Type *space, unsigned mask) {
   return type;
 }
 
-static bool same_shape(const Type *a, const Type *b) {
+bool fuse_same_shape(const Type *a, const Type *b) {
   Type c = *b;
   c.dtype = a->dtype;
   return type_equal(a, &c);
@@ -153,11 +163,12 @@ static bool crossing_allowed(Fusion *f, const Region *reader, const Region *writ
   for (int m = 0; m < reader->members.count; m++) {
     Node *node = reader->members.at[m];
     for (int i = 0; i < node->n_in; i++) {
-      ViewMap map = fuse_resolve(f, node->in[i]);
-      Node *maker = map.base->node;
-      if (!maker || !fuse_is_compute(f, maker) || f->region[maker->id] != writer)
+      Node *maker = fuse_maker(f, node, i);
+      if (!maker || f->region[maker->id] != writer)
         continue;
-      if (op_anchors(node) || !same_place(&map, &node->in[i]->type))
+      ViewMap map = fuse_resolve(f, node->in[i]);
+      if (op_anchors(node) || node->op->cls == OP_VIEW || f->stored[maker->id] ||
+          !same_place(&map, &node->in[i]->type))
         return false;
       if (f->stage[maker->id] != writer->stage)
         return false; /* gone when the chain's last product is there */
@@ -178,8 +189,8 @@ static bool leads(Fusion *f, const Region *at, const Region *start, const Region
       continue;
     f->mark[node->id] = f->marks;
     for (int i = 0; i < node->n_in; i++) {
-      Node *maker = fuse_resolve(f, node->in[i]).base->node;
-      if (!maker || !fuse_is_compute(f, maker) || !f->region[maker->id])
+      const Node *maker = fuse_maker(f, node, i);
+      if (!maker || !f->region[maker->id])
         continue;
       const Region *region = f->region[maker->id];
       if (region == goal || (direct && region == start))
@@ -205,25 +216,12 @@ static bool folds_positions(const Fusion *f, const Region *a, const Region *b, u
     if (op_anchors(anchored->members.at[m]))
       anchor = anchored->members.at[m];
   int rank = anchored->space.rank;
-  return f->statistics && !anchored->stage &&
+  return f->statistics && !anchored->stage && !anchored->terms &&
          (op_attr_index(anchor->op, "size") >= 0 || node_keeps_rows(anchor)) &&
          rows == (1u << (rank - 1)) - 1;
 }
 
-/* Is one of them nothing but a correction at the border of the other's places? */
-static bool corrects_border(const Region *a, const Region *b) {
-  const Region *both[] = {a, b};
-  int anchors = 0, borders = 0;
-  for (int i = 0; i < 2; i++)
-    for (int m = 0; m < both[i]->members.count; m++) {
-      const Node *node = both[i]->members.at[m];
-      borders += node->op->cls == OP_CONTR && (node->op->flags & OPF_BORDER);
-      anchors += op_anchors(node);
-    }
-  return anchors == borders + 1 && borders > 0 && !a->stage && !b->stage;
-}
-
-static bool try_merge(Fusion *f, Region *into, Region *from) {
+bool fuse_merge(Fusion *f, Region *into, Region *from) {
   if (into == from)
     return true;
   bool anchors = into->has_anchor || from->has_anchor;
@@ -232,12 +230,12 @@ static bool try_merge(Fusion *f, Region *into, Region *from) {
   if (from->stage) /* chains only take in */
     return false;
   if (into->sealed || from->sealed ||
-      (into->has_anchor && from->has_anchor && !corrects_border(into, from)) ||
+      (into->has_anchor && from->has_anchor && !fuse_terms_meet(f, into, from)) ||
       (anchors && (columns || (rows && !folds_positions(f, into, from, rows)))) ||
       (columns && rows) ||
       (into->folded_rows && from->folded_rows && into->folded_rows != from->folded_rows))
     return false;
-  if (!same_shape(&into->space, &from->space))
+  if (!fuse_same_shape(&into->space, &from->space))
     return false;
   if (!crossing_allowed(f, into, from) || !crossing_allowed(f, from, into) ||
       fuse_path_outside(f, into, from) || fuse_path_outside(f, from, into))
@@ -247,6 +245,7 @@ static bool try_merge(Fusion *f, Region *into, Region *from) {
     f->stage[from->members.at[m]->id] += into->stage;
     vec_push(f->arena, &into->members, from->members.at[m]);
   }
+  into->terms += from->terms + (into->has_anchor && from->has_anchor);
   into->has_anchor = anchors;
   into->folds_columns = columns;
   into->folded_rows = rows;
@@ -261,15 +260,15 @@ static bool try_join_reduced(Fusion *f, Node *node, Region *own, Region *region)
   Type shape = own->space;
   Type rows = reduced(&region->space, 1u << (region->space.rank - 1));
   Type folded = reduced(&region->space, region->folded_rows);
-  if (region->folds_columns && same_shape(&shape, &rows)) {
+  if (region->folds_columns && fuse_same_shape(&shape, &rows)) {
     own->space = region->space;
-  } else if (region->folded_rows && same_shape(&shape, &folded)) {
+  } else if (region->folded_rows && fuse_same_shape(&shape, &folded)) {
     own->space = region->space;
     f->post[node->id] = true;
   } else {
     return false;
   }
-  if (try_merge(f, region, own))
+  if (fuse_merge(f, region, own))
     return true;
   own->space = shape;
   f->post[node->id] = false;
@@ -281,7 +280,8 @@ static Region *new_region(Fusion *f, Node *node) {
   bool reduce = node->op->cls == OP_REDUCE;
   region->space = reduce ? node->in[0]->type : node->out[0].type;
   region->has_anchor = op_anchors(node);
-  region->sealed = node->op->cls == OP_ATTENTION || (node->op->flags & OPF_SCATTERS);
+  region->sealed =
+      node->op->cls == OP_ATTENTION || (node->op->flags & OPF_SCATTERS) || fuse_keeps(f, node);
   region->folds_columns = node_folds_columns(node);
   region->folded_rows = is_row_fold(node) ? axes_mask(node) : 0;
   vec_push(f->arena, &region->members, node);
@@ -292,83 +292,25 @@ static Region *new_region(Fusion *f, Node *node) {
 /* Joins the node's region to those of `reader`'s operands, and through lazy operands to theirs. */
 static void join_operands(Fusion *f, Node *node, const Node *reader) {
   for (int i = 0; i < reader->n_in; i++) {
-    Node *maker = fuse_resolve(f, reader->in[i]).base->node;
-    if (!maker || !fuse_is_compute(f, maker))
+    Node *maker = fuse_maker(f, reader, i);
+    if (!maker)
       continue;
     Region *region = f->region[maker->id], *mine = f->region[node->id];
     if (reader == node && mine->members.count == 1 && try_join_reduced(f, node, mine, region))
       continue;
-    if (try_merge(f, region, mine) && f->lazy[maker->id])
+    if (fuse_merge(f, region, mine) && f->lazy[maker->id])
       join_operands(f, node, maker);
   }
 }
 
 static void place(Fusion *f, Node *node) {
+  if (f->orders && fuse_store(f, node))
+    return;
   new_region(f, node);
-  if (f->chains && fuse_chain(f, node))
+  if ((f->chains && fuse_chain(f, node)) || (f->prologues && fuse_prologue(f, node)))
     return;
   if ((node->op->cls == OP_EW || node->op->cls == OP_REDUCE) && !f->lazy[node->id])
     join_operands(f, node, node);
-}
-
-/* ---- siblings: regions that read the same large tensor ---- */
-
-enum {
-  MAX_STREAMS = 12, /* large tensors one kernel reads: what prefetchers follow */
-  NEAR = 16         /* regions further apart in the program are not looked at */
-};
-
-/* Large tensors the region reads from memory, into `bases`; returns how many there are. */
-static int large_operands(Fusion *f, const Region *region, const Value **bases, int room) {
-  int count = 0;
-  int64_t whole = type_elements(&region->space);
-  for (int m = 0; m < region->members.count; m++)
-    for (int i = 0; i < region->members.at[m]->n_in; i++) {
-      const Value *base = fuse_resolve(f, region->members.at[m]->in[i]).base;
-      bool inside =
-          base->node && fuse_is_compute(f, base->node) && f->region[base->node->id] == region;
-      bool known = inside || type_elements(&base->type) < whole;
-      for (int j = 0; j < count && !known; j++)
-        known = bases[j] == base;
-      if (!known && count < room)
-        bases[count++] = base;
-    }
-  return count;
-}
-
-static bool walks_rows(const Region *region) {
-  return !region->has_anchor && !region->sealed && region->space.rank > 0 &&
-         type_elements(&region->space) >= WORTH_REPEATING;
-}
-
-/* Two kernels over one space that read the same tensor become one that reads it once. */
-static bool try_merge_siblings(Fusion *f, Region *a, Region *b) {
-  const Value *of_a[MAX_STREAMS], *of_b[MAX_STREAMS];
-  int in_a = large_operands(f, a, of_a, MAX_STREAMS), shared = 0;
-  int in_b = large_operands(f, b, of_b, MAX_STREAMS);
-  for (int i = 0; i < in_a; i++)
-    for (int j = 0; j < in_b; j++)
-      shared += of_a[i] == of_b[j];
-  return shared && in_a + in_b - shared + 2 <= MAX_STREAMS && try_merge(f, a, b);
-}
-
-static void merge_siblings(Fusion *f) {
-  const Graph *g = f->graph;
-  VEC(Region *) regions = {0};
-  for (int n = 0; n < g->nodes.count; n++) {
-    Region *region = f->region[n];
-    if (region && region->members.at[0] == g->nodes.at[n] && walks_rows(region))
-      vec_push(f->arena, &regions, region);
-  }
-  for (int i = 0; i < regions.count; i++)
-    for (int j = i + 1; j < regions.count && j <= i + NEAR; j++) {
-      Region *a = regions.at[i], *b = regions.at[j];
-      /* a region that was merged away has no members of its own left */
-      if (f->region[a->members.at[0]->id] == a && f->region[b->members.at[0]->id] == b &&
-          same_shape(&a->space, &b->space) && a->folded_rows == b->folded_rows &&
-          a->folds_columns == b->folds_columns)
-        try_merge_siblings(f, a, b);
-    }
 }
 
 /* ---- building the regions ---- */
@@ -421,14 +363,20 @@ static bool *values_read_outside(Fusion *f) {
         outside[base->id] = true;
     }
   }
-  for (int i = 0; i < g->outputs.count; i++)
+  for (int i = 0; i < g->outputs.count; i++) {
     outside[fuse_resolve(f, g->outputs.at[i].value).base->id] = true;
+    if (g->outputs.at[i].renews)
+      outside[g->outputs.at[i].renews->id] = true;
+  }
   return outside;
 }
 
 /* The op that names the region's place for people: the anchor, a fold, or the last member. */
 static Node *main_member(const Region *region) {
-  Node *best = region->members.at[region->members.count - 1];
+  Node *best = region->members.at[0];
+  for (int m = 1; m < region->members.count; m++)
+    if (region->members.at[m]->op->cls != OP_VIEW)
+      best = region->members.at[m];
   for (int m = 0; m < region->members.count; m++)
     if ((op_anchors(region->members.at[m]) || region->members.at[m]->op->cls == OP_REDUCE) &&
         !(region->members.at[m]->op->flags & OPF_BORDER))
@@ -437,6 +385,8 @@ static Node *main_member(const Region *region) {
 }
 
 static void build(Fusion *f, Region *region, const bool *outside) {
+  if (f->orders && fuse_rename(f, region))
+    return;
   Body body = {.f = f, .region = region};
   body.graph = graph_new(f->arena, "body");
   body.builder = (Builder){.graph = body.graph};
@@ -483,8 +433,8 @@ static void build_after_operands(Fusion *f, Region *region, const bool *outside)
   for (int m = 0; m < region->members.count; m++) {
     Node *node = region->members.at[m];
     for (int i = 0; i < node->n_in; i++) {
-      Node *maker = fuse_resolve(f, node->in[i]).base->node;
-      if (maker && fuse_is_compute(f, maker) && f->region[maker->id] != region)
+      Node *maker = fuse_maker(f, node, i);
+      if (maker && f->region[maker->id] != region)
         build_after_operands(f, f->region[maker->id], outside);
     }
   }
@@ -519,7 +469,6 @@ static bool take_apart(void *context, Builder *b, const Node *old, Value *const 
 /* matmul's second operand is loaded along its columns: a transposed one is permuted first, which
  * settle_views turns into a copy (prepared once where it depends on parameters alone). */
 static bool untranspose(void *context, Builder *b, const Node *old, Value *const *in, Value **out) {
-  (void)context;
   int tb = old->op->cls == OP_CONTR ? op_attr_index(old->op, "tb") : -1;
   if (tb < 0 || !old->attrs[tb].i)
     return false;
@@ -532,37 +481,58 @@ static bool untranspose(void *context, Builder *b, const Node *old, Value *const
   Attr attrs[MAX_ATTRS];
   memcpy(attrs, old->attrs, sizeof attrs);
   attrs[tb].i = 0;
-  Value *operands[2] = {in[0], build_permute(b, in[1], perm)};
+  Value **turned = (Value **)context + old->in[1]->id; /* by value id: one for all readers */
+  if (!*turned)
+    *turned = build_permute(b, in[1], perm);
+  Value *operands[2] = {in[0], *turned};
   out[0] = &build_node_attrs(b, old->op, 2, operands, attrs)->out[0];
   return true;
 }
 
-Graph *pass_fuse(PassContext *context, Graph *graph) {
-  graph = graph_rewrite(graph, context->arena, take_apart, context);
-  graph = graph_rewrite(graph, context->arena, untranspose, NULL);
-  if (fusing_wanted(context, "repeat"))
-    graph = fuse_repeat_cheap(context, graph);
+static Fusion start(PassContext *context, const Graph *graph) {
   Fusion f = {.arena = context->arena, .graph = graph, .facts = context->facts};
   f.chains = fusing_wanted(context, "chain");
   f.statistics = fusing_wanted(context, "statistics");
-  f.lazy = fuse_find_lazy(graph, f.arena);
+  f.terms = fusing_wanted(context, "terms");
+  f.prologues = fusing_wanted(context, "prologue");
+  f.orders = fusing_wanted(context, "orders");
+  f.renew = fusing_wanted(context, "renew") && fuse_updates(graph);
   f.has_memory = ARENA_ARRAY(f.arena, bool, graph->n_values);
   f.region = ARENA_ARRAY(f.arena, Region *, graph->nodes.count);
   f.post = ARENA_ARRAY(f.arena, bool, graph->nodes.count);
+  f.stored = ARENA_ARRAY(f.arena, bool, graph->nodes.count);
   f.stage = ARENA_ARRAY(f.arena, int, graph->nodes.count);
   f.mark = ARENA_ARRAY(f.arena, int, graph->nodes.count);
   settle_views(&f);
+  return f;
+}
+
+Graph *pass_fuse(PassContext *context, Graph *graph) {
+  graph = graph_rewrite(graph, context->arena, take_apart, context);
+  Value **turned = ARENA_ARRAY(context->arena, Value *, graph->n_values + 1);
+  graph = graph_rewrite(graph, context->arena, untranspose, turned);
+  if (fusing_wanted(context, "repeat"))
+    graph = fuse_repeat_cheap(context, graph);
+  Fusion f = start(context, graph);
+  if (f.renew) {
+    graph = fuse_add_renewals(context, &f);
+    f = start(context, graph);
+  }
+  f.lazy = fuse_find_lazy(graph, f.arena);
+  fuse_find_makers(&f);
   for (int n = 0; n < graph->nodes.count; n++)
     if (fuse_is_compute(&f, graph->nodes.at[n]))
       place(&f, graph->nodes.at[n]);
 
   if (fusing_wanted(context, "siblings"))
-    merge_siblings(&f);
+    fuse_siblings(&f);
+  if (fusing_wanted(context, "small"))
+    fuse_small(&f);
   bool *outside = values_read_outside(&f);
   f.map = graph_map_start(graph, context->arena);
   graph_copy_feeds(&f.map);
   for (int n = 0; n < graph->nodes.count; n++)
-    if (fuse_is_compute(&f, graph->nodes.at[n]))
+    if (fuse_is_compute(&f, graph->nodes.at[n]) && n >= f.region[n]->not_before)
       build_after_operands(&f, f.region[n], outside);
   Builder b = {.graph = f.map.to};
   for (int i = 0; i < graph->outputs.count; i++) {

@@ -13,18 +13,8 @@ enum {
   MATRIX_SHARE = 2 /* of the second-level cache, for the matrices */
 };
 
-static bool only_reader(Fusion *f, const Value *value, const Node *reader) {
-  const Graph *g = f->graph;
-  for (int n = 0; n < g->nodes.count; n++)
-    for (int i = 0; i < g->nodes.at[n]->n_in; i++) {
-      const Node *node = g->nodes.at[n];
-      if (node != reader && fuse_is_compute(f, node) && fuse_resolve(f, node->in[i]).base == value)
-        return false;
-    }
-  for (int i = 0; i < g->outputs.count; i++)
-    if (fuse_resolve(f, g->outputs.at[i].value).base == value)
-      return false;
-  return true;
+static bool only_reader(const Fusion *f, const Value *value, const Node *reader) {
+  return f->reader[value->id] == reader && !f->many[value->id];
 }
 
 /* Bytes of the matrices that the region's contractions multiply with. */
@@ -53,10 +43,11 @@ bool fuse_chain(Fusion *f, Node *node) {
   if (!maker || map.base != node->in[0] || !fuse_is_compute(f, maker))
     return false;
   Region *region = f->region[maker->id], *own = f->region[node->id];
-  if (!region->has_anchor || region->sealed || region->folds_columns || region->folded_rows ||
-      region->members.at[0]->op->cls == OP_INDEX || region->members.at[0]->op->cls == OP_MOVE ||
-      f->stage[maker->id] != region->stage || !pays(f, region, node) ||
-      !only_reader(f, map.base, node) || fuse_path_outside(f, region, own))
+  if (!region->has_anchor || region->terms || region->sealed || region->folds_columns ||
+      region->folded_rows || region->members.at[0]->op->cls == OP_INDEX ||
+      region->members.at[0]->op->cls == OP_MOVE || f->stage[maker->id] != region->stage ||
+      !pays(f, region, node) || !only_reader(f, map.base, node) ||
+      fuse_path_outside(f, region, own))
     return false;
   Node *matrix = fuse_resolve(f, node->in[1]).base->node;
   if (matrix && fuse_is_compute(f, matrix) && f->region[matrix->id] == region)

@@ -74,8 +74,11 @@ static void copy_narrowed(GraphMap *map, Arena *arena, const Node *region, const
 /* By value id: somebody reads it. */
 static bool *mark_read(const Graph *graph, Arena *arena) {
   bool *live = ARENA_ARRAY(arena, bool, graph->n_values + 1);
-  for (int i = 0; i < graph->outputs.count; i++)
+  for (int i = 0; i < graph->outputs.count; i++) {
     live[graph->outputs.at[i].value->id] = true;
+    if (graph->outputs.at[i].renews)
+      live[graph->outputs.at[i].renews->id] = true;
+  }
   for (int n = graph->nodes.count - 1; n >= 0; n--) {
     const Node *node = graph->nodes.at[n];
     bool *wanted = ARENA_ARRAY(arena, bool, node->n_out + 1), any = false;

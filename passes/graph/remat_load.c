@@ -123,7 +123,7 @@ Load load_of(Arena *arena, const Graph *graph, ScratchTable *table) {
   count_alive(&load, arena);
   find_readers(&load, arena);
   Holding *derived = &load.memory.derived;
-  load.fixed = footprint_persistent(graph, MEMORY_ALIGNMENT) +
+  load.fixed = footprint_persistent(&load.memory) +
                memory_plan(arena, derived->slots.at, derived->slots.count, MEMORY_ALIGNMENT);
   return load;
 }

@@ -73,6 +73,11 @@ static bool joins(const Nest *nest, const Stmt *s) {
   return true;
 }
 
+bool store_walks_apart(const Spread *spread, const Stmt *s) {
+  return s->kind == STMT_TILE_STORE && spread->facts->vector > 1 && s->tile_arg[0]->cols > 1 &&
+         access_col_stride(&s->access) != 1;
+}
+
 static bool independent(const Nest *nest, const Stmt *s) {
   if (s->kind == STMT_TILE_STORE || (s->tile && nest_touches(nest, s->tile)))
     return false;
@@ -96,6 +101,8 @@ static void flush(Spread *spread, const SpreadHooks *hooks, Nest *nest, Block *t
 
 static void add_to_nest(Spread *spread, const SpreadHooks *hooks, Nest *nest, const Stmt *s,
                         Block *to) {
+  if (nest->count && (store_walks_apart(spread, s) || store_walks_apart(spread, nest->stmt[0])))
+    flush(spread, hooks, nest, to);
   if (nest->count && !joins(nest, s)) {
     if (!same_domain(nest->domain, stmt_domain(s)) && independent(nest, s)) {
       Nest single = {.stmt = {s}, .count = 1, .domain = stmt_domain(s)};

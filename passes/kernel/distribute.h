@@ -31,6 +31,10 @@ bool nest_touches(const Nest *nest, const Tile *tile);
 /* Every reference to the tile lies in the nest, and it is written there before it is read. */
 bool nest_private(const Spread *spread, const Nest *nest, const Tile *tile);
 
+/* A store whose columns lie apart in memory goes element by element, in a nest of its own, so that
+ * what computes its tile can use vectors. */
+bool store_walks_apart(const Spread *spread, const Stmt *stmt);
+
 /* Walks the TILE statements of a block, forming nests; calls back for nests and dots. */
 typedef struct SpreadHooks {
   void (*nest)(Spread *, Block *to, const Nest *);

@@ -11,7 +11,7 @@
 #include <math.h>
 #include <string.h>
 
-enum { REGISTER_NEST = 48, UNROLL_COLUMNS = 4 };
+enum { REGISTER_NEST = 48, UNROLL_COLUMNS = 4, UNROLL_ROWS = 16 };
 
 int vectors_of(int cols, int width) { return (cols + width - 1) / width; }
 
@@ -292,9 +292,33 @@ static void fill_ends(Walk *w, Block *block) {
   }
 }
 
+/* A store whose columns lie apart, rows side by side: one column after the other, so that each line
+ * of memory is filled at once. */
+static void store_by_columns(Walk *w, Block *block) {
+  Spread *s = w->spread;
+  const Tile *domain = w->nest->domain;
+  Stmt *loop = NULL;
+  IndexVar *col = kernel_var(s->to, "c", 0, domain->cols - 1);
+  block = &stmt_for(s->to, block, col, 0, domain->cols, 1)->body;
+  w->position.col = affine_var(col, 1);
+  for (int j = 0; j < domain->n_axes; j++) {
+    IndexVar *row = kernel_var(s->to, "p", 0, domain->axis[j] - 1);
+    loop = stmt_for(s->to, block, row, 0, domain->axis[j], 1);
+    w->position.row[j] = affine_var(row, 1);
+    block = &loop->body;
+  }
+  if (loop && loop->high.constant <= UNROLL_ROWS)
+    loop->unroll = -1;
+  body(w, block);
+}
+
 static void rows(Walk *w, Block *block, bool unrolled) {
   Spread *s = w->spread;
   const Tile *domain = w->nest->domain;
+  if (w->nest->count == 1 && store_walks_apart(s, w->nest->stmt[0]) && domain->n_axes) {
+    store_by_columns(w, block);
+    return;
+  }
   start_folds(w, block, true);
   for (int j = 0; j < domain->n_axes; j++) {
     w->position.row[j] = affine_constant(0);

@@ -18,9 +18,14 @@ enum {
   GPU_ROWS = 32,
   GPU_COLUMNS = 32,
   GPU_K = 16,
-  TILE_STEPS = 50
+  TILE_STEPS = 50,
+  WASTE = 32,
+  FEW_TILES = 4,
+  PANEL_ROWS = 8,
+  PAGE = 4096 /* bytes */
 };
-/* TILE_STEPS: what starting and storing a register tile costs, in steps of its inner loop */
+/* WASTE: one tile in so many may lie past the end. TILE_STEPS: what starting and storing a register
+ * tile costs, in steps of its inner loop */
 
 typedef struct Contraction {
   int n_k;
@@ -297,10 +302,13 @@ void contraction_add(Frame *frame, const Node *node, Buffer *left, Tile *sum) {
   add_terms(frame, node, &c, 0, k, left, sum);
 }
 
-static void announce_inputs(Frame *frame, const Node *node, const Contraction *c) {
+void contraction_announce(Frame *frame, const Node *node) {
+  if (node->op->flags & OPF_BORDER)
+    return;
+  Contraction c = describe(node);
   Place first[MAX_K] = {[1] = {.col = 1}};
-  if (c->tap_k >= 0)
-    prefetch_taps(frame, node, c->a, first, (int)c->k_extent[1]);
+  if (c.tap_k >= 0)
+    prefetch_taps(frame, node, c.a, first, (int)c.k_extent[1]);
 }
 
 static Schedule schedule_of(const Facts *facts, const Tile *sum, int64_t strips) {
@@ -333,20 +341,119 @@ static void lower_strips(Lower *lower, Frame *frame, const Contraction *c, const
   lower_finish(lower, &partial, 1, (int)strips, -1);
 }
 
-/* The region's contractions at the current tile: one, and what corrects it at the border. */
-static void anchor_results(Frame *frame, const Contraction *c) {
+/* The region's contractions at the current tile: one, and what corrects it at the border; or those
+ * whose results meet in what follows. */
+static void anchor_results(Frame *frame) {
   const Graph *body = frame->lower->body;
   for (int n = 0; n < body->nodes.count; n++) {
     const Node *node = body->nodes.at[n];
     if (node->op->cls == OP_CONTR && (node->op->flags & OPF_BORDER)) {
       outside_results(frame, node);
     } else if (node->op->cls == OP_CONTR) {
-      Affine k[MAX_K];
       Tile *sum = frame->tile[node->out[0].id] = frame_fill(frame, 0, DT_f32, true, true);
-      add_terms(frame, node, c, 0, k, NULL, sum);
+      contraction_add(frame, node, NULL, sum);
       frame->kernel->schedule = schedule_of(frame->lower->facts, sum, 1);
     }
   }
+}
+
+Tiling contraction_tiling(const Frame *frame, const Node *node) {
+  Contraction c = describe(node);
+  Tiling tiling = choose_tile(frame->lower->facts, &c, frame);
+  if (c.tap_k >= 0)
+    tiling.band = choose_band(frame->lower->facts, node, tiling.box);
+  return tiling;
+}
+
+/* Order of tiles where B is too large for the second-level cache: either all rows of A pass by for
+ * each range of columns, or all of B for each group of rows that stay in that cache; whichever
+ * moves less. */
+static void choose_order(const Frame *frame, const Node *node, const Contraction *c,
+                         Tiling *tiling) {
+  const Facts *facts = frame->lower->facts;
+  int d = frame->rank - 2;
+  int64_t b = (int64_t)type_bytes(&node->in[1]->type), a = (int64_t)type_bytes(&node->in[0]->type);
+  if (b <= facts->l2 / 2)
+    return;
+  tiling->columns_outermost = true;
+  if (facts->threads > 1 || c->n_k > 1 || frame->rank < 2)
+    return;
+  int64_t row = c->k_extent[0] * (int64_t)sizeof(float), outer = 1;
+  int64_t tiles = ceil_div(frame->extent[d], tiling->box[d]), group = 0;
+  for (int e = 0; e < d; e++)
+    outer *= frame->extent[e];
+  for (int64_t t = facts->l2 / 2 / (row * tiling->box[d]); t > 0 && !group; t--)
+    if (t <= tiles && ceil_div(tiles, t) * t * WASTE <= tiles * (WASTE + 1))
+      group = t;
+  int64_t ranges = ceil_div(frame->extent[d + 1], tiling->cols);
+  if (group && b * outer * ceil_div(tiles, group) < a * ranges)
+    tiling->group = group;
+}
+
+/* ---- groups of rows by one range of columns, whose part of B the block copies ---- */
+
+/* Rows of B that are whole pages apart share their places in the caches, which cannot hold many of
+ * them then. A copy without gaps pays where a group has several tiles. */
+static bool copies_panel(const Frame *frame, const Node *node, const Contraction *c,
+                         const Tiling *tiling) {
+  const Type *b = &node->in[1]->type;
+  ViewMap map = frame_resolve(frame, node->in[1]);
+  int64_t apart = view_map_stride(&map, b->rank - 2) * (int64_t)sizeof(float);
+  return tiling->group >= FEW_TILES && apart % PAGE == 0 && b->dtype == DT_f32 &&
+         node->in[0]->type.dtype == DT_f32 &&
+         c->k_extent[0] * tiling->cols * (int64_t)sizeof(float) <= frame->lower->facts->l2 / 4;
+}
+
+/* B at rows from `k` on, `count` of them, in the block's columns. */
+static Access panel_access(Frame *frame, const Node *node, const Contraction *c, Affine k,
+                           int count) {
+  Place out[MAX_RANK], place = {.at = k, .row = {count > 1}};
+  memcpy(out, frame->place, sizeof out);
+  for (int d = 0; d < frame->rank; d++)
+    memset(out[d].row, 0, sizeof out[d].row);
+  return operand_access(frame, node->in[1], c->b, out, &place, NULL);
+}
+
+static Buffer *copy_panel(Frame *frame, const Node *node, const Contraction *c) {
+  int count = PANEL_ROWS;
+  int64_t depth = ceil_div(c->k_extent[0], count) * count;
+  Buffer *panel = kernel_scratch(frame->kernel, "panel", (Type){DT_f32, 2, {depth, frame->cols}});
+  Block *outside = frame->block;
+  Stmt *loop;
+  Affine k = affine_var(frame_loop(frame, "k", 0, depth, count, &loop), 1);
+  Access from = panel_access(frame, node, c, k, count), to = {.buffer = panel, .rank = 2};
+  to.dim[0] = (AccessDim){.at = k, .row = {1}, .divisor = 1};
+  to.dim[1] = (AccessDim){.at = affine_constant(0), .col = 1, .divisor = 1};
+  frame_store(frame, &to, frame_load_box(frame, &from, DT_f32, "b", 1, &count, frame->cols)->tile);
+  frame->block = outside;
+  return panel;
+}
+
+static void lower_groups(Lower *lower, Frame *frame, const Contraction *c, Tiling *tiling) {
+  const Node *node = lower->anchor;
+  int d = frame->rank - 2, depth = (int)c->k_extent[0];
+  tiling->inner_loop = true;
+  place_output(frame, tiling);
+  frame_stream_large(frame);
+  Buffer *panel = copy_panel(frame, node, c);
+  Stmt *loop;
+  Affine tile = affine_var(frame_loop(frame, "v", 0, tiling->group, 1, &loop), 1);
+  frame->place[d].at = affine_add(frame->place[d].at, affine_scale(tile, tiling->box[d]));
+  Tile *sum = frame_fill(frame, 0, DT_f32, true, true);
+  Place out[MAX_RANK], k = {.at = affine_constant(0), .col = 1};
+  memcpy(out, frame->place, sizeof out);
+  out[d + 1].col = 0;
+  Access a = operand_access(frame, node->in[0], c->a, out, &k, NULL);
+  Access b = {.buffer = panel, .rank = 2};
+  b.dim[0] = (AccessDim){.at = affine_constant(0), .row = {1}, .divisor = 1};
+  b.dim[1] = (AccessDim){.at = affine_constant(0), .col = 1, .divisor = 1};
+  Tile *left = frame_load_box(frame, &a, DT_f32, "a", frame->n_axes, frame->axis, depth)->tile;
+  Tile *right = frame_load_box(frame, &b, DT_f32, "b", 1, &depth, frame->cols)->tile;
+  frame_dot(frame, sum, left, right);
+  frame->tile[node->out[0].id] = sum;
+  frame_store_outputs(frame, NULL);
+  frame->kernel->schedule = schedule_of(lower->facts, sum, 1);
+  frame_finish(frame, node->op->name);
 }
 
 void lower_contraction(Lower *lower) {
@@ -358,13 +465,17 @@ void lower_contraction(Lower *lower) {
                       ? (Contraction){.tap_k = -1, .tap_out = -1, .box_dims = 0xE}
                       : describe(node);
   Tiling tiling = choose_tile(lower->facts, &c, &frame);
-  int64_t strips, b_bytes = (int64_t)type_bytes(&node->in[1]->type);
+  int64_t strips;
   int strip_axes = choose_strips(&c, &frame, &tiling, &strips);
   if (strips > 1) {
     lower_strips(lower, &frame, &c, &tiling, strip_axes, strips);
     return;
   }
-  tiling.columns_outermost = b_bytes > lower->facts->l2 / 2;
+  choose_order(&frame, node, &c, &tiling);
+  if (tiling.group && !row_folds_of(lower).nodes.count && copies_panel(&frame, node, &c, &tiling)) {
+    lower_groups(lower, &frame, &c, &tiling);
+    return;
+  }
   if (c.tap_k >= 0)
     tiling.band = choose_band(lower->facts, node, tiling.box);
   RowFolds folds = row_folds_of(lower);
@@ -376,9 +487,9 @@ void lower_contraction(Lower *lower) {
   Block *outside = frame.block;
   if (folds.nodes.count)
     open_inner_loop(&frame, &tiling);
-  announce_inputs(&frame, node, &c);
+  contraction_announce(&frame, node);
   frame_announce(&frame);
-  anchor_results(&frame, &c);
+  anchor_results(&frame);
   frame_store_outputs(&frame, frame_is_early);
   if (!folds.nodes.count) {
     frame_finish(&frame, node->op->name);

@@ -3,7 +3,11 @@
 #include <math.h>
 #include <string.h>
 
-enum { LARGE = 16 }; /* second-level caches: more than the last level is likely to hold */
+enum {
+  LARGE = 16, /* second-level caches: more than the last level is likely to hold */
+  NARROW = 8  /* tiles in a row of a tensor: of wider ones a tile writes scattered pieces, which the
+                 caches had better collect */
+};
 
 int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
@@ -97,6 +101,32 @@ static Strides strides_of(const ViewMap *map, const Type *type, const Type *spac
   return s;
 }
 
+bool frame_stores_moved(const Frame *frame, Value *output, ViewMap *map) {
+  *map = frame_resolve(frame, output);
+  const Node *maker = map->base->node;
+  return map->base != output && maker && maker->op->cls != OP_SOURCE;
+}
+
+/* The dimension of a moved output that is dimension b of what it shows, or -1. */
+static int moved_dim(const ViewMap *map, int b) {
+  for (int d = 0; d < map->rank; d++)
+    if (map->factor[b][d])
+      return d;
+  return -1;
+}
+
+/* Strides, per dimension of the space, with which a moved output is stored. */
+static Strides moved_strides(const ViewMap *map, const Type *output, const Type *space) {
+  Strides s = {{0}};
+  int64_t stride[MAX_RANK], at = 1;
+  for (int d = output->rank - 1; d >= 0; at *= output->dim[d--])
+    stride[d] = at;
+  for (int b = 0; b < space->rank; b++)
+    if (map->base->type.dim[b] != 1)
+      s.at[b] = stride[moved_dim(map, b)];
+  return s;
+}
+
 /* Values the body reads from memory or from iota, and its outputs: everything with an address. */
 static void collect(const Frame *frame, const Type *space, Strides *out, int *count, int room) {
   const Graph *body = frame->lower->body;
@@ -107,6 +137,12 @@ static void collect(const Frame *frame, const Type *space, Strides *out, int *co
       continue;
     for (int i = 0; i < operands; i++) {
       Value *value = n < body->nodes.count ? body->nodes.at[n]->in[i] : body->outputs.at[i].value;
+      ViewMap moved;
+      if (n == body->nodes.count && frame_stores_moved(frame, value, &moved)) {
+        if (moved.base->type.rank == space->rank)
+          out[(*count)++] = moved_strides(&moved, &value->type, space);
+        continue;
+      }
       if (value->type.rank != space->rank)
         continue;
       CHECK(*count + (n == body->nodes.count ? 2 : 1) <= room);
@@ -134,8 +170,24 @@ static void collect(const Frame *frame, const Type *space, Strides *out, int *co
   }
 }
 
+/* Is only a part of something stored as an output? Its ends must be known by dimension. */
+static bool stores_part(const Frame *frame) {
+  const Graph *body = frame->lower->body;
+  ViewMap map;
+  for (int i = 0; i < body->outputs.count; i++) {
+    Value *value = body->outputs.at[i].value;
+    if (frame_stores_moved(frame, value, &map) && !view_map_keeps_bounds(&map, &value->type))
+      return true;
+  }
+  return false;
+}
+
 void frame_flatten(Frame *frame, const Type *space, unsigned keep_apart) {
   const Graph *body = frame->lower->body;
+  if (stores_part(frame)) {
+    frame_dims(frame, space);
+    return;
+  }
   int room = 2 * body->outputs.count, count;
   for (int n = 0; n < body->nodes.count; n++)
     room += body->nodes.at[n]->n_in;
@@ -273,8 +325,11 @@ void frame_store(Frame *frame, const Access *access, Tile *tile) {
   s->access = *access;
   s->tile_arg[0] = tile;
   const Facts *facts = frame->lower->facts;
+  const Type *type = &access->buffer->type;
   s->stream = frame->stream && tile->cols % facts->vector == 0 &&
-              (int64_t)type_bytes(&access->buffer->type) >= LARGE * facts->l2;
+              access->dim[access->rank - 1].col == 1 &&
+              type->dim[type->rank - 1] <= NARROW * tile->cols &&
+              (int64_t)type_bytes(type) >= LARGE * facts->l2;
 }
 
 static void announce(Frame *frame, Value *value) {
@@ -448,6 +503,53 @@ Tile *frame_value(Frame *frame, Value *value) {
   return frame->tile[value->id] = tile;
 }
 
+/* The same in a flat frame. */
+static Access moved_line(Frame *frame, const ViewMap *map, Value *output) {
+  const Type *base = &map->base->type;
+  Type line = {output->type.dtype, 1, {type_elements(&output->type)}};
+  Access access = {.rank = 1, .buffer = frame_buffer(frame, output, line, true)};
+  access.dim[0] = (AccessDim){.at = affine_constant(0), .divisor = 1};
+  Strides strides = moved_strides(map, &output->type, base);
+  for (int g = 0; g < frame->n_groups; g++) {
+    int last = -1;
+    for (int b = 0; b < base->rank; b++)
+      if (frame->group[b] == g && base->dim[b] != 1)
+        last = b;
+    if (last >= 0)
+      place_add(&access.dim[0], &frame->place[g], strides.at[last]);
+  }
+  return access;
+}
+
+/* Access to an output that is stored in another order than the space's, or of which a part is: then
+ * the store drops what lies outside. Dimensions of which one place is taken stand in front. */
+static Access moved_access(Frame *frame, const ViewMap *map, Value *output) {
+  const Type *base = &map->base->type;
+  CHECK(base->rank == frame->rank);
+  if (frame->flat)
+    return moved_line(frame, map, output);
+  int fixed = 0;
+  for (int b = 0; b < base->rank; b++)
+    fixed += base->dim[b] != 1 && moved_dim(map, b) < 0;
+  Type type = {.dtype = output->type.dtype, .rank = fixed + output->type.rank};
+  Access access = {.rank = type.rank};
+  CHECK(type.rank <= MAX_RANK);
+  for (int d = 0; d < type.rank; d++) {
+    type.dim[d] = d < fixed ? 1 : output->type.dim[d - fixed];
+    access.dim[d] = (AccessDim){.at = affine_constant(0), .divisor = 1};
+  }
+  access.buffer = frame_buffer(frame, output, type, true);
+  for (int b = base->rank - 1, front = fixed; b >= 0; b--) {
+    if (base->dim[b] == 1)
+      continue;
+    int d = moved_dim(map, b);
+    AccessDim *dim = &access.dim[d < 0 ? --front : fixed + d];
+    place_add(dim, &frame->place[b], 1);
+    dim->at = affine_offset(dim->at, -map->offset[b]);
+  }
+  return access;
+}
+
 void frame_store_outputs(Frame *frame, bool (*wanted)(const Frame *, const Value *)) {
   const Graph *body = frame->lower->body;
   for (int i = 0; i < body->outputs.count; i++) {
@@ -457,9 +559,13 @@ void frame_store_outputs(Frame *frame, bool (*wanted)(const Frame *, const Value
       again |= body->outputs.at[j].value == value;
     if (again || (wanted && !wanted(frame, value)))
       continue;
-    Tile *tile = frame_value(frame, value);
-    ViewMap map = identity_map(value);
-    Access access = access_by_map(frame, &map, &value->type, true);
+    ViewMap map;
+    bool moved = frame_stores_moved(frame, value, &map);
+    Tile *tile = frame_value(frame, moved ? map.base : value);
+    if (!moved)
+      map = identity_map(value);
+    Access access =
+        moved ? moved_access(frame, &map, value) : access_by_map(frame, &map, &value->type, true);
     bool rows = false, cols = false;
     for (int b = 0; b < access.rank; b++) {
       cols |= access.dim[b].col != 0;

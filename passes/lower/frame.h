@@ -49,6 +49,10 @@ typedef struct Frame {
   Tile **tile;                          /* by body value id: already computed here */
   const bool *late; /* by body value id: a row fold, or computed from one; NULL: none is */
   bool stream;      /* outputs larger than the caches are written past them */
+  /* dimension 2 is walked in bands of so many tiles from band_start on; NULL: there are none */
+  const IndexVar *band_row; /* the tile's number in its band */
+  int64_t band_tiles;
+  Affine band_start;
 } Frame;
 
 void frame_start(Frame *frame, Lower *lower, const char *suffix);
@@ -83,6 +87,9 @@ int64_t frame_rows(const Frame *frame); /* of a tile */
 void frame_store(Frame *frame, const Access *access, Tile *tile);
 /* From now on stores of whole vectors into tensors that no cache would hold go past the caches. */
 void frame_stream_large(Frame *frame);
+/* Is the output a view of something the body computes? Then that is stored in the view's order, or
+ * what the view selects of it (view_map_selects). */
+bool frame_stores_moved(const Frame *frame, Value *output, ViewMap *map);
 /* Computes and stores every output of the body that `wanted` accepts (NULL: all). */
 void frame_store_outputs(Frame *frame, bool (*wanted)(const Frame *, const Value *));
 Tile *frame_fill(Frame *frame, double number, Dtype dtype, bool rows, bool cols);
@@ -102,6 +109,7 @@ void lower_contraction(Lower *lower);
 void lower_window(Lower *lower);
 void lower_gather(Lower *lower);
 void lower_chain(Lower *lower);
+void lower_terms(Lower *lower);
 void lower_compose(Lower *lower);
 void lower_weight_gradient(Lower *lower);
 void lower_attention(Lower *lower);

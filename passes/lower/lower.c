@@ -36,12 +36,20 @@ const Node *region_anchor(const Node *region) {
   return anchor;
 }
 
+/* Does the node read what another op of its body computes? */
+static bool reads_computed(const Node *node) {
+  const Node *maker = node->in[0]->node;
+  while (maker && maker->op->cls == OP_VIEW)
+    maker = maker->in[0]->node;
+  return maker != NULL;
+}
+
 void lower_region(const Node *region, const Facts *facts, Arena *arena, const char *name,
                   Lowered *out) {
   *out = (Lowered){0};
   Lower lower = {.arena = arena, .facts = facts, .region = region, .name = name, .out = out};
   lower.body = with_columns(region->body, arena);
-  bool folds_rows = false;
+  bool folds_rows = false, chained = false;
   int anchors = 0;
   for (int n = 0; n < lower.body->nodes.count; n++) {
     const Node *node = lower.body->nodes.at[n];
@@ -50,13 +58,14 @@ void lower_region(const Node *region, const Facts *facts, Arena *arena, const ch
         cls == OP_ATTENTION) {
       bool border = node->op->flags & OPF_BORDER;
       anchors += !border;
+      chained |= !border && reads_computed(node);
       if (!lower.anchor || !border)
         lower.anchor = node;
     }
     folds_rows |= cls == OP_REDUCE && !node_folds_columns(node);
   }
   if (anchors > 1)
-    lower_chain(&lower);
+    (chained ? lower_chain : lower_terms)(&lower);
   else if (!lower.anchor)
     (folds_rows ? lower_fold : lower_rows)(&lower);
   else if (strcmp(lower.anchor->op->name, "tap_compose") == 0)

@@ -6,6 +6,7 @@
  *   contraction  sums of products on register tiles, then the epilogue     (contraction.c)
  *   window       per-channel folds over taps, then the epilogue            (window.c)
  *   chain        contractions on rows just computed                        (chain.c)
+ *   terms        contractions side by side, whose results meet             (terms.c)
  *   attention    blocks of keys for each block of queries                  (attention.c)
  *   index, move  gathers, scatters, concat, pad                            (gather.c)
  * Epilogues and everything else elementwise are the same code for all (frame.c).
@@ -34,6 +35,8 @@ typedef struct Lowered {
 
 /* The op that a region is named after: the last one that decides how it is lowered. */
 const Node *region_anchor(const Node *region);
+/* Can the kernel of this gradient of weights compute the rows it sums? */
+bool weight_gradient_makes_rows(const Facts *facts, const Node *node);
 /* `name` prefixes kernel names. */
 void lower_region(const Node *region, const Facts *facts, Arena *arena, const char *name,
                   Lowered *out);

@@ -6,13 +6,24 @@
  */
 #include "passes/lower/frame.h"
 
-enum { BLOCK_ELEMENTS = 2048, MIN_BLOCKS = 64, TOGETHER = 64 };
+enum { BLOCK_ELEMENTS = 2048, MIN_BLOCKS = 64, TOGETHER = 64, MOVED_COLUMNS = 128 };
+/* MOVED_COLUMNS: what is stored in another order is collected in an array of the block, some rows
+ * of so many columns, so that the lines it goes to are filled at once */
 
 static Place grid_place(Frame *frame, const char *name, int64_t extent, int64_t step) {
   Place place = {.at = affine_constant(0)};
   if (extent > step)
     place.at = affine_var(kernel_grid(frame->kernel, name, ceil_div(extent, step)), step);
   return place;
+}
+
+static bool stores_moved(const Frame *frame) {
+  const Graph *body = frame->lower->body;
+  ViewMap map;
+  for (int i = 0; i < body->outputs.count; i++)
+    if (frame_stores_moved(frame, body->outputs.at[i].value, &map))
+      return true;
+  return false;
 }
 
 static void place_rows(Frame *frame, bool whole_rows) {
@@ -27,7 +38,9 @@ static void place_rows(Frame *frame, bool whole_rows) {
   block = ceil_div(block, vector) * vector;
   if (last == 0 && !whole_rows && cols > block)
     cols = block; /* one long axis: the ragged end is clipped by the tensors' own size */
-  else if (last > 0)
+  else if (last > 0 && !whole_rows && stores_moved(frame))
+    cols = divisor_below(cols, MOVED_COLUMNS);
+  if (last > 0)
     rows = divisor_below(frame->extent[last - 1], cols < block ? block / cols : 1);
   frame->cols = (int)cols;
   for (int g = 0; g < last; g++)
@@ -41,7 +54,8 @@ static void place_rows(Frame *frame, bool whole_rows) {
   }
 }
 
-static const Type *row_space(const Graph *body, bool *folds) {
+static const Type *row_space(const Lower *lower, bool *folds) {
+  const Graph *body = lower->body;
   const Type *space = NULL;
   *folds = false;
   for (int n = 0; n < body->nodes.count; n++)
@@ -49,13 +63,18 @@ static const Type *row_space(const Graph *body, bool *folds) {
       space = &body->nodes.at[n]->in[0]->type;
       *folds = true;
     }
-  return space ? space : &body->outputs.at[0].value->type;
+  if (space)
+    return space;
+  Value *first = body->outputs.at[0].value;
+  ViewMap map;
+  Frame any = {.lower = (Lower *)lower};
+  return frame_stores_moved(&any, first, &map) ? &map.base->type : &first->type;
 }
 
 void lower_rows(Lower *lower) {
   Frame frame;
   bool folds;
-  const Type *space = row_space(lower->body, &folds);
+  const Type *space = row_space(lower, &folds);
   frame_start(&frame, lower, "");
   frame_flatten(&frame, space, folds ? 1u << (space->rank - 1) : 0);
   place_rows(&frame, folds);

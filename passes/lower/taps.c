@@ -1,5 +1,6 @@
 /* Taps, operand accesses and output tiles shared by contractions and windows. See taps.h. */
 #include "passes/lower/taps.h"
+#include <string.h>
 
 enum { LINE = 64 }; /* bytes of a cache line */
 
@@ -100,9 +101,14 @@ static void place_rows(Frame *frame, int d, const Tiling *tiling, const Affine *
     place->at = *band;
   if (tiles > 1 && !inside) {
     int64_t here = band && d == 2 ? tiling->band : tiles;
-    if (here > 1)
-      place->at =
-          affine_add(place->at, affine_var(kernel_grid(frame->kernel, "r", here), box * apart));
+    IndexVar *tile = here > 1 ? kernel_grid(frame->kernel, "r", here) : NULL;
+    if (tile)
+      place->at = affine_add(place->at, affine_var(tile, box * apart));
+    if (tile && band && d == 2) {
+      frame->band_row = tile;
+      frame->band_tiles = here;
+      frame->band_start = *band;
+    }
   }
   if (apart > 1 && !inside)
     place->at = affine_add(place->at, affine_var(kernel_grid(frame->kernel, "a", apart), 1));
@@ -112,18 +118,47 @@ static void place_rows(Frame *frame, int d, const Tiling *tiling, const Affine *
   }
 }
 
+static void place_columns(Frame *frame, const Tiling *tiling) {
+  int last = frame->rank - 1;
+  int64_t blocks = ceil_div(frame->extent[last], tiling->cols);
+  frame->place[last] = (Place){.at = affine_constant(0), .col = 1};
+  if (blocks > 1)
+    frame->place[last].at = affine_var(kernel_grid(frame->kernel, "c", blocks), tiling->cols);
+}
+
+/* Groups of tiles, then columns, then the tiles of a group. */
+static void place_groups(Frame *frame, const Tiling *tiling) {
+  int d = frame->rank - 2;
+  Place *place = &frame->place[d];
+  int64_t box = tiling->box[d], tiles = ceil_div(frame->extent[d], box);
+  int64_t groups = ceil_div(tiles, tiling->group);
+  for (int outer = 0; outer < d; outer++)
+    place_rows(frame, outer, tiling, NULL);
+  *place = (Place){.at = affine_constant(0)};
+  if (groups > 1)
+    place->at = affine_var(kernel_grid(frame->kernel, "group", groups), tiling->group * box);
+  place_columns(frame, tiling);
+  if (tiling->group > 1 && !tiling->inner_loop)
+    place->at =
+        affine_add(place->at, affine_var(kernel_grid(frame->kernel, "r", tiling->group), box));
+  if (box > 1) {
+    place->row[frame->n_axes] = 1;
+    frame->axis[frame->n_axes++] = (int)box;
+  }
+}
+
 void place_output(Frame *frame, const Tiling *tiling) {
   int last = frame->rank - 1;
   Affine band;
   frame->cols = tiling->cols;
   frame->n_axes = 0;
+  if (tiling->group) {
+    place_groups(frame, tiling);
+    return;
+  }
   for (int pass = 0; pass < 2; pass++) { /* columns before or after the rows in the grid */
     if (pass == (tiling->columns_outermost ? 0 : 1)) {
-      Place *place = &frame->place[last];
-      *place = (Place){.at = affine_constant(0), .col = 1};
-      int64_t blocks = ceil_div(frame->extent[last], tiling->cols);
-      if (blocks > 1)
-        place->at = affine_var(kernel_grid(frame->kernel, "c", blocks), tiling->cols);
+      place_columns(frame, tiling);
       continue;
     }
     for (int d = 0; d < last; d++) {
@@ -245,26 +280,20 @@ static bool reads_first(const Node *node, int t) {
   return true;
 }
 
-void prefetch_taps(Frame *frame, const Node *node, const Coordinate *coordinates,
-                   const Place *k_places, int depth) {
-  const Facts *facts = frame->lower->facts;
-  int n;
-  const int64_t *taps = node_ints(node, "taps", &n);
-  if (facts->threads > 1 || (int64_t)type_bytes(&node->in[0]->type) <= facts->l2)
-    return;
-  Place place[MAX_RANK];
-  for (int d = 0; d < frame->rank; d++)
-    place[d] = frame->place[d];
-  int64_t box = 1;
-  for (int j = 0; j < frame->n_axes; j++)
-    box = place[2].row[j] ? frame->axis[j] : box;
-  place[2].at = affine_offset(place[2].at, box);
-  /* along the row: the places between those that the tile's rows stand on, where taps reach them
-   * and they do not share a line */
+/* Along the row: how many places lie between those that the tile's rows stand on, where taps reach
+ * them and they do not share a line. */
+static int64_t places_between(const Node *node, int depth) {
   int64_t low, high, stride = node_ints(node, "stride", NULL)[2];
   tap_range(node, 2, &low, &high);
-  int64_t positions = depth * dtype_size(node->in[0]->type.dtype) < LINE ? 1 : stride;
-  positions = high - low + 1 < positions ? high - low + 1 : positions;
+  int64_t apart = depth * dtype_size(node->in[0]->type.dtype) < LINE ? 1 : stride;
+  return high - low + 1 < apart ? high - low + 1 : apart;
+}
+
+static void announce_taps(Frame *frame, const Node *node, const Coordinate *coordinates,
+                          const Place *place, const Place *k_places, int depth) {
+  int n;
+  const int64_t *taps = node_ints(node, "taps", &n);
+  int64_t positions = places_between(node, depth);
   for (int t = 0; t < n; t += 3) {
     if (!reads_first(node, t))
       continue;
@@ -277,4 +306,38 @@ void prefetch_taps(Frame *frame, const Node *node, const Coordinate *coordinates
                             frame->axis, depth);
     }
   }
+}
+
+/* Rows of a tile along a dimension. */
+static int64_t rows_along(const Frame *frame, int d) {
+  int64_t rows = 1;
+  for (int j = 0; j < frame->n_axes; j++)
+    rows = frame->place[d].row[j] ? frame->axis[j] : rows;
+  return rows;
+}
+
+void prefetch_taps(Frame *frame, const Node *node, const Coordinate *coordinates,
+                   const Place *k_places, int depth) {
+  const Facts *facts = frame->lower->facts;
+  if (facts->threads > 1 || (int64_t)type_bytes(&node->in[0]->type) <= facts->l2)
+    return;
+  Place next[MAX_RANK];
+  memcpy(next, frame->place, sizeof next);
+  next[2].at = affine_offset(next[2].at, rows_along(frame, 2));
+  if (!frame->band_row) {
+    announce_taps(frame, node, coordinates, next, k_places, depth);
+    return;
+  }
+  /* behind a band's last tile comes its first one in the next plane */
+  Block *outside = frame->block;
+  Stmt *choice = stmt_add(frame->kernel, outside, STMT_IF);
+  Affine left = affine_offset(affine_var(frame->band_row, -1), frame->band_tiles - 2);
+  vec_push(frame->lower->arena, &choice->guards, ((Guard){left, frame->band_tiles, 0}));
+  frame->block = &choice->body;
+  announce_taps(frame, node, coordinates, next, k_places, depth);
+  frame->block = &choice->other;
+  next[1].at = affine_offset(next[1].at, rows_along(frame, 1));
+  next[2].at = frame->band_start;
+  announce_taps(frame, node, coordinates, next, k_places, depth);
+  frame->block = outside;
 }

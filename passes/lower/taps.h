@@ -33,9 +33,12 @@ typedef struct Tiling {
   int box[MAX_RANK];      /* rows of a tile per dimension, the last one apart */
   int cols;               /* columns of a tile */
   bool columns_outermost; /* blocks of one column range come together */
+  int64_t group;   /* > 0: so many tiles of the last dimension before the columns come together, for
+                      one column range after the other */
   int64_t apart;   /* > 1: rows of a tile lie so far apart along the last dimension before the
                       columns; the places between belong to other blocks */
-  bool inner_loop; /* the last dimension before the columns is for a loop inside the block */
+  bool inner_loop; /* the last dimension before the columns, or a group of it, is for a loop inside
+                      the block */
   int64_t band;    /* > 0: dimension 2 is cut into bands of so many tiles, and dimension 1 runs
                       through one band after the other: what neighbouring planes share stays in
                       the cache */
@@ -63,6 +66,10 @@ void prefetch_taps(Frame *frame, const Node *node, const Coordinate *coordinates
 /* Adds the terms of a contraction to `sum`. `left`: the block's own tensor [rows, K] of the tile's
  * rows of operand 0; NULL: they are read from operand 0. */
 void contraction_add(Frame *frame, const Node *node, Buffer *left, Tile *sum);
+/* Announces what the next tile is the first to read of operand 0. */
+void contraction_announce(Frame *frame, const Node *node);
+/* The register tile of a contraction whose result is the frame's space, and its band. */
+Tiling contraction_tiling(const Frame *frame, const Node *node);
 /* Columns of a tile of a contraction whose result is so wide. */
 int contraction_columns(const Facts *facts, int64_t width);
 /* The same for an op that is zero but for the border (compose.c). */

@@ -8,14 +8,18 @@
  * positions it takes up one register tile [input channels, output channels] of dw after the other;
  * both rows stay in the cache meanwhile. A second kernel adds the strips in order.
  *
+ * What is summed may be computed here (passes/graph/fuse_prologue.c): the block makes a row of dy
+ * in its own memory ahead of the register tiles, and stores it where others read it too.
+ *
  * With one input channel or a few, a register tile would be too low to keep the machine busy; where
  * the taps lie on a line, they are its rows instead.
  */
 #include "passes/lower/taps.h"
 #include <string.h>
 
-enum { STRIPS = 32, FEW_BLOCKS = 256, ROWS = 12, LOW = 4, AXES = 4 };
-/* LOW: input channels that make a low tile; AXES: batch and space */
+enum { STRIPS = 32, FEW_BLOCKS = 256, ROWS = 12, LOW = 4, AXES = 4, MADE = 8 };
+/* LOW: input channels that make a low tile; AXES: batch and space; MADE: positions of a tile in
+ * which dy is computed */
 
 typedef struct WeightGradient {
   Lower *lower;
@@ -33,6 +37,7 @@ typedef struct WeightGradient {
   Affine at[AXES]; /* where the block stands in the positions; 0 in the last axis */
   Taps taps;
   Buffer *sums; /* [T, channels, cols] */
+  Buffer *made; /* [positions of a row, cols]: dy, where this kernel computes it; else NULL */
 } WeightGradient;
 
 /* Do the taps follow each other, equally far apart, along one axis, not that of the rows? */
@@ -73,9 +78,18 @@ static void choose(WeightGradient *w) {
   choose_box(1, extent, 1, fit < ROWS ? fit : ROWS, 0.5, box);
   w->rows = w->taps_are_rows ? (int)taps : box[0];
   int64_t room = facts->l1 / 2 / (taps * w->frame.cols * (int64_t)sizeof(float));
-  w->channels = w->taps_are_rows ? 1 : ceil_div(channels, w->rows) * w->rows;
+  w->channels = w->taps_are_rows ? channels : ceil_div(channels, w->rows) * w->rows;
   if (!w->taps_are_rows && w->channels > room)
     w->channels = room / w->rows > 0 ? room / w->rows * w->rows : w->rows;
+}
+
+bool weight_gradient_makes_rows(const Facts *facts, const Node *node) {
+  if (facts->threads > 1 || strcmp(node->op->name, "tap_conv_grad_weight") != 0)
+    return false;
+  Lower lower = {.facts = facts};
+  WeightGradient w = {.lower = &lower, .node = node, .dw = &node->out[0].type};
+  choose(&w);
+  return w.channels >= w.dw->dim[1]; /* each row is one block's alone */
 }
 
 static void place_block(WeightGradient *w) {
@@ -114,10 +128,9 @@ static void each_tile(WeightGradient *w, Affine *tap, Affine *channel) {
   *tap = *channel = affine_constant(0);
   if (!w->taps_are_rows && w->dw->dim[0] > 1)
     *tap = affine_var(frame_loop(frame, "t", 0, w->dw->dim[0], 1, &loop), 1);
-  int64_t channels = w->taps_are_rows ? w->dw->dim[1] : w->channels;
   int step = w->taps_are_rows ? 1 : w->rows;
-  if (channels > step)
-    *channel = affine_var(frame_loop(frame, "r", 0, channels, step, &loop), 1);
+  if (w->channels > step)
+    *channel = affine_var(frame_loop(frame, "r", 0, w->channels, step, &loop), 1);
   int64_t row = w->rows > 1;
   frame->place[0] = (Place){.at = *tap, .row = {w->taps_are_rows ? row : 0}};
   frame->place[1] =
@@ -132,6 +145,57 @@ static Access sums_access(const WeightGradient *w, Affine tap, Affine channel) {
   access.dim[1] = (AccessDim){.at = channel, .row = {w->taps_are_rows ? 0 : row}, .divisor = 1};
   access.dim[2] = (AccessDim){.at = affine_constant(0), .col = 1, .divisor = 1};
   return access;
+}
+
+/* ---- dy computed here ---- */
+
+static bool is_made(const Frame *frame, const Value *value) {
+  return value->node != frame->lower->anchor;
+}
+
+/* The frame among the positions of dy: `count` of them along the row, from `first` on. Returns the
+ * frame as it was. */
+static Frame enter_positions(WeightGradient *w, Affine first, int count) {
+  Frame *frame = &w->frame, before = *frame;
+  frame_dims(frame, &w->node->in[1]->type);
+  for (int j = 0; j < AXES; j++)
+    frame->place[j] = (Place){.at = w->at[j]};
+  frame->place[AXES - 1].at = first;
+  frame->place[AXES - 1].row[0] = count > 1;
+  frame->place[AXES] = (Place){.at = before.place[2].at, .col = 1};
+  frame->n_axes = count > 1;
+  frame->axis[0] = count;
+  memset(frame->tile, 0, sizeof(Tile *) * (size_t)w->lower->body->n_values);
+  return before;
+}
+
+static void leave_positions(WeightGradient *w, const Frame *before) {
+  Frame *frame = &w->frame;
+  frame_dims(frame, w->dw);
+  memcpy(frame->place, before->place, sizeof frame->place);
+  memcpy(frame->axis, before->axis, sizeof frame->axis);
+  frame->n_axes = before->n_axes;
+  frame->block = before->block;
+}
+
+static void make_row(WeightGradient *w) {
+  int64_t length = w->node->in[1]->type.dim[AXES - 1];
+  int count = (int)divisor_below(length, MADE);
+  Frame *frame = &w->frame;
+  Block *outside = frame->block;
+  Affine first = affine_constant(0);
+  Stmt *loop;
+  if (length > count)
+    first = affine_var(frame_loop(frame, "p", 0, length, count, &loop), 1);
+  Frame before = enter_positions(w, first, count);
+  Tile *row = frame_value(frame, w->node->in[1]);
+  Access access = {.rank = 2, .buffer = w->made};
+  access.dim[0] = (AccessDim){.at = first, .row = {count > 1}, .divisor = 1};
+  access.dim[1] = (AccessDim){.at = affine_constant(0), .col = 1, .divisor = 1};
+  frame_store(frame, &access, row);
+  frame_store_outputs(frame, is_made);
+  leave_positions(w, &before);
+  frame->block = outside;
 }
 
 /* x and dy at one row of positions: the tiles' rows are input channels or taps, columns positions;
@@ -168,7 +232,13 @@ static void operands(WeightGradient *w, Affine tap, Access *x, Access *dy) {
   out[2].col = 0;
   *x = operand_access(frame, w->node->in[0], cx, out, kx, offset);
   out[2].col = 1;
-  *dy = operand_access(frame, w->node->in[1], cy, out, ky, offset);
+  if (!w->made) {
+    *dy = operand_access(frame, w->node->in[1], cy, out, ky, offset);
+    return;
+  }
+  *dy = (Access){.rank = 2, .buffer = w->made};
+  dy->dim[0] = (AccessDim){.at = affine_constant(0), .row = {long_row}, .divisor = 1};
+  dy->dim[1] = (AccessDim){.at = affine_constant(0), .col = 1, .divisor = 1};
 }
 
 static Tile *load(Frame *frame, const Access *access, const char *name, int rows, int cols) {
@@ -196,7 +266,13 @@ static void announce(WeightGradient *w, Affine tap, Affine channel) {
   }
   Affine offset[3];
   Place out[3] = {[1] = {.at = w->channel, .col = 1}, [2] = {.at = frame->place[2].at, .col = 1}};
-  for (int x = 0; x < 2; x++) {
+  if (w->made) {
+    Frame before = enter_positions(w, along, positions);
+    frame->place[axis].at = affine_offset(w->at[axis], 1);
+    frame_announce(frame);
+    leave_positions(w, &before);
+  }
+  for (int x = w->made != NULL; x < 2; x++) {
     Coordinate coordinates[MAX_RANK];
     Place places[AXES];
     for (int j = 0; j < AXES; j++) {
@@ -222,6 +298,8 @@ static void add_row(WeightGradient *w) {
   Affine tap, channel;
   Access x, dy;
   int length = (int)w->node->in[1]->type.dim[AXES - 1];
+  if (w->made)
+    make_row(w);
   each_tile(w, &tap, &channel);
   announce(w, tap, channel);
   operands(w, tap, &x, &dy);
@@ -264,9 +342,12 @@ void lower_weight_gradient(Lower *lower) {
   choose(&w);
   choose_order(&w);
   place_block(&w);
-  w.sums = kernel_scratch(
-      frame->kernel, "sums",
-      (Type){DT_f32, 3, {w.dw->dim[0], w.taps_are_rows ? w.dw->dim[1] : w.channels, frame->cols}});
+  w.sums = kernel_scratch(frame->kernel, "sums",
+                          (Type){DT_f32, 3, {w.dw->dim[0], w.channels, frame->cols}});
+  if (frame_resolve(frame, w.node->in[1]).base->node)
+    w.made =
+        kernel_scratch(frame->kernel, "row", (Type){DT_f32, 2, {dy->dim[AXES - 1], frame->cols}});
+  frame_stream_large(frame);
   if (!w.taps_are_rows)
     w.taps = taps_of(frame, w.node);
   Block *outside = frame->block;

@@ -86,9 +86,10 @@ void bench_json(const Bench *b, Text *out) {
   add_text(out, "level", b->job->plan->level);
   text_add(out,
            ", \"threads\": %d, \"repeat\": %d, \"seconds_median\": %.9g, \"seconds_min\": %.9g, "
-           "\"seconds_max\": %.9g, \"flops_executed\": %.0f, \"bytes\": %.0f",
+           "\"seconds_max\": %.9g, \"flops_executed\": %.0f, \"bytes\": %.0f, "
+           "\"layout_conversions\": %d",
            program_threads(b->job->program), b->repeat, b->median, b->seconds[0],
-           b->seconds[b->repeat - 1], b->flops, totals.bytes);
+           b->seconds[b->repeat - 1], b->flops, totals.bytes, plan_conversions(b->plan));
   if (b->plan->budget_bytes)
     text_add(out,
              ", \"budget_bytes\": %lld, \"saved_bytes\": %lld, \"recomputed\": %d, "
@@ -151,6 +152,7 @@ static void total_line(const Bench *b, Text *out) {
   if (t.floors > 0)
     text_add(out, "floor: %.3f ms, the sum of the steps' floors; time = %.2f x floor\n",
              1e3 * t.floors, b->median / t.floors);
+  text_add(out, "layout conversions between kernels: %d\n", plan_conversions(b->plan));
 }
 
 void bench_lines(const Bench *b, Text *out) {

@@ -6,14 +6,15 @@
 #include <string.h>
 
 typedef struct Totals {
-  int64_t parameters, buffers, state, scratch; /* elements */
-  double bytes;                                /* of all persistent tensors */
+  int64_t parameters, buffers, state, scratch, views; /* elements */
+  double bytes;                                       /* of all persistent tensors */
 } Totals;
 
 static Totals count_totals(const Plan *plan) {
   Totals totals = {0};
   for (int i = 0; i < plan->n_tensors; i++) {
-    int64_t *of[] = {&totals.parameters, &totals.buffers, &totals.state, &totals.scratch};
+    int64_t *of[] = {&totals.parameters, &totals.buffers, &totals.state, &totals.scratch,
+                     &totals.views};
     *of[plan->tensors[i].role] += type_elements(&plan->tensors[i].type);
     totals.bytes += (double)type_bytes(&plan->tensors[i].type);
   }
@@ -64,10 +65,12 @@ static void info_json(const Job *job, Text *out) {
   add_pair(out, "level", plan->level);
   text_add(out,
            ",\n  \"threads\": %d,\n  \"parameters\": %lld,\n  \"buffers\": %lld,\n"
-           "  \"state\": %lld,\n  \"scratch\": %lld,\n  \"persistent_bytes\": %.0f,\n"
+           "  \"state\": %lld,\n  \"scratch\": %lld,\n  \"views\": %lld,\n  \"persistent_bytes\": "
+           "%.0f,\n"
            "  \"kernels\": %d,\n",
            program_threads(job->program), (long long)totals.parameters, (long long)totals.buffers,
-           (long long)totals.state, (long long)totals.scratch, totals.bytes, plan->n_kernels);
+           (long long)totals.state, (long long)totals.scratch, (long long)totals.views,
+           totals.bytes, plan->n_kernels);
   text_add(out, "  \"entries\": [\n");
   for (int e = 0; e < plan->n_entries; e++) {
     const PlanEntry *entry = &plan->entries[e];
@@ -76,16 +79,16 @@ static void info_json(const Job *job, Text *out) {
     text_add(out, ",\n");
     ports_json(out, "inputs", entry->inputs, entry->n_inputs);
     ports_json(out, "outputs", entry->outputs, entry->n_outputs);
-    text_add(
-        out,
-        "      \"steps\": %d,\n      \"flops_executed\": %.0f,\n"
-        "      \"arena_bytes\": %lld,\n      \"prepared_bytes\": %lld,\n"
-        "      \"budget_bytes\": %lld,\n      \"saved_bytes\": %lld,\n      \"recomputed\": %d,\n"
-        "      \"recomputed_flops\": %.0f\n    }%s\n",
-        entry->n_steps, entry_flops(entry), (long long)entry->arena_bytes,
-        (long long)entry->prepared_bytes, (long long)entry->budget_bytes,
-        (long long)entry->saved_bytes, entry->recomputed, entry->recomputed_flops,
-        e + 1 < plan->n_entries ? "," : "");
+    text_add(out,
+             "      \"steps\": %d,\n      \"layout_conversions\": %d,\n"
+             "      \"flops_executed\": %.0f,\n"
+             "      \"arena_bytes\": %lld,\n      \"prepared_bytes\": %lld,\n"
+             "      \"budget_bytes\": %lld,\n      \"saved_bytes\": %lld,\n"
+             "      \"recomputed\": %d,\n      \"recomputed_flops\": %.0f\n    }%s\n",
+             entry->n_steps, plan_conversions(entry), entry_flops(entry),
+             (long long)entry->arena_bytes, (long long)entry->prepared_bytes,
+             (long long)entry->budget_bytes, (long long)entry->saved_bytes, entry->recomputed,
+             entry->recomputed_flops, e + 1 < plan->n_entries ? "," : "");
   }
   text_add(out, "  ],\n  \"settings\": {");
   for (int i = 0; i < plan->n_settings; i++) {
@@ -131,8 +134,11 @@ static void info_lines(const Job *job, Text *out) {
     const PlanEntry *entry = &plan->entries[e];
     bytes_text((double)entry->arena_bytes, bytes, sizeof bytes);
     bytes_text((double)entry->prepared_bytes, prepared, sizeof prepared);
-    text_add(out, "\n  %s: %d steps, %.3f GFLOP executed, %s working memory, %s derived weights\n",
-             entry->name, entry->n_steps, 1e-9 * entry_flops(entry), bytes, prepared);
+    text_add(out,
+             "\n  %s: %d steps, %.3f GFLOP executed, %s working memory, %s derived weights, "
+             "layout conversions between kernels: %d\n",
+             entry->name, entry->n_steps, 1e-9 * entry_flops(entry), bytes, prepared,
+             plan_conversions(entry));
     if (entry->budget_bytes) {
       text_add(out, "    ");
       job_budget_line(entry, out);

@@ -378,7 +378,7 @@ static void print_start(const Train *t) {
 static double persistent_bytes(const Plan *plan, bool files) {
   double sum = 0;
   for (int i = 0; i < plan->n_tensors; i++)
-    if (!files || plan->tensors[i].role != PLAN_SCRATCH)
+    if (!files || plan->tensors[i].role < PLAN_SCRATCH)
       sum += (double)type_bytes(&plan->tensors[i].type);
   return sum;
 }

@@ -139,26 +139,27 @@ static const PlanRef fake_update_args[] = {FAKE_AT(LR),
 static const PlanResult fake_image_result[] = {{2, FAKE_BATCH *FAKE_WIDTH}};
 static const PlanStep fake_train_steps[] = {
     {STEP_KERNEL, 0, 3, fake_image_args, FAKE_BATCH, 0, "image", "fake.yaml:3", 128, 256, 1,
-     fake_image_result, NULL},
-    {STEP_KERNEL, 1, 4, fake_text_args, FAKE_BATCH, 0, "text", "", 0, 0, 0, NULL, NULL},
-    {STEP_KERNEL, 2, 5, fake_loss_args, 1, 0, "loss", "", 0, 0, 0, NULL, NULL},
-    {STEP_KERNEL, 3, 5, fake_update_args, 1, 0, "update", "", 0, 0, 0, NULL, NULL}};
-static const PlanStep fake_image_steps[] = {
-    {STEP_KERNEL, 0, 3, fake_image_args, 1, 0, "image", "fake.yaml:3", 64, 128, 0, NULL, NULL}};
+     fake_image_result, NULL, false},
+    {STEP_KERNEL, 1, 4, fake_text_args, FAKE_BATCH, 0, "text", "", 0, 0, 0, NULL, NULL, false},
+    {STEP_KERNEL, 2, 5, fake_loss_args, 1, 0, "loss", "", 0, 0, 0, NULL, NULL, false},
+    {STEP_KERNEL, 3, 5, fake_update_args, 1, 0, "update", "", 0, 0, 0, NULL, NULL, false}};
+static const PlanStep fake_image_steps[] = {{STEP_KERNEL, 0, 3, fake_image_args, 1, 0, "image",
+                                             "fake.yaml:3", 64, 128, 0, NULL, NULL, false}};
 static const PlanStep fake_text_steps[] = {
-    {STEP_KERNEL, 1, 4, fake_text_args, 1, 0, "text", "", 0, 0, 0, NULL, NULL}};
+    {STEP_KERNEL, 1, 4, fake_text_args, 1, 0, "text", "", 0, 0, 0, NULL, NULL, false}};
 
 static const PlanEntry fake_entries[] = {
     {"train_step", 4, 4, 0, 4, fake_train_in, fake_train_out, NULL, fake_train_steps, FAKE_ARENA, 0,
-     true, 3, 0, 0, 0, 0},
+     true, 3, false, 0, 0, 0, 0},
     {"encode_image", 1, 1, 0, 1, fake_image_in, fake_image_out, NULL, fake_image_steps, FAKE_ARENA,
-     0, false, 0, 0, 0, 0, 0},
+     0, false, 0, false, 0, 0, 0, 0},
     {"encode_text", 2, 1, 0, 1, fake_text_in, fake_text_out, NULL, fake_text_steps, FAKE_ARENA, 0,
-     false, 0, 0, 0, 0, 0}};
+     false, 0, false, 0, 0, 0, 0}};
 static const PlanPair fake_settings[] = {{"optimizer.lr", "0.01"},
                                          {"text.vocab", "16"},
                                          {"temperature", "\"fixed\""},
                                          {"factor", "2.5"}};
-static const Plan fake_plan = {"fake-clip",  "small",      "x86-64",     4, 4, 3, 4, fake_tensors,
-                               fake_kernels, fake_entries, fake_settings};
+static const Plan fake_plan = {
+    "fake-clip",  "small",      "x86-64",      4, 4,   3, 4, fake_tensors,
+    fake_kernels, fake_entries, fake_settings, 0, NULL};
 #endif

@@ -107,7 +107,7 @@ static double scalar(Program *p, int entry, const char *name) {
 
 /* Saved tensors by the plan's number: gradients, or values of parameters. */
 typedef struct Saved {
-  float *at[1000];
+  float *at[2000];
 } Saved;
 
 static void save(Program *p, Saved *saved, int entry, bool gradients) {
@@ -117,7 +117,7 @@ static void save(Program *p, Saved *saved, int entry, bool gradients) {
     char name[200];
     snprintf(name, sizeof name, "grad.%s", t->name);
     saved->at[i] = NULL;
-    const void *data = t->role == PLAN_SCRATCH || t->type.dtype != DT_f32 ? NULL
+    const void *data = t->role >= PLAN_SCRATCH || t->type.dtype != DT_f32 ? NULL
                        : gradients ? program_output(p, entry, name, NULL)
                                    : program_tensor(p, t->name, NULL);
     if (data) {

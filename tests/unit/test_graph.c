@@ -172,6 +172,17 @@ static void two_updates_of_one_input_are_refused(void **state) {
   refused(w, "updated twice");
 }
 
+static void renewed_data_is_refused(void **state) {
+  World *w = *state;
+  Value *x = w->graph->inputs.at[0].value;
+  graph_add_output(w->graph, "again", x, NULL, (Loc){0});
+  w->graph->outputs.at[w->graph->outputs.count - 1].renews = x;
+  refused(w, "not of one parameter alone");
+  w->graph->inputs.at[0].role = ROLE_PARAMETER;
+  w->graph->outputs.at[w->graph->outputs.count - 1].renews = w->graph->inputs.at[2].value;
+  refused(w, "renews a value of another type");
+}
+
 static void bad_bodies_are_refused(void **state) {
   World *w = *state;
   w->graph->nodes.at[2]->body->nodes.at[0]->out[0].type.dtype = DT_f64;
@@ -224,8 +235,9 @@ static void equal_nodes_are_equal(void **state) {
   assert_true(node_same(zero, again) && node_hash(zero) == node_hash(again));
   assert_false(node_same(zero, minus));
   assert_false(node_same(zero, wide));
-  assert_false(node_same(w->graph->nodes.at[2], graph_rewrite(w->graph, w->arena, double_constants,
-                                                              &(int){0})->nodes.at[2]));
+  assert_false(
+      node_same(w->graph->nodes.at[2],
+                graph_rewrite(w->graph, w->arena, double_constants, &(int){0})->nodes.at[2]));
 }
 
 /* ---- parser ---- */
@@ -312,6 +324,7 @@ int main(void) {
       TEST(equal_names_are_refused),
       TEST(updates_of_data_are_refused),
       TEST(two_updates_of_one_input_are_refused),
+      TEST(renewed_data_is_refused),
       TEST(bad_bodies_are_refused),
       TEST(missing_attributes_are_refused),
       TEST(rewriting_keeps_names_places_and_stages),

@@ -14,6 +14,7 @@
 
 static const PlanRef refs_a[] = {{PLACE_ARENA, 0}, {PLACE_PERSISTENT, 1}, {PLACE_PREPARED, 64}};
 static const PlanRef refs_b[] = {{PLACE_ARENA, 128}, {PLACE_PERSISTENT, 0}};
+static const PlanRef refs_d[] = {{PLACE_PERSISTENT, 0}, {PLACE_PERSISTENT, 1}};
 static const PlanRef refs_c[] = {{PLACE_PERSISTENT, 0}, {PLACE_PREPARED, 64}};
 
 /* A plan with one of everything, in the arena so that tests may spoil it. */
@@ -35,20 +36,27 @@ static Plan *sample(Arena *arena) {
   static const PlanResult written[] = {{0, 64}, {2, 8}};
   static const int64_t moved[] = {4000, 32, 64};
   static const PlanStep prepare[] = {
-      {STEP_KERNEL, 0, 2, refs_c, 3, 0, "pack", "", 0, 64, 0, NULL, NULL}};
-  static const PlanStep steps[] = {{STEP_KERNEL, 1, 3, refs_a, 7, 0, "conv+relu",
-                                    "models/a.yaml:31", 1e9, 4096, 2, written, moved},
-                                   {STEP_COPY, 0, 2, refs_b, 0, 128, "copy", "", 0, 256, 0, NULL,
-                                    NULL}};
+      {STEP_KERNEL, 0, 2, refs_c, 3, 0, "pack", "", 0, 64, 0, NULL, NULL, false}};
+  static const PlanStep steps[] = {
+      {STEP_KERNEL, 1, 3, refs_a, 7, 0, "conv+relu", "models/a.yaml:31", 1e9, 4096, 2, written,
+       moved, false},
+      {STEP_COPY, 0, 2, refs_b, 0, 128, "copy", "", 0, 256, 0, NULL, NULL, false}};
+  static const PlanStep refresh[] = {{.kernel = 1,
+                                      .n_args = 2,
+                                      .args = refs_d,
+                                      .blocks = 2,
+                                      .label = "permute",
+                                      .place = "",
+                                      .conversion = true}};
   static const PlanPair settings[] = {{"optimizer.lr", "1e-4"}, {"text.vocab", "30522"}};
   PlanEntry *entries = ARENA_ARRAY(arena, PlanEntry, 2);
-  entries[0] =
-      (PlanEntry){"encode_image", 2, 2, 1, 2, inputs, outputs, prepare, steps, 256, 256, false, 1,
-                  1 << 20, 4096, 3, 1e6};
-  entries[1] = (PlanEntry){.name = "train_step", .updates = true};
+  entries[0] = (PlanEntry){"encode_image", 2,     2,   1,   2,     inputs, outputs,
+                           prepare,        steps, 256, 256, false, 1,      false,
+                           1 << 20,        4096,  3,   1e6};
+  entries[1] = (PlanEntry){.name = "train_step", .updates = true, .outdates = true};
   Plan *plan = ARENA_NEW(arena, Plan);
-  *plan =
-      (Plan){"clip-dcformer", "nano", "x86-64-v4", 3, 2, 2, 2, tensors, kernels, entries, settings};
+  *plan = (Plan){"clip-dcformer", "nano",  "x86-64-v4", 3,        2, 2,      2,
+                 tensors,         kernels, entries,     settings, 1, refresh};
   return plan;
 }
 
@@ -61,6 +69,7 @@ static void equal_steps(const PlanStep *a, const PlanStep *b, int count) {
     assert_string_equal(a[i].label, b[i].label);
     assert_string_equal(a[i].place, b[i].place);
     assert_true(a[i].flops == b[i].flops && a[i].traffic == b[i].traffic);
+    assert_int_equal(a[i].conversion, b[i].conversion);
     assert_int_equal(a[i].n_args, b[i].n_args);
     assert_int_equal(a[i].n_results, b[i].n_results);
     for (int k = 0; k < a[i].n_results; k++) {
@@ -97,6 +106,7 @@ static void equal_entries(const PlanEntry *a, const PlanEntry *b) {
   assert_int_equal(a->prepared_bytes, b->prepared_bytes);
   assert_int_equal(a->updates, b->updates);
   assert_int_equal(a->guard, b->guard);
+  assert_int_equal(a->outdates, b->outdates);
   assert_int_equal(a->budget_bytes, b->budget_bytes);
   assert_int_equal(a->saved_bytes, b->saved_bytes);
   assert_int_equal(a->recomputed, b->recomputed);
@@ -132,6 +142,8 @@ static void round_trip(void **state) {
     assert_true(back.tensors[i].init_a == plan->tensors[i].init_a);
     assert_true(back.tensors[i].init_b == plan->tensors[i].init_b);
   }
+  assert_int_equal(back.n_refresh, 1);
+  equal_steps(back.refresh, plan->refresh, 1);
   assert_int_equal(back.n_kernels, 2);
   assert_string_equal(back.kernels[1], "k_forward");
   assert_int_equal(back.n_settings, 2);
@@ -311,10 +323,14 @@ static void untrue_plans(void **state) {
   SPOIL(box[1].at = 4, "cannot be gathered");
   SPOIL(port[1].ref.at = 256 - 28, "outside its memory");
   SPOIL(entry->outputs = port; entry->n_outputs = 2, "only inputs are gathered");
-  SPOIL(tensor[0].role = 4, "unknown role");
+  SPOIL(tensor[0].role = 5, "unknown role");
   SPOIL(tensor[1].name = "encoder.weight", "same name");
   SPOIL(entry->arena_bytes = INT64_MAX, "impossible memory size");
   SPOIL(entry->prepare = step; entry->n_prepare = 1, "prepare step uses the arena");
+  SPOIL(plan->refresh = entry->prepare, "outside its memory");
+  SPOIL(ref[0] = ref[2] = (PlanRef){PLACE_PREPARED COMMA 0}; step[0].n_results = 0;
+        plan->refresh = step, "does not persist");
+  SPOIL(plan->refresh = step, "prepare step uses the arena");
   SPOIL(entry[1].name = "encode_image", "two entry points");
 #undef SPOIL
 #undef COMMA
@@ -324,7 +340,7 @@ static void untrue_plans(void **state) {
   Error error;
   bytes[8]++;
   assert_false(plan_read(arena, bytes, size, &back, &error));
-  assert_non_null(strstr(error.text, "version 5, this program reads version 4"));
+  assert_non_null(strstr(error.text, "version 6, this program reads version 5"));
   arena_free(arena);
 }
 

@@ -135,17 +135,17 @@ static const PlanPort inputs[] = {{"x", {DT_f32, 1, {COLUMNS}}, {PLACE_ARENA, AT
 static const PlanPort outputs[] = {{"y", {DT_f32, 1, {ROWS}}, {PLACE_ARENA, AT_Y}, false, NULL},
                                    {"z", {DT_f32, 1, {ROWS}}, {PLACE_ARENA, AT_Z}, true, NULL}};
 static const PlanStep prepare[] = {
-    {STEP_KERNEL, 0, 2, pack_args, COLUMNS, 0, "", "", 0, 0, 0, NULL, NULL}};
+    {STEP_KERNEL, 0, 2, pack_args, COLUMNS, 0, "", "", 0, 0, 0, NULL, NULL, false}};
 static const PlanStep steps[] = {
-    {STEP_KERNEL, 1, 3, product_args, ROWS, 0, "", "", 0, 0, 0, NULL, NULL},
-    {STEP_COPY, 0, 2, copy_args, 0, ROWS * 4, "", "", 0, 0, 0, NULL, NULL},
-    {STEP_KERNEL, 2, 4, update_args, ROWS, 0, "", "", 0, 0, 0, NULL, NULL}};
+    {STEP_KERNEL, 1, 3, product_args, ROWS, 0, "", "", 0, 0, 0, NULL, NULL, false},
+    {STEP_COPY, 0, 2, copy_args, 0, ROWS * 4, "", "", 0, 0, 0, NULL, NULL, false},
+    {STEP_KERNEL, 2, 4, update_args, ROWS, 0, "", "", 0, 0, 0, NULL, NULL, false}};
 enum { PREPARED_BYTES = 64 + ROWS * COLUMNS * 4 };
 static const PlanEntry entries[] = {{"apply", 1, 2, 1, 2, inputs, outputs, prepare, steps,
-                                     ARENA_BYTES, PREPARED_BYTES, false, 0, 0, 0, 0, 0},
+                                     ARENA_BYTES, PREPARED_BYTES, false, 0, false, 0, 0, 0, 0},
                                     {"train_step", 2, 2, 1, 3, inputs, outputs, prepare, steps,
-                                     ARENA_BYTES, PREPARED_BYTES, true, 0, 0, 0, 0, 0}};
-static const Plan plan = {"toy", "", "", 4, 3, 2, 0, tensors, kernels, entries, NULL};
+                                     ARENA_BYTES, PREPARED_BYTES, true, 0, false, 0, 0, 0, 0}};
+static const Plan plan = {"toy", "", "", 4, 3, 2, 0, tensors, kernels, entries, NULL, 0, NULL};
 
 static Program *open_toy(int threads) {
   Program *program;
@@ -226,6 +226,55 @@ static void prepares_only_when_touched(void **state) {
   program_profile(program, true);
   assert_true(program_run(program, apply, NULL));
   assert_true(program_times(program, apply)[0] > 0);
+  program_close(program);
+}
+
+/* Two entry points read a transposed view of the weight and update the weight: one renews the view
+ * (here: runs its kernel last), the other does not. */
+static void views_are_computed_when_outdated(void **state) {
+  (void)state;
+  static const PlanTensor more[] = {{"layer.weight", MATRIX, PLAN_PARAMETER, PLAN_NORMAL, 1, 0.5},
+                                    {"layer.count", {DT_i64, 0, {0}}, PLAN_BUFFER, 0, 3, 0},
+                                    {"view", MATRIX, PLAN_VIEW, PLAN_CONSTANT, 0, 0}};
+  static const PlanRef view_args[] = {{PLACE_PERSISTENT, 0}, {PLACE_PERSISTENT, 2}};
+  static const PlanRef read_args[] = {
+      {PLACE_ARENA, AT_X}, {PLACE_PERSISTENT, 2}, {PLACE_ARENA, AT_Y}};
+  static const PlanStep view = {.n_args = 2, .args = view_args, .blocks = COLUMNS, .label = ""};
+  PlanStep step[] = {
+      {.kernel = 1, .n_args = 3, .args = read_args, .blocks = ROWS, .label = ""}, steps[2], view};
+  PlanEntry both[] = {{"renews", 2, 1, 0, 3, inputs, outputs, NULL, step, ARENA_BYTES, 0, true, 0,
+                       false, 0, 0, 0, 0},
+                      {"outdates", 2, 1, 0, 2, inputs, outputs, NULL, step, ARENA_BYTES, 0, true, 0,
+                       true, 0, 0, 0, 0}};
+  Plan toy = {"toy", "", "", 3, 3, 2, 0, more, kernels, both, NULL, 1, &view};
+  static const struct {
+    int entry, columns; /* of the view computed in this run, renewed or refreshed */
+    bool touched;
+  } runs[] = {{0, 2, true},  {0, 1, false}, {1, 0, false}, {1, 1, false},
+              {0, 2, false}, {0, 1, false}, {0, 2, true}};
+  Program *program;
+  Error error = {""};
+  assert_true(program_open(&program, &toy, lookup, NULL, 2, &error));
+  program_initialize(program, 3);
+  for (size_t r = 0; r < sizeof runs / sizeof *runs; r++) {
+    float want = 0, *weight = program_tensor(program, "layer.weight", NULL);
+    if (runs[r].touched) {
+      for (int i = 0; i < ROWS * COLUMNS; i++)
+        weight[i] = 0.25f * (float)(i % 5);
+      program_touch(program);
+    }
+    fill_input(program, runs[r].entry);
+    *(float *)program_input(program, runs[r].entry, "lr", NULL) = 0.01f;
+    const float *x = program_input(program, runs[r].entry, "x", NULL);
+    for (int c = 0; c < COLUMNS; c++)
+      want += 2 * weight[5 * COLUMNS + c] * x[c];
+    packs = 0;
+    assert_true(program_run(program, runs[r].entry, &error));
+    assert_int_equal(packs, runs[r].columns * COLUMNS);
+    const float *y = program_output(program, runs[r].entry, "y", NULL);
+    assert_true(fabsf(y[5] - want) <= 1e-5f * fabsf(want) + 1e-6f);
+  }
+  assert_int_equal(program_tensors(program, true, NULL, 0), 2); /* the view is in no file */
   program_close(program);
 }
 
@@ -347,6 +396,7 @@ int main(void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test(every_block_once),
                                      cmocka_unit_test(same_for_all_thread_counts),
                                      cmocka_unit_test(prepares_only_when_touched),
+                                     cmocka_unit_test(views_are_computed_when_outdated),
                                      cmocka_unit_test(initial_values),
                                      cmocka_unit_test(save_and_load),
                                      cmocka_unit_test(says_what_is_wrong)};

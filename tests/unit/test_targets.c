@@ -48,6 +48,12 @@ static const struct Sample larger[] = {
    "%r = tap_conv_grad_weight %x, %dy taps=[-1,0,0,0,0,0,1,0,0] stride=[1,1,1] : f32[3,24,40]"},
   {"%x: f32[2,4,5,70,1], %dy: f32[2,4,5,35,40]",
    "%r = tap_conv_grad_weight %x, %dy taps=[0,0,-2,0,0,0,0,0,2] stride=[1,1,2] : f32[3,1,40]"},
+  {"%x: f32[2,12,5,18,3], %dy: f32[2,6,5,18,20]", /* taps on a line, some channels */
+   "%r = tap_conv_grad_weight %x, %dy taps=[-2,0,0,0,0,0,2,0,0] stride=[2,1,1] : f32[3,3,20]"},
+  {"%x: f32[2,6,5,20,24], %y: f32[2,6,5,20,40], %m: f32[2,6,5,20,40]", /* dy made there */
+   "%e = tanh %y : f32[2,6,5,20,40]\n  %dy = mul %e, %m : f32[2,6,5,20,40]\n  "
+   "%r = tap_conv_grad_weight %x, %dy taps=[0,0,0,-1,0,0,1,0,0,0,0,-1] stride=[1,1,1] "
+   ": f32[4,24,40]"},
   {"%x: f32[2,12,5,9,3], %dy: f32[2,6,5,3,20]",
    "%r = tap_conv_grad_weight %x, %dy taps=[0,0,0,-1,0,1] stride=[2,1,3] : f32[2,3,20]"},
   {"%x: f32[2,6,5,19,48], %w: f32[7,48]",
@@ -91,6 +97,18 @@ static const struct Sample larger[] = {
   {"%dy: f32[2,3,3,1,24], %w: f32[4,24]",
    "%y = tap_depthwise %dy, %w taps=[0,0,0,1,-1,0,-1,1,0,1,0,0] stride=[1,1,1] divisor=[2,2,8] "
    "size=[6,5,3] : f32[2,6,5,3,24]\n  %r = variance %y axes=[0,1,2,3] : f32[1,1,1,1,24]"},
+  {"%x: f32[2,9,7,15,24], %u: f32[3,24,40], %y: f32[2,9,7,15,40], %v: f32[2,40,40], "
+   "%z: f32[2,3,7,15,20], %w: f32[2,20,40]",
+   "%a = tap_conv %x, %u taps=[0,0,0,-1,0,0,1,0,0] stride=[1,1,1] size=[9,7,15] "
+   ": f32[2,9,7,15,40]\n  %b = tap_conv %y, %v taps=[0,-2,0,0,0,1] stride=[1,1,1] size=[9,7,15] "
+   ": f32[2,9,7,15,40]\n  %c = tap_conv %z, %w taps=[0,0,0,1,0,-1] stride=[1,1,1] "
+   "divisor=[3,1,1] size=[9,7,15] : f32[2,9,7,15,40]\n  %d = add %a, %b : f32[2,9,7,15,40]\n  "
+   "%e = mul %d, %c : f32[2,9,7,15,40]\n  %s = reduce_sum %e axes=[0,1,2,3] : f32[1,1,1,1,40]\n  "
+   "%f = broadcast %s shape=[2,9,7,15,40] : f32[2,9,7,15,40]\n  "
+   "%r = add %e, %f : f32[2,9,7,15,40]"},
+  {"%x: f32[1,30,5,24], %u: f32[24,40], %y: f32[1,30,5,30], %v: f32[30,40]", /* lines of 5 */
+   "%a = matmul %x, %u : f32[1,30,5,40]\n  %b = matmul %y, %v : f32[1,30,5,40]\n  "
+   "%r = sub %b, %a : f32[1,30,5,40]"},
   {"%x: f32[40,6,50]", "%r = variance %x axes=[0,1] : f32[1,1,50]"},
   {"%x: f32[40,6,50]", "%r = variance %x axes=[0,1,2] : f32[1,1,1]"},
   {"%x: f32[40,6,50]", "%r = variance %x axes=[1] : f32[40,1,50]"},
@@ -100,6 +118,10 @@ static const struct Sample larger[] = {
   {"%x: f32[1,32,9,8,11]",
    "%r, %n = max_pool %x kernel=[3,3,3] stride=[2,2,2] pad=[1,1,1] : f32[1,32,5,4,6], "
    "u8[1,32,5,4,6]"},
+  {"%x: f32[2,70,20], %y: f32[20,1024], %b: f32[1,1,1024]", /* groups of rows, B copied */
+   "%a = matmul %x, %y : f32[2,70,1024]\n  %c = broadcast %b shape=[2,70,1024] : f32[2,70,1024]\n"
+   "  %r = add %a, %c : f32[2,70,1024]"},
+  {"%x: f32[90,36], %y: f32[36,200]", "%r = matmul %x, %y : f32[90,200]"}, /* groups of rows */
   {"%x: f32[37,100], %y: f32[100,70]", "%r = matmul %x, %y : f32[37,70]"},
   {"%x: f32[37,100], %y: f32[70,100]", "%r = matmul %x, %y tb=1 : f32[37,70]"},
   {"%x: f32[2,3,50,17], %y: f32[2,3,50,33]", "%r = matmul %x, %y ta=1 : f32[2,3,17,33]"},

@@ -1,0 +1,58 @@
+/* The kernels of a build, each of which is kept once. See build_kernels.h. */
+#include "driver/build_kernels.h"
+#include <stdio.h>
+#include <string.h>
+
+int build_kernel(Build *build, Kernel *kernel) {
+  for (int i = 0; i < kernel->n_arguments; i++) /* equal kernels must not differ by value names */
+    kernel->buffers.at[i]->name = arena_printf(build->arena, "a%d", i);
+  Kernel plain = *kernel;
+  plain.name = "kernel";
+  plain.doc = "";
+  plain.loc = (Loc){0};
+  Text text = {0};
+  kernel_print(&plain, &text);
+  for (int i = 0; i < build->texts.count; i++)
+    if (strcmp(build->texts.at[i], text.at) == 0) {
+      text_free(&text);
+      return i;
+    }
+  vec_push(build->arena, &build->texts, arena_strdup(build->arena, text.at));
+  text_free(&text);
+  kernel->name = arena_printf(build->arena, "k%d_%s", build->kernels.count, kernel->name);
+  vec_push(build->arena, &build->kernels, kernel);
+  vec_push(build->arena, &build->flops, kernel_flops(kernel));
+  return build->kernels.count - 1;
+}
+
+void build_dump_kernel(const Build *build, const Kernel *kernel) {
+  Text text = {0};
+  kernel_print(kernel, &text);
+  fputs(text.at, build->options.passes.dump_to);
+  text_free(&text);
+}
+
+/* Kernels compute in f32 and move integers; the interpreter takes everything. */
+bool build_types_supported(Build *build, const Graph *graph) {
+  for (int n = -1; n < graph->nodes.count; n++) {
+    const Node *node = n < 0 ? NULL : graph->nodes.at[n];
+    int count = node ? node->n_out : graph->inputs.count;
+    for (int i = 0; i < count; i++) {
+      const Type *type = node ? &node->out[i].type : &graph->inputs.at[i].value->type;
+      if (dtype_is_float(type->dtype) && type->dtype != DT_f32)
+        return diag_error(build->diag, node ? node->loc : graph->inputs.at[i].loc,
+                          "%s: kernels compute in f32 (the target interp takes every type)",
+                          type_text(type));
+    }
+  }
+  return true;
+}
+
+const PlanResult *build_results(Arena *arena, const Kernel *kernel, int *count) {
+  PlanResult *results = ARENA_ARRAY(arena, PlanResult, kernel->n_arguments);
+  *count = 0;
+  for (int i = 0; i < kernel->n_arguments; i++)
+    if (kernel->buffers.at[i]->written && kernel->buffers.at[i]->type.dtype == DT_f32)
+      results[(*count)++] = (PlanResult){i, type_elements(&kernel->buffers.at[i]->type)};
+  return results;
+}
