@@ -16,6 +16,8 @@ static const char scalars[] =
     "typedef short i16;\n"
     "typedef signed char i8;\n"
     "typedef unsigned char u8;\n"
+    "typedef unsigned short bf16;\n"
+    "typedef unsigned int u32;\n"
     "#define TRICOT_INFINITY __builtin_inff()\n"
     "#define TRICOT_NAN __builtin_nanf(\"\")\n"
     "#define TRICOT_HELPER static inline __attribute__((always_inline, unused))\n"
@@ -29,6 +31,7 @@ static const char scalars[] =
     "  union { i32 bits; f32 x; } both = {bits};\n"
     "  return both.x;\n"
     "}\n"
+    TEXT_BF16
     "/* truncation that ends at the type's limits; NaN gives 0 */\n"
     "#define TRICOT_TO(T, LOW, HIGH, LEAST, MOST) \\\n"
     "  TRICOT_HELPER T tricot_to_##T(f32 x) { \\\n"
@@ -101,6 +104,16 @@ static const char vectors[] =
     "  TRICOT_EACH(V, N, floor, (V a), floorf(a[l])) \\\n"
     "  TRICOT_EACH(V, N, round, (V a), rintf(a[l])) \\\n"
     "  TRICOT_HELPER V V##_abs(V a) { return (V)((M)a & M##_splat(0x7fffffff)); }\n"
+    "#define TRICOT_BF16(V, M, N) \\\n"
+    "  TRICOT_HELPER f32x##N V##_widen(V a) { \\\n"
+    "    return (f32x##N)(__builtin_convertvector(a, i32x##N) << 16); \\\n"
+    "  } \\\n"
+    "  TRICOT_HELPER V V##_narrow(f32x##N a) { \\\n"
+    "    i32x##N bits = (i32x##N)a, upper = bits >> 16 & i32x##N##_splat(0xffff); \\\n"
+    "    i32x##N near = (bits + i32x##N##_splat(0x7fff) + (upper & i32x##N##_splat(1))) >> 16; \\\n"
+    "    i32x##N quiet = upper | i32x##N##_splat(64); \\\n"
+    "    return __builtin_convertvector(i32x##N##_pick((i32x##N)(a != a), quiet, near), V); \\\n"
+    "  }\n"
     "#define TRICOT_INT(V, T, M, N) \\\n"
     "  TRICOT_HELPER V V##_abs(V a) { return V##_pick((M)(a < (V){0}), -a, a); } \\\n"
     "  TRICOT_EACH(V, N, shl, (V a, V b), (T)tricot_shl(a[l], b[l])) \\\n"
@@ -108,19 +121,20 @@ static const char vectors[] =
 
 static void emit_vectors(Emitter *e) {
   text_add(e->text, "%s", vectors);
-  static const Dtype order[] = {DT_i32, DT_f32, DT_i64, DT_i16, DT_i8, DT_u8};
+  static const Dtype order[] = {DT_i32, DT_f32, DT_i64, DT_i16, DT_bf16, DT_i8, DT_u8};
   for (int log = 1; log < 8; log++) {
     bool any = false;
     for (int d = 0; d < DT_COUNT; d++)
       any = any || e->usage.value[d][log];
     if (!any)
       continue;
-    /* comparisons need both 32-bit types, bytes the signed ones for masks; types come first since
-     * the helpers of one name another */
+    /* comparisons need both 32-bit types, unsigned ones the signed ones for masks; types come first
+     * since the helpers of one name another */
     bool used[DT_COUNT];
     for (int d = 0; d < DT_COUNT; d++)
       used[d] = e->usage.value[d][log] || d == DT_i32 || d == DT_f32 ||
-                (d == DT_i8 && e->usage.value[DT_u8][log]);
+                (d == DT_i8 && e->usage.value[DT_u8][log]) ||
+                (d == DT_i16 && e->usage.value[DT_bf16][log]);
     line(e, "typedef f32 f32x%d __attribute__((vector_size(sizeof(f32) * %d)));", 1 << log,
          1 << log);
     for (size_t i = 0; i < sizeof order / sizeof *order; i++) {
@@ -128,13 +142,15 @@ static void emit_vectors(Emitter *e) {
       const char *name = dtype_name(d);
       if (!used[d])
         continue;
-      line(e, "TRICOT_VECTOR(%s, %s, %d)", name,
-           d == DT_f32 ? "i32" : d == DT_u8 ? "i8" : name, 1 << log);
+      const char *mask = d == DT_f32 ? "i32" : d == DT_u8 ? "i8" : d == DT_bf16 ? "i16" : name;
+      line(e, "TRICOT_VECTOR(%s, %s, %d)", name, mask, 1 << log);
       if (d == DT_f32)
         line(e, "TRICOT_F32(f32x%d, i32x%d, %d)", 1 << log, 1 << log, 1 << log);
+      else if (d == DT_bf16)
+        line(e, "TRICOT_BF16(bf16x%d, i16x%d, %d)", 1 << log, 1 << log, 1 << log);
       else
-        line(e, "TRICOT_INT(%sx%d, %s, %sx%d, %d)", name, 1 << log, name,
-             d == DT_u8 ? "i8" : name, 1 << log, 1 << log);
+        line(e, "TRICOT_INT(%sx%d, %s, %sx%d, %d)", name, 1 << log, name, mask, 1 << log,
+             1 << log);
     }
   }
 }
@@ -235,6 +251,18 @@ static const char *cast(Emitter *e, const Stmt *s, const char *type, const char 
   Dtype from = s->value_arg[0]->dtype, to = s->value->dtype;
   if (s->kop == K_bits)
     return spell(e, "(%s)%s", type, argument);
+  if (from == to)
+    return argument;
+  int width = s->value->width;
+  if (from == DT_bf16) {
+    argument = spell(e, "bf16x%d_widen(%s)", width, argument);
+    from = DT_f32;
+  }
+  if (to == DT_bf16) {
+    if (from != DT_f32)
+      argument = spell(e, "__builtin_convertvector(%s, f32x%d)", argument, width);
+    return spell(e, "bf16x%d_narrow(%s)", width, argument);
+  }
   if (dtype_is_float(from) && !dtype_is_float(to))
     return spell(e, "%s_truncate(%s)", type, argument);
   return from == to ? argument : spell(e, "__builtin_convertvector(%s, %s)", argument, type);
@@ -277,6 +305,7 @@ static void vector(Emitter *e, const Stmt *s) {
            spell(e, "%s_splat(%s)", type, spell_number(e, s->value->dtype, s->number)));
     break;
   case STMT_INDEX_VALUE:
+    CHECK(s->value->dtype != DT_bf16);
     assign(e, s->value, spell(e, "%s_index(%s, %lld)", type, spell_affine(e, &s->at),
                               (long long)s->col_factor));
     break;

@@ -28,6 +28,7 @@ static const char macros[] =
     "typedef short i16;\n"
     "typedef signed char i8;\n"
     "typedef unsigned char u8;\n"
+    "typedef unsigned short bf16;\n"
     "typedef unsigned int u32;\n"
     "typedef unsigned long long u64;\n"
     "#define tricot_shl(x, n) ((i64)((u64)(x) << (n)))\n"
@@ -39,6 +40,7 @@ static const char macros[] =
     "  union { i32 bits; f32 x; } both = {bits};\n"
     "  return both.x;\n"
     "}\n"
+    TEXT_BF16
     "/* truncation that ends at the type's limits; NaN gives 0 */\n"
     "#define TRICOT_TO(T, LOW, HIGH, LEAST, MOST) \\\n"
     "  TRICOT_HELPER T tricot_to_##T(f32 x) { \\\n"

@@ -152,6 +152,7 @@ void emit_scalar(Emitter *e, const Stmt *s) {
   case STMT_LET: assign(e, s->value, spell_kop(e, s)); break;
   case STMT_CONST: assign(e, s->value, spell_number(e, s->value->dtype, s->number)); break;
   case STMT_INDEX_VALUE: {
+    CHECK(s->value->dtype != DT_bf16); /* has no arithmetic to make use of it */
     const char *at = spell_operand(e, &s->at);
     if (e->lane && s->col_factor)
       at = spell(e, "(%s + %lld*%s)", at, (long long)s->col_factor, e->lane);

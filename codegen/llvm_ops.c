@@ -262,6 +262,40 @@ static LLVMValueRef horizontal(Walk *walk, Kop kop, Dtype dtype, int width, LLVM
   return vector;
 }
 
+/* Lanes of two vectors in turns: first, second, first, … */
+static LLVMValueRef pair_lanes(Walk *walk, int width, const LLVMValueRef *x) {
+  LLVMBuilderRef builder = walk->builder;
+  LLVMTypeRef whole = walk_type(walk, DT_i32, width);
+  LLVMValueRef numbers[2 * MOST_LANES];
+  if (width == 1) {
+    LLVMValueRef low = LLVMBuildZExt(builder, x[0], whole, "");
+    LLVMValueRef high = LLVMBuildZExt(builder, x[1], whole, "");
+    high = LLVMBuildShl(builder, high, integer(walk, DT_i32, 1, 16), "");
+    return LLVMBuildOr(builder, high, low, "");
+  }
+  for (int i = 0; i < width; i++) {
+    numbers[2 * i] = LLVMConstInt(walk->i32, (unsigned)i, false);
+    numbers[2 * i + 1] = LLVMConstInt(walk->i32, (unsigned)(width + i), false);
+  }
+  LLVMValueRef order = LLVMConstVector(numbers, 2 * (unsigned)width);
+  return LLVMBuildBitCast(builder, LLVMBuildShuffleVector(builder, x[0], x[1], order, ""), whole,
+                          "");
+}
+
+static LLVMValueRef dot_of_pairs(Walk *walk, int width, const LLVMValueRef *x) {
+  static const char *const names[] = {"llvm.x86.avx512bf16.dpbf16ps.128",
+                                      "llvm.x86.avx512bf16.dpbf16ps.256",
+                                      "llvm.x86.avx512bf16.dpbf16ps.512"};
+  CHECK(width == 4 || width == 8 || width == 16);
+  const char *name = names[width / 8];
+  unsigned id = LLVMLookupIntrinsicID(name, strlen(name));
+  LLVMTypeRef signature = LLVMIntrinsicGetType(walk->context, id, NULL, 0), takes[3];
+  LLVMGetParamTypes(signature, takes); /* vectors of i32 or of bfloat, by LLVM's version */
+  LLVMValueRef arguments[] = {x[2], LLVMBuildBitCast(walk->builder, x[0], takes[1], ""),
+                              LLVMBuildBitCast(walk->builder, x[1], takes[2], "")};
+  return walk_intrinsic(walk, name, NULL, arguments, 3);
+}
+
 LLVMValueRef walk_kop(Walk *walk, Kop kop, Dtype operand, Dtype result, int width,
                       const LLVMValueRef *x) {
   LLVMBuilderRef builder = walk->builder;
@@ -284,6 +318,8 @@ LLVMValueRef walk_kop(Walk *walk, Kop kop, Dtype operand, Dtype result, int widt
   case KOP_CAST:
     return kop == K_cast ? walk_cast(walk, x[0], operand, result, width)
                          : LLVMBuildBitCast(builder, x[0], walk_type(walk, result, width), "");
+  case KOP_PAIR: return pair_lanes(walk, width, x);
+  case KOP_DOT: return dot_of_pairs(walk, width, x);
   case KOP_HORIZONTAL: return horizontal(walk, kop, operand, width, x[0]);
   case KOP_SPLAT: break;
   }

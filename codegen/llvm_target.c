@@ -20,6 +20,9 @@ static const CpuLevel fixed_levels[] = {
      {.vector = 8, .registers = 16, .threads = 1, .l1 = 32 << 10, .l2 = 1 << 20}},
     {"x86-64-v4", "x86_64-unknown-linux-gnu", "x86-64-v4", "",
      {.vector = 16, .registers = 32, .threads = 1, .l1 = 32 << 10, .l2 = 1 << 20}},
+    {"x86-64-v4-bf16", "x86_64-unknown-linux-gnu", "x86-64-v4", "+avx512bf16",
+     {.vector = 16, .registers = 32, .threads = 1, .l1 = 32 << 10, .l2 = 1 << 20,
+      .bf16_pairs = true}},
     {"aarch64", "aarch64-unknown-linux-gnu", "generic", "+neon",
      {.vector = 4, .registers = 32, .threads = 1, .l1 = 48 << 10, .l2 = 1 << 20}},
 };
@@ -47,7 +50,8 @@ static void find_native(void) {
     level->facts.registers = 32;
   else if (has_feature(level->features, "avx512f") && has_feature(level->features, "avx512vl") &&
            has_feature(level->features, "avx512bw") && has_feature(level->features, "avx512dq"))
-    level->facts.vector = 16, level->facts.registers = 32;
+    level->facts.vector = 16, level->facts.registers = 32,
+    level->facts.bf16_pairs = has_feature(level->features, "avx512bf16");
   else if (has_feature(level->features, "avx2") && has_feature(level->features, "fma"))
     level->facts.vector = 8;
 }
@@ -61,8 +65,8 @@ bool cpu_level_find(const char *name, CpuLevel *level, Error *error) {
   for (size_t i = 0; i < sizeof fixed_levels / sizeof *fixed_levels; i++)
     if (strcmp(name, fixed_levels[i].name) == 0)
       return *level = fixed_levels[i], true;
-  return error_set(error, "no CPU level is called \"%s\"; there are native, x86-64-v3, x86-64-v4 "
-                          "and aarch64", name);
+  return error_set(error, "no CPU level is called \"%s\"; there are native, x86-64-v3, x86-64-v4, "
+                          "x86-64-v4-bf16 and aarch64", name);
 }
 
 static void initialize_targets(void) {

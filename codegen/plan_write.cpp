@@ -57,7 +57,8 @@ Offset<fb::Step> write_step(Builder &b, const PlanStep &step) {
   auto refs = b.CreateVectorOfStructs(args);
   std::vector<fb::Result> written;
   for (int i = 0; i < step.n_results; i++)
-    written.emplace_back(step.results[i].arg, step.results[i].elements);
+    written.emplace_back(step.results[i].arg, uint8_t(step.results[i].dtype),
+                         step.results[i].elements);
   auto results = b.CreateVectorOfStructs(written);
   auto moved = b.CreateVector(step.moved, step.moved ? size_t(step.n_args) : 0);
   auto label = text(b, step.label), place = text(b, step.place);
@@ -110,6 +111,7 @@ Offset<fb::Pair> write_pair(Builder &b, const PlanPair &pair) {
 extern "C" unsigned char *plan_write(Arena *arena, const Plan *plan, size_t *size) {
   Builder b(1 << 16);
   auto model = text(b, plan->model), variant = text(b, plan->variant), level = text(b, plan->level);
+  auto precision = text(b, plan->precision);
   auto tensors = write_all<fb::Tensor>(b, plan->tensors, plan->n_tensors, write_tensor);
   std::vector<Offset<flatbuffers::String>> names;
   for (int i = 0; i < plan->n_kernels; i++)
@@ -119,7 +121,7 @@ extern "C" unsigned char *plan_write(Arena *arena, const Plan *plan, size_t *siz
   auto settings = write_all<fb::Pair>(b, plan->settings, plan->n_settings, write_pair);
   auto refresh = write_all<fb::Step>(b, plan->refresh, plan->n_refresh, write_step);
   fb::FinishPlanBuffer(b, fb::CreatePlan(b, model, variant, level, tensors, kernels, entries,
-                                         settings, refresh));
+                                         settings, refresh, precision));
 
   PlanHeader header = {};
   memcpy(header.magic, PLAN_MAGIC, sizeof header.magic);

@@ -71,7 +71,8 @@ static const char *const reserved[] = {
     "volatile", "while", "xor",
     /* what the text itself uses */
     "arguments", "begin", "end", "block", "lane", "half", "fold", "fmaf", "sqrtf", "floorf",
-    "rintf", "fabsf", "f32", "i64", "i32", "i16", "i8", "u8", "u16", "u32", "u64", "unix", "linux"};
+    "rintf", "fabsf", "f32", "bf16", "i64", "i32", "i16", "i8", "u8", "u16", "u32", "u64", "unix",
+    "linux"};
 
 static bool is_reserved(const char *name) {
   for (size_t i = 0; i < sizeof reserved / sizeof *reserved; i++)
@@ -116,7 +117,7 @@ void name_everything(Emitter *e) {
 /* ---- spellings ---- */
 
 const char *spell_type(Emitter *e, Dtype dtype, int width) {
-  if (dtype == DT_f64 || dtype == DT_f16 || dtype == DT_bf16)
+  if (dtype == DT_f64 || dtype == DT_f16)
     FAULT("kernel %s: text has no values of type %s", e->kernel ? e->kernel->name : "",
           dtype_name(dtype));
   return width == 1 ? dtype_name(dtype) : spell(e, "%sx%d", dtype_name(dtype), width);
@@ -223,6 +224,11 @@ const char *spell_address(Emitter *e, const Stmt *stmt) {
 }
 
 const char *spell_number(Emitter *e, Dtype dtype, double number) {
+  if (dtype == DT_bf16) { /* is carried as its bits */
+    uint16_t bits;
+    dtype_store(dtype, &bits, 0, number);
+    return spell(e, "0x%04x", bits);
+  }
   if (!dtype_is_float(dtype)) {
     long long whole = (long long)number;
     return whole >= INT32_MIN + 1LL && whole <= INT32_MAX ? spell(e, "%lld", whole)
@@ -257,6 +263,14 @@ static const char *spell_cast(Emitter *e, const Stmt *let, const char *argument)
   Dtype from = let->value_arg[0]->dtype, to = let->value->dtype;
   if (let->kop == K_bits && from != to)
     return spell(e, "tricot_bits_%s(%s)", dtype_name(to), argument);
+  if (from == to)
+    return argument;
+  if (from == DT_bf16) {
+    argument = spell(e, "tricot_widen(%s)", argument);
+    from = DT_f32;
+  }
+  if (to == DT_bf16)
+    return spell(e, from == DT_f32 ? "tricot_narrow(%s)" : "tricot_narrow((f32)%s)", argument);
   if (dtype_is_float(from) && !dtype_is_float(to))
     return spell(e, "tricot_to_%s(%s)", dtype_name(to), argument);
   return from == to ? argument : spell(e, "(%s)%s", dtype_name(to), argument);

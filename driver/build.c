@@ -320,57 +320,13 @@ static void interpret(Entry *e) {
                (int64_t)type_bytes(&g->outputs.at[i].value->type));
 }
 
-typedef struct Attempt {
-  PassContext context;
-  Diag diag;
-  Graph *graph; /* NULL after errors */
-} Attempt;
-
-static Attempt attempt(Build *build, Graph *graph, const char *name, bool algebra) {
-  Attempt a = {.context = {.arena = build->arena,
-                           .facts = build->options.facts,
-                           .entry = name,
-                           .kept = kept_views(build),
-                           .n_kept = build->kept.count}};
-  PassOptions options = build->options.passes;
-  int count;
-  const char *const *passes = passes_standard(&count);
-  options.algebra |= algebra;
-  diag_init(&a.diag, build->arena);
-  a.context.diag = &a.diag;
-  a.graph = passes_run(&a.context, graph, passes, count, &options);
-  return a;
-}
-
-/* The standard passes. Where the memory budget is too small for them, once more with algebra that
- * needs more operations and less memory; of two errors the nearer miss counts. */
-static Graph *optimise(Build *build, Graph *graph, const char *name, int64_t *saved) {
-  Attempt best = attempt(build, graph, name, false);
-  int64_t unlimited = best.context.unlimited_bytes;
-  if (best.context.over_budget) {
-    Attempt second = attempt(build, graph, name, true);
-    if (second.graph || second.context.planned_bytes < best.context.planned_bytes)
-      best = second;
-  }
-  for (int i = 0; i < best.diag.messages.count; i++)
-    vec_push(build->diag->arena, &build->diag->messages, best.diag.messages.at[i]);
-  build->diag->errors += best.diag.errors;
-  build->over_budget |= !best.graph && best.context.over_budget;
-  *saved = unlimited - best.context.planned_bytes;
-  return best.graph;
-}
-
 bool build_entry(Build *build, Graph *graph, const char *name) {
   Arena *arena = build->arena;
   const Graph *before = graph;
   int64_t saved_bytes = 0;
-  if (!build->options.interpret) {
-    if (!build_types_supported(build, graph))
-      return false;
-    graph = optimise(build, graph, name, &saved_bytes);
-    if (!graph)
-      return false;
-  }
+  graph = build_optimize(build, graph, name, &saved_bytes);
+  if (!graph)
+    return false;
   vec_push(arena, &build->graphs, graph);
   Entry e = {.build = build, .graph = graph, .saved_bytes = saved_bytes};
   e.first_step = ARENA_ARRAY(arena, int, graph->nodes.count + 1);
@@ -406,6 +362,7 @@ Plan build_plan(Build *build) {
   return (Plan){.model = "",
                 .variant = "",
                 .level = "",
+                .precision = "",
                 .n_tensors = build->tensors.count,
                 .tensors = build->tensors.at,
                 .n_kernels = build->names.count,

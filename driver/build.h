@@ -14,6 +14,7 @@ typedef struct BuildOptions {
   const Facts *facts;
   PassOptions passes;
   bool interpret;   /* one opaque step an entry point, run by the reference interpreter */
+  bool mixed;       /* bf16 factors and activations, f32 sums */
   bool memory_only; /* places and sizes, but no kernels: for questions about memory */
   bool dump_tiles, dump_kernels, dump_memory; /* print them to passes.dump_to */
 } BuildOptions;
@@ -60,6 +61,9 @@ typedef struct Build {
 } Build;
 
 void build_start(Build *build, Arena *arena, Diag *diag, const BuildOptions *options);
+/* The passes that the options ask for (optimize.c), for entry point `name`; *saved: by how many
+ * bytes a memory budget made it smaller. NULL after errors in diag. */
+Graph *build_optimize(Build *build, Graph *graph, const char *name, int64_t *saved);
 /* Compiles a graph as entry point `name`. False after errors in diag. */
 bool build_entry(Build *build, Graph *graph, const char *name);
 /* The plan over everything built; model, variant, level and settings are the caller's to fill. */

@@ -51,8 +51,10 @@ bool build_types_supported(Build *build, const Graph *graph) {
 const PlanResult *build_results(Arena *arena, const Kernel *kernel, int *count) {
   PlanResult *results = ARENA_ARRAY(arena, PlanResult, kernel->n_arguments);
   *count = 0;
-  for (int i = 0; i < kernel->n_arguments; i++)
-    if (kernel->buffers.at[i]->written && kernel->buffers.at[i]->type.dtype == DT_f32)
-      results[(*count)++] = (PlanResult){i, type_elements(&kernel->buffers.at[i]->type)};
+  for (int i = 0; i < kernel->n_arguments; i++) {
+    const Type *type = &kernel->buffers.at[i]->type;
+    if (kernel->buffers.at[i]->written && (type->dtype == DT_f32 || type->dtype == DT_bf16))
+      results[(*count)++] = (PlanResult){i, type_elements(type), type->dtype};
+  }
   return results;
 }

@@ -9,6 +9,6 @@ int build_kernel(Build *build, Kernel *kernel);
 void build_dump_kernel(const Build *build, const Kernel *kernel);
 /* False after located errors: the graph has element types that kernels do not compute with. */
 bool build_types_supported(Build *build, const Graph *graph);
-/* The f32 tensors a kernel writes. In `arena`. */
+/* The f32 and bf16 tensors a kernel writes. In `arena`. */
 const PlanResult *build_results(Arena *arena, const Kernel *kernel, int *count);
 #endif

@@ -201,7 +201,8 @@ static bool compile_stage(Work *w, Error *error) {
 
 #if TRICOT_LLVM
 enum { MAX_LEVELS = 8 };
-static const char *const levels_default[] = {"x86-64-v3", "x86-64-v4"};
+/* the last one, which differs in dots of bf16 alone, for --precision bf16 */
+static const char *const levels_default[] = {"x86-64-v3", "x86-64-v4", "x86-64-v4-bf16"};
 
 static int choose_levels(Work *w, const char **levels, Error *error) {
   int n = 0;
@@ -213,7 +214,7 @@ static int choose_levels(Work *w, const char **levels, Error *error) {
     return 0;
   }
   if (!list) {
-    for (; n < 2; n++)
+    for (; n < (w->request.mixed ? 3 : 2); n++)
       levels[n] = levels_default[n];
     return n;
   }

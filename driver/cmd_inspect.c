@@ -92,8 +92,8 @@ static int find_peaks(Arena *arena, const Model *model, const CompileRequest *re
     Compiled compiled;
     if (i == entries && !model_train_entry(model))
       continue;
-    if (compiled_peak(&compiled, &request->model, peak.entry, request->passes.memory_budget,
-                      &peak.bytes)) {
+    if (compiled_peak(&compiled, &request->model, request->mixed, peak.entry,
+                      request->passes.memory_budget, &peak.bytes)) {
       find_shares(arena, compiled.build.graphs.at[0], &peak);
       (*peaks)[n++] = peak;
     }

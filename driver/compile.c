@@ -50,10 +50,11 @@ static void interpret(int slot, void *const *arguments) {
   }
 SLOT(0)
 SLOT(1)
-SLOT(2) SLOT(3) SLOT(4) SLOT(5) SLOT(6) SLOT(7) SLOT(8) SLOT(9) SLOT(10) SLOT(11) SLOT(12) SLOT(13)
-    SLOT(14) SLOT(15) SLOT(16) SLOT(17) SLOT(18) SLOT(19) SLOT(20) SLOT(21) SLOT(22) SLOT(23)
-        SLOT(24) SLOT(25) SLOT(26) SLOT(27) SLOT(28) SLOT(29) SLOT(30) SLOT(31) SLOT(32) SLOT(33)
-            SLOT(34) SLOT(35) SLOT(36) SLOT(37) SLOT(38) SLOT(39)
+SLOT(2)
+SLOT(3) SLOT(4) SLOT(5) SLOT(6) SLOT(7) SLOT(8) SLOT(9) SLOT(10) SLOT(11) SLOT(12) SLOT(13) SLOT(14)
+    SLOT(15) SLOT(16) SLOT(17) SLOT(18) SLOT(19) SLOT(20) SLOT(21) SLOT(22) SLOT(23) SLOT(24)
+        SLOT(25) SLOT(26) SLOT(27) SLOT(28) SLOT(29) SLOT(30) SLOT(31) SLOT(32) SLOT(33) SLOT(34)
+            SLOT(35) SLOT(36) SLOT(37) SLOT(38) SLOT(39)
 #undef SLOT
 
                 static ProgramKernel *const interpreters[INTERPRETED] = {
@@ -91,6 +92,7 @@ bool target_facts(const char *target, Facts *facts, Error *error) {
     if (!cpu_level_find(cpu_level(target), &level, error))
       return false;
     *facts = level.facts;
+    facts->bf16_pairs &= is_cpu(target); /* C text has no such instruction */
 #else
     if (is_cpu(target))
       return error_set(error, "target %s: this build has no LLVM", target);
@@ -253,6 +255,7 @@ bool compiled_build(Compiled *c, const CompileRequest *request, Error *error) {
   BuildOptions options = {.facts = facts,
                           .passes = request->passes,
                           .interpret = strcmp(request->target, "interp") == 0,
+                          .mixed = request->mixed,
                           .memory_only = request->memory_only,
                           .dump_tiles = request->dump_tiles,
                           .dump_kernels = request->dump_kernels,
@@ -271,6 +274,7 @@ bool compiled_build(Compiled *c, const CompileRequest *request, Error *error) {
   c->plan.model = model_name(c->model);
   c->plan.variant = model_variant(c->model) ? model_variant(c->model) : "";
   c->plan.level = is_cpu(request->target) ? cpu_level(request->target) : request->target;
+  c->plan.precision = request->mixed ? "bf16" : "f32";
   c->plan.settings = model_settings(c->arena, c->model, &c->plan.n_settings);
   if (request->timing)
     fprintf(stderr,
@@ -280,8 +284,8 @@ bool compiled_build(Compiled *c, const CompileRequest *request, Error *error) {
   return true;
 }
 
-bool compiled_peak(Compiled *c, const ModelRequest *model, const char *entry, int64_t budget,
-                   int64_t *bytes) {
+bool compiled_peak(Compiled *c, const ModelRequest *model, bool mixed, const char *entry,
+                   int64_t budget, int64_t *bytes) {
   Error error;
   EntryRequest want = {.entry = entry, .name = entry};
   CompileRequest request = {.model = *model,
@@ -289,6 +293,7 @@ bool compiled_peak(Compiled *c, const ModelRequest *model, const char *entry, in
                             .entries = &want,
                             .n_entries = 1,
                             .passes = {.memory_budget = budget},
+                            .mixed = mixed,
                             .memory_only = true};
   if (!compiled_build(c, &request, &error))
     return false;

@@ -31,6 +31,7 @@ typedef struct CompileRequest {
   int n_entries;
   int threads;        /* <= 0: one per allowed CPU */
   PassOptions passes;
+  bool mixed;         /* --precision bf16 */
   bool dump_tiles, dump_kernels, dump_memory, memory_only; /* see BuildOptions */
   bool timing;        /* seconds of each stage on stderr */
 } CompileRequest;
@@ -62,8 +63,8 @@ bool compiled_open(Compiled *compiled, const CompileRequest *request, Error *err
  * working memory, within a memory budget if that is not 0 (compiled->build.over_budget where it
  * cannot be). False after errors (which are dropped: a model may have entries that do not fit
  * its sizes). Leaves graph and plan in *compiled, to close in any case. */
-bool compiled_peak(Compiled *compiled, const ModelRequest *model, const char *entry, int64_t budget,
-                   int64_t *bytes);
+bool compiled_peak(Compiled *compiled, const ModelRequest *model, bool mixed, const char *entry,
+                   int64_t budget, int64_t *bytes);
 void compiled_close(Compiled *compiled);
 /* Prints what went wrong on stderr and returns the exit status. */
 int compiled_report(const Compiled *compiled, const Error *error);

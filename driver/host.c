@@ -10,6 +10,8 @@ const OptionRow compile_options[] = {
      NULL},
     {"set", OPTION_TEXT, "ARG=VALUE", "sets an argument: text.width=64, volume=[32,64,64]", NULL},
     {"target", OPTION_TEXT, "NAME", "cpu, cpu:LEVEL, c, cuda-shim, interp (default cpu)", NULL},
+    {"precision", OPTION_CHOICE, "f32|bf16",
+     "of products and of what kernels hand on; sums and parameters stay f32 (default f32)", NULL},
     {"skip", OPTION_TEXT, "PASSES", "passes not to run: knit,cse", NULL},
     {"stop-after", OPTION_TEXT, "PASS", "run no pass after this one", "compile"},
     {"dump", OPTION_TEXT, "STAGES", "graphs after passes (all), tiles, kernels, memory", NULL},
@@ -63,6 +65,8 @@ bool compile_request_from(Arena *arena, const Options *options, const char *mode
   request->target = options_text(options, "target");
   if (!request->target)
     request->target = "cpu";
+  const char *precision = options_text(options, "precision");
+  request->mixed = precision && strcmp(precision, "bf16") == 0;
   PassOptions *passes = &request->passes;
   passes->skip = split_list(arena, joined(arena, options, "skip"), &passes->n_skip);
   passes->stop_after = options_text(options, "stop-after");

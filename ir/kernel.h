@@ -124,6 +124,8 @@ typedef enum KopKind {
   KOP_COMPARE,    /* result f32 1.0 or 0.0 */
   KOP_SELECT,     /* (f32 condition, x, y): x where the condition is not 0 */
   KOP_CAST,       /* result type differs: the statement's */
+  KOP_PAIR,       /* two bf16 into one i32 */
+  KOP_DOT,        /* (i32 pair, i32 pair, f32): f32 */
   KOP_HORIZONTAL, /* vector to scalar; LOOP stage; halves are combined, low with high, until one is
                      left */
   KOP_SPLAT       /* scalar to vector; LOOP stage */

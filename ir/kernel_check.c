@@ -123,6 +123,12 @@ static bool check_kop(Checker *c, Kop kop, Dtype result, const Dtype *dtype) {
       return refuse(c, "select takes an f32 condition and two operands of the result's type");
     return true;
   }
+  if (info->kind == KOP_PAIR)
+    return (dtype[0] == DT_bf16 && dtype[1] == DT_bf16 && result == DT_i32) ||
+           refuse(c, "pair takes two bf16 and gives i32");
+  if (info->kind == KOP_DOT)
+    return (dtype[0] == DT_i32 && dtype[1] == DT_i32 && dtype[2] == DT_f32 && result == DT_f32) ||
+           refuse(c, "%s takes two i32 of pairs and an f32, and gives f32", info->name);
   for (int i = 1; i < info->arity; i++)
     if (dtype[i] != dtype[0])
       return refuse(c, "operands of %s and %s", dtype_name(dtype[0]), dtype_name(dtype[i]));
@@ -226,9 +232,12 @@ static bool check_dot(Checker *c, const Stmt *s) {
     return false;
   if (sum == a || sum == b)
     return refuse(c, "the accumulator is also a factor");
-  if (a->dtype != DT_f32 || b->dtype != DT_f32 || sum->dtype != DT_f32)
-    return refuse(c, "dot is on f32");
-  if (a->rows != sum->rows || b->cols != sum->cols || a->cols != b->rows)
+  bool pairs = a->dtype == DT_i32 && b->dtype == DT_bf16;
+  bool floats =
+      (a->dtype == DT_f32 || a->dtype == DT_bf16) && (b->dtype == DT_f32 || b->dtype == DT_bf16);
+  if ((!floats && !pairs) || sum->dtype != DT_f32)
+    return refuse(c, "dot is on f32 and bf16, or pairs of bf16 on the left; its sum is in f32");
+  if (a->rows != sum->rows || b->cols != sum->cols || a->cols * (pairs ? 2 : 1) != b->rows)
     return refuse(c, "%s times %s", tile_type_text(a), tile_type_text(b));
   return true;
 }
@@ -439,8 +448,7 @@ static bool check_lookup(Checker *c, const Stmt *s) {
   c->differs[s->var->id] = affine_differs(c, &s->at);
   if (!s->table) {
     const Buffer *buffer = s->buffer;
-    if (!buffer || buffer->space != SPACE_GLOBAL || buffer->type.dtype != DT_i32 ||
-        buffer->written)
+    if (!buffer || buffer->space != SPACE_GLOBAL || buffer->type.dtype != DT_i32 || buffer->written)
       return refuse(c, "numbers come from tables and from i32 arguments that are only read");
     return true;
   }

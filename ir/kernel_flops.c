@@ -169,7 +169,7 @@ static double count_leaf(const Stmt *s) {
   switch (s->kind) {
   case STMT_TILE_MAP:
     return s->tile->dtype == DT_f32 && s->tile_arg[0]->dtype == DT_f32 ? cells * info->flops : 0;
-  case STMT_TILE_DOT: return 2 * cells * s->tile_arg[0]->cols;
+  case STMT_TILE_DOT: return 2 * cells * s->tile_arg[1]->rows;
   case STMT_TILE_FOLD:
     if (s->tile->dtype != DT_f32)
       return 0;
@@ -179,6 +179,8 @@ static double count_leaf(const Stmt *s) {
       return 0;
     return (double)s->tile_arg[0]->rows * s->tile_arg[0]->cols;
   case STMT_LET:
+    if (info->kind == KOP_DOT)
+      return info->flops * (double)s->value->width;
     if (s->value->dtype != DT_f32 || s->value_arg[0]->dtype != DT_f32)
       return 0;
     return info->flops *

@@ -116,6 +116,22 @@ static Scalar reinterpret(Dtype from, Dtype to, Scalar a) {
   return result;
 }
 
+static int64_t pair(Scalar first, Scalar second) {
+  uint16_t half[2];
+  dtype_store(DT_bf16, half, 0, first.f);
+  dtype_store(DT_bf16, half, 1, second.f);
+  return (int32_t)((uint32_t)half[1] << 16 | half[0]);
+}
+
+static float half_of(Scalar both, int which) {
+  uint16_t half = (uint16_t)((uint32_t)both.i >> (which ? 16 : 0));
+  return (float)dtype_load(DT_bf16, &half, 0);
+}
+
+static float dot2(Scalar a, Scalar b, float sum) {
+  return fmaf(half_of(a, 1), half_of(b, 1), fmaf(half_of(a, 0), half_of(b, 0), sum));
+}
+
 Scalar kop_eval(Kop kop, Dtype operand, Dtype result_type, const Scalar *args) {
   const KopInfo *info = &kop_info[kop];
   Scalar result = {.i = 0};
@@ -125,6 +141,8 @@ Scalar kop_eval(Kop kop, Dtype operand, Dtype result_type, const Scalar *args) {
   case KOP_CAST:
     return kop == K_bits ? reinterpret(operand, result_type, args[0])
                          : cast(operand, result_type, args[0]);
+  case KOP_PAIR: result.i = pair(args[0], args[1]); return result;
+  case KOP_DOT: result.f = dot2(args[0], args[1], args[2].f); return result;
   case KOP_HORIZONTAL:
   case KOP_SPLAT: return args[0]; /* of a vector of one */
   case KOP_PLAIN: break;

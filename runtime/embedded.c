@@ -3,10 +3,12 @@
 #include "runtime/job/job.h"
 #include <string.h>
 
-static const char *const level_names[] = {"x86-64", "x86-64-v2", "x86-64-v3", "x86-64-v4"};
+static const char *const level_names[] = {"x86-64", "x86-64-v2", "x86-64-v3", "x86-64-v4",
+                                          "x86-64-v4-bf16"};
+enum { LEVELS = sizeof level_names / sizeof *level_names };
 
 int embedded_level_rank(const char *level) {
-  for (int i = 0; i < 4; i++)
+  for (int i = 0; i < LEVELS; i++)
     if (strcmp(level, level_names[i]) == 0)
       return i + 1;
   return strcmp(level, "aarch64") == 0;
@@ -20,6 +22,7 @@ bool embedded_level_supported(const char *level) {
   case 2: return __builtin_cpu_supports("x86-64-v2");
   case 3: return __builtin_cpu_supports("x86-64-v3");
   case 4: return __builtin_cpu_supports("x86-64-v4");
+  case 5: return __builtin_cpu_supports("x86-64-v4") && __builtin_cpu_supports("avx512bf16");
   default: return false;
   }
 #elif defined(__aarch64__)
@@ -33,7 +36,7 @@ bool embedded_level_supported(const char *level) {
 /* The best level of this processor, for messages. */
 static const char *this_processor(void) {
   const char *best = "another architecture";
-  for (int i = 0; i < 4; i++)
+  for (int i = 0; i < LEVELS; i++)
     if (embedded_level_supported(level_names[i]))
       best = level_names[i];
   return embedded_level_supported("aarch64") ? "aarch64" : best;

@@ -58,9 +58,10 @@ typedef struct PlanPort { /* an input or output of an entry point */
   const Gather *gather; /* inputs: what alone of it is read and kept; NULL: all of it */
 } PlanPort;
 
-typedef struct PlanResult { /* an f32 tensor a step writes */
+typedef struct PlanResult { /* a tensor of numbers that a step writes */
   int arg;                  /* into the step's args */
   int64_t elements;
+  Dtype dtype; /* f32 or bf16 */
 } PlanResult;
 
 typedef enum PlanStepKind { STEP_KERNEL, STEP_COPY, STEP_ALL_GATHER, STEP_ALL_REDUCE } PlanStepKind;
@@ -113,6 +114,7 @@ typedef struct Plan {
   const PlanPair *settings; /* model arguments and what training needs: "optimizer.lr" = "1e-4" … */
   int n_refresh;
   const PlanStep *refresh; /* compute all PLAN_VIEW tensors; arguments are persistent */
+  const char *precision;   /* of products: "f32", "bf16" */
 } Plan;
 
 /* Layout conversions between kernels: steps of the entry that only move elements. */

@@ -148,7 +148,9 @@ bool read_results(const Reader &r, const fb::Step *in, PlanStep *out) {
   PlanResult *results = ARENA_ARRAY(r.arena, PlanResult, out->n_results);
   for (int i = 0; i < out->n_results; i++) {
     const fb::Result *result = in->results()->Get(uint32_t(i));
-    results[i] = PlanResult{result->arg(), result->elements()};
+    if (result->dtype() != DT_f32 && result->dtype() != DT_bf16)
+      return r.refuse("a result of another element type", out->label);
+    results[i] = PlanResult{result->arg(), result->elements(), Dtype(result->dtype())};
     if (results[i].arg < 0 || results[i].arg >= out->n_args)
       return r.refuse("a result is no argument of its step", out->label);
   }
@@ -162,8 +164,9 @@ bool check_results(const Reader &r, const PlanEntry *entry, const fb::Step *in,
   for (int i = 0; i < step->n_results; i++) {
     PlanRef ref;
     int64_t elements = step->results[i].elements;
+    int64_t size = int64_t(dtype_size(step->results[i].dtype));
     if (elements < 0 || elements > MAX_BYTES / 4 ||
-        !read_ref(r, entry, in->args()->Get(uint32_t(step->results[i].arg)), 4 * elements,
+        !read_ref(r, entry, in->args()->Get(uint32_t(step->results[i].arg)), size * elements,
                   step->label, &ref))
       return r.refuse("a result outside its memory", step->label);
   }
@@ -310,6 +313,7 @@ bool read_plan(const Reader &r, const fb::Plan *in) {
   plan->model = text_of(in->model());
   plan->variant = text_of(in->variant());
   plan->level = text_of(in->level());
+  plan->precision = text_of(in->precision());
   if (!read_tables(r, in))
     return false;
   int n = count_of(in->entries());

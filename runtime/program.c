@@ -396,25 +396,30 @@ bool program_stopped(const Program *program, int entry) { return program->entrie
 
 /* ---- looking for trouble ---- */
 
-static int64_t count_bad(const float *at, int64_t elements) {
+static int64_t count_bad(Dtype dtype, const void *data, int64_t elements) {
   int64_t bad = 0;
-  for (int64_t i = 0; i < elements; i++)
-    bad += !isfinite(at[i]);
+  if (dtype == DT_f32)
+    for (int64_t i = 0; i < elements; i++)
+      bad += !isfinite(((const float *)data)[i]);
+  else if (dtype == DT_bf16) /* an exponent of ones */
+    for (int64_t i = 0; i < elements; i++)
+      bad += (((const uint16_t *)data)[i] & 0x7F80) == 0x7F80;
   return bad;
 }
 
 static bool bad_tensor(const char *what, const char *name, Dtype dtype, int64_t elements,
                        const void *data, ProgramTrouble *trouble) {
   *trouble = (ProgramTrouble){.what = what, .name = name, .place = "", .elements = elements};
-  trouble->bad = dtype == DT_f32 && data ? count_bad(data, elements) : 0;
+  trouble->bad = data ? count_bad(dtype, data, elements) : 0;
   return trouble->bad > 0;
 }
 
 static bool bad_result(const PlanStep *step, const BoundStep *bound, int number,
                        ProgramTrouble *trouble) {
   for (int k = 0; k < step->n_results; k++) {
-    int64_t elements = step->results[k].elements;
-    int64_t bad = count_bad(bound->arguments[step->results[k].arg], elements);
+    const PlanResult *result = &step->results[k];
+    int64_t elements = result->elements;
+    int64_t bad = count_bad(result->dtype, bound->arguments[result->arg], elements);
     *trouble = (ProgramTrouble){"step", step->label, step->place, number, bad, elements};
     if (bad)
       return true;

@@ -4,6 +4,7 @@
  *   # budget: 4K                    what pass remat shall keep to
  *   # why: what the test shows
  *   # ground: no, reason              leaves out the comparison by numbers
+ *   # within: 1e-2                    how far numbers may differ, of the largest (default 1e-6)
  *   # has: text   # not: text         instead of an exact expectation: the output (not) contains it
  *   # error: 4:8: text                the run must fail with this message at this place
  *   # note: 4:8: text                 and this note
@@ -39,6 +40,7 @@ typedef struct Test {
   Lines has, not, errors, notes;
   bool ground;
   PassOptions options;
+  double within;
 } Test;
 
 static int failures;
@@ -66,6 +68,8 @@ static void read_directive(Test *test, char *line) {
     fail(test, error.text, "");
   if (strncmp(line, "# ground: no", 12) == 0)
     test->ground = false;
+  if (strncmp(line, "# within: ", 10) == 0)
+    test->within = strtod(line + 10, NULL);
 }
 
 static bool read_test(Test *test) {
@@ -166,7 +170,7 @@ static bool same_numbers(Test *test, const GraphOutput *output, const double *a,
     if (!(fabs(a[i] - b[i]) <= worst))
       worst = fabs(a[i] - b[i]);
   }
-  if (worst <= 1e-6 * scale)
+  if (worst <= test->within * scale)
     return true;
   return fail(
       test, "the two sides differ in numbers",
@@ -342,7 +346,7 @@ int main(int argc, char **argv) {
     return EXIT_USAGE;
   }
   for (int i = 1; i < argc; i++) {
-    Test test = {.arena = arena_new(), .path = argv[i], .ground = true};
+    Test test = {.arena = arena_new(), .path = argv[i], .ground = true, .within = 1e-6};
     run_test(&test);
     arena_free(test.arena);
   }

@@ -139,11 +139,19 @@ void eval_ew(const Node *node, double *const *in, double *const *out) {
     out[0][i] = call(x[i], y[i], z[i]);
 }
 
+/* Doubles stand for f32 and f64; what is narrower than f32 is rounded to. */
 void eval_cast(const Node *node, double *const *in, double *const *out) {
-  bool whole = !dtype_is_float(out_type(node, 0)->dtype);
+  Dtype dtype = out_type(node, 0)->dtype;
+  bool whole = !dtype_is_float(dtype), narrow = dtype_size(dtype) < dtype_size(DT_f32);
   int64_t n = type_elements(out_type(node, 0));
-  for (int64_t i = 0; i < n; i++)
+  for (int64_t i = 0; i < n; i++) {
+    unsigned char cell[sizeof(double)];
     out[0][i] = whole ? trunc(in[0][i]) : in[0][i];
+    if (whole || !narrow)
+      continue;
+    dtype_store(dtype, cell, 0, in[0][i]);
+    out[0][i] = dtype_load(dtype, cell, 0);
+  }
 }
 
 /* ---- gradients ---- */

@@ -220,6 +220,12 @@ Address address_of(Spread *spread, Block *block, const Access *access, const Pos
   return address;
 }
 
+KValue *widened(Spread *spread, Block *block, KValue *value) {
+  return value->dtype == DT_f32
+             ? value
+             : stmt_let(spread->to, block, K_cast, DT_f32, value->width, value, NULL, NULL);
+}
+
 Affine tile_row(const Tile *tile, const Position *position) {
   Affine row = affine_constant(0);
   for (int j = 0; j < tile->n_axes; j++)

@@ -69,6 +69,8 @@ Address address_of(Spread *spread, Block *block, const Access *access, const Pos
 Buffer *spread_buffer(const Spread *spread, Buffer *buffer);
 int64_t access_stride(const Access *access, int dim); /* elements */
 int64_t access_col_stride(const Access *access);      /* flat, of one column step */
+/* A factor of a dot in f32, in which all products are taken. */
+KValue *widened(Spread *spread, Block *block, KValue *value);
 /* Row-major place of a row in a tile's storage. */
 Affine tile_row(const Tile *tile, const Position *position);
 

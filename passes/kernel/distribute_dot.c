@@ -20,9 +20,15 @@ typedef struct Dot {
   int tail;                          /* lanes of the last one, 0: all */
   bool checked;
   Affine k;
+  Affine pair;      /* number of the pair of steps that k is the first of, where they go in pairs */
   Guards uniform;   /* hold wherever the dot is emitted */
   Buffer **pointer; /* by row: where A's row is, in the checked version */
 } Dot;
+
+bool dot_takes_pairs(const Spread *s, const Tile *a, const Tile *b, int width) {
+  return s->facts->bf16_pairs && width > 1 && b->dtype == DT_bf16 &&
+         (a->dtype == DT_bf16 || a->dtype == DT_i32);
+}
 
 static Position row_position(const Tile *tile, int row) {
   Position position = {.col = affine_constant(0)};
@@ -37,20 +43,21 @@ static Position row_position(const Tile *tile, int row) {
 
 static KValue *element_of_a(Dot *d, Block *block, int row) {
   Spread *s = d->spread;
+  Affine k = d->a->dtype == DT_i32 ? d->pair : d->k;
   if (!d->access_a) {
-    Affine at = affine_offset(d->k, (int64_t)row * tile_row_stride(s, d->a));
-    return vector_load(s, block, tile_storage(s, d->a), at, DT_f32, 1)->value;
+    Affine at = affine_offset(k, (int64_t)row * tile_row_stride(s, d->a));
+    return vector_load(s, block, tile_storage(s, d->a), at, d->a->dtype, 1)->value;
   }
-  Affine along = affine_scale(d->k, access_col_stride(d->access_a));
+  Affine along = affine_scale(k, access_col_stride(d->access_a));
   if (d->pointer)
-    return vector_load(s, block, d->pointer[row], along, DT_f32, 1)->value;
+    return vector_load(s, block, d->pointer[row], along, d->a->dtype, 1)->value;
   Position position = row_position(d->a, row);
   Affine flat = affine_constant(0);
   for (int i = 0; i < d->access_a->rank; i++)
     flat = affine_add(flat, affine_scale(access_value(&d->access_a->dim[i], &position),
                                          access_stride(d->access_a, i)));
   return vector_load(s, block, spread_buffer(s, d->access_a->buffer), affine_add(flat, along),
-                     DT_f32, 1)
+                     d->a->dtype, 1)
       ->value;
 }
 
@@ -59,15 +66,15 @@ static KValue *vector_of_b(Dot *d, Block *block, int v) {
   int width = d->width;
   if (!d->access_b) {
     Affine at = affine_offset(affine_scale(d->k, tile_row_stride(s, d->b)), v * width);
-    return vector_load(s, block, tile_storage(s, d->b), at, DT_f32, width)->value;
+    return vector_load(s, block, tile_storage(s, d->b), at, d->b->dtype, width)->value;
   }
   Position position = {.col = affine_constant(v * width)};
   position.row[0] = d->k;
   for (int j = 1; j < MAX_ROW_AXES; j++)
     position.row[j] = affine_constant(0);
   Address address = address_of(s, block, d->access_b, &position, width > 1);
-  Stmt *stmt =
-      vector_load(s, block, spread_buffer(s, d->access_b->buffer), address.flat, DT_f32, width);
+  Stmt *stmt = vector_load(s, block, spread_buffer(s, d->access_b->buffer), address.flat,
+                           d->b->dtype, width);
   if (v == d->across - 1 && d->tail) {
     stmt->has_lanes = true;
     stmt->lanes = affine_constant(d->tail);
@@ -100,15 +107,58 @@ static void k_guards(Spread *s, const Access *access, const Affine *k, bool k_is
   }
 }
 
+/* The step `later` steps of k on. */
+static Dot steps_on(const Dot *d, int later) {
+  Dot next = *d;
+  next.k = affine_offset(d->k, later);
+  return next;
+}
+
+/* Two steps of k at a time, on machines that have it. */
+static bool takes_pairs(const Dot *d) {
+  return dot_takes_pairs(d->spread, d->a, d->b, d->width) &&
+         (!d->access_a || access_col_stride(d->access_a) == 1 || d->a->dtype == DT_i32);
+}
+
+/* Two elements of A, of this and the next step of k. */
+static KValue *pair_of_a(Dot *d, Block *block, int row) {
+  Dot second = steps_on(d, 1);
+  KValue *first = element_of_a(d, block, row);
+  if (first->dtype == DT_i32)
+    return first;
+  return stmt_let(d->spread->to, block, K_pair, DT_i32, 1, first, element_of_a(&second, block, row),
+                  NULL);
+}
+
+static void dot_pair_step(Dot *d, Block *block) {
+  Spread *s = d->spread;
+  Dot second = steps_on(d, 1);
+  Buffer *sum = tile_storage(s, d->sum);
+  KValue **b = ARENA_ARRAY(s->arena, KValue *, d->across);
+  for (int v = 0; v < d->across; v++)
+    b[v] = stmt_let(s->to, block, K_pair, DT_i32, d->width, vector_of_b(d, block, v),
+                    vector_of_b(&second, block, v), NULL);
+  for (int row = 0; row < d->sum->rows; row++) {
+    KValue *a = pair_of_a(d, block, d->a->n_axes ? row : 0);
+    a = stmt_let(s->to, block, K_splat, DT_i32, d->width, a, NULL, NULL);
+    for (int v = 0; v < d->across; v++) {
+      Affine at = affine_constant((int64_t)row * tile_row_stride(s, d->sum) + v * d->width);
+      KValue *old = vector_load(s, block, sum, at, DT_f32, d->width)->value;
+      vector_store(s, block, sum, at,
+                   stmt_let(s->to, block, K_dot2, DT_f32, d->width, a, b[v], old));
+    }
+  }
+}
+
 static void dot_step(Dot *d, Block *block) {
   Spread *s = d->spread;
   int width = d->width;
   Buffer *sum = tile_storage(s, d->sum);
   KValue **b = ARENA_ARRAY(s->arena, KValue *, d->across);
   for (int v = 0; v < d->across; v++)
-    b[v] = vector_of_b(d, block, v);
+    b[v] = widened(s, block, vector_of_b(d, block, v));
   for (int row = 0; row < d->sum->rows; row++) {
-    KValue *a = element_of_a(d, block, d->a->n_axes ? row : 0);
+    KValue *a = widened(s, block, element_of_a(d, block, d->a->n_axes ? row : 0));
     if (width > 1)
       a = stmt_let(s->to, block, K_splat, DT_f32, width, a, NULL, NULL);
     for (int v = 0; v < d->across; v++) {
@@ -164,8 +214,28 @@ static void sure_steps(const Access *access, bool k_is_row, int *low, int *high)
   }
 }
 
+/* The steps [low, high) of k, none of which can leave a tensor. */
+static void sure_dot_steps(Dot *d, Block *block, int low, int high) {
+  Spread *s = d->spread;
+  int pairs = takes_pairs(d) ? (high - low) / 2 : 0, end = low + 2 * pairs;
+  Block *body = block;
+  d->pair = affine_constant(0);
+  if (pairs > 1) {
+    IndexVar *pair = kernel_var(s->to, "k", 0, pairs - 1);
+    Stmt *loop = stmt_for(s->to, block, pair, 0, pairs, 1);
+    loop->unroll = s->from->schedule.unroll_k;
+    d->pair = affine_var(pair, 1);
+    body = &loop->body;
+  }
+  d->k = affine_offset(affine_scale(d->pair, 2), low);
+  if (pairs)
+    dot_pair_step(d, body);
+  CHECK(d->a->dtype != DT_i32 || (low == 0 && end == high));
+  dot_steps(d, block, end, high, true);
+}
+
 static void dot_loop(Dot *d, Block *block) {
-  int depth = d->a->cols, low = 0, high = depth;
+  int depth = d->b->rows, low = 0, high = depth;
   sure_steps(d->inside_a ? NULL : d->access_a, false, &low, &high);
   sure_steps(d->access_b, true, &low, &high);
   if (high <= low) {
@@ -173,7 +243,7 @@ static void dot_loop(Dot *d, Block *block) {
     return;
   }
   dot_steps(d, block, 0, low, false);
-  dot_steps(d, block, low, high, true);
+  sure_dot_steps(d, block, low, high);
   dot_steps(d, block, high, depth, false);
 }
 
@@ -214,7 +284,7 @@ static void row_pointers(Dot *d, Block *block) {
     stmt->at = address.flat;
     stmt->guards = kept;
     stmt->buffer = d->pointer[row] =
-        kernel_buffer(s->to, "row", SPACE_POINTER, DT_f32, along * (d->a->cols - 1) + 1);
+        kernel_buffer(s->to, "row", SPACE_POINTER, d->a->dtype, along * (d->a->cols - 1) + 1);
   }
 }
 

@@ -33,11 +33,11 @@ static KValue *operand_value(Spread *s, Block *block, const Operand *x, Affine r
     Position position = {.row = {row, affine_constant(0), affine_constant(0), affine_constant(0)},
                          .col = col};
     Address address = address_of(s, block, x->access, &position, width > 1);
-    return vector_load(s, block, spread_buffer(s, x->access->buffer), address.flat, DT_f32, width)
-        ->value;
+    Buffer *buffer = spread_buffer(s, x->access->buffer);
+    return vector_load(s, block, buffer, address.flat, x->tile->dtype, width)->value;
   }
   Affine at = affine_add(affine_scale(row, tile_row_stride(s, x->tile)), col);
-  return vector_load(s, block, tile_storage(s, x->tile), at, DT_f32, width)->value;
+  return vector_load(s, block, tile_storage(s, x->tile), at, x->tile->dtype, width)->value;
 }
 
 /* ---- panels ---- */
@@ -61,10 +61,11 @@ static void panel_step(Panel *p, Block *block, Affine k) {
   Spread *s = p->spread;
   KValue *b[PANEL_VECTORS];
   for (int v = 0; v < p->vectors; v++)
-    b[v] =
-        operand_value(s, block, &p->b, k, affine_offset(p->col, (int64_t)v * p->width), p->width);
+    b[v] = widened(
+        s, block,
+        operand_value(s, block, &p->b, k, affine_offset(p->col, (int64_t)v * p->width), p->width));
   for (int row = 0; row < p->rows; row++) {
-    KValue *a = operand_value(s, block, &p->a, affine_offset(p->row, row), k, 1);
+    KValue *a = widened(s, block, operand_value(s, block, &p->a, affine_offset(p->row, row), k, 1));
     if (p->width > 1)
       a = stmt_let(s->to, block, K_splat, DT_f32, p->width, a, NULL, NULL);
     for (int v = 0; v < p->vectors; v++) {
@@ -76,20 +77,57 @@ static void panel_step(Panel *p, Block *block, Affine k) {
   }
 }
 
+/* Two steps of k at a time, on machines that have it. */
+static void panel_pair_step(Panel *p, Block *block, Affine k) {
+  Spread *s = p->spread;
+  KValue *b[PANEL_VECTORS];
+  for (int v = 0; v < p->vectors; v++) {
+    Affine col = affine_offset(p->col, (int64_t)v * p->width);
+    KValue *first = operand_value(s, block, &p->b, k, col, p->width);
+    KValue *next = operand_value(s, block, &p->b, affine_offset(k, 1), col, p->width);
+    b[v] = stmt_let(s->to, block, K_pair, DT_i32, p->width, first, next, NULL);
+  }
+  for (int row = 0; row < p->rows; row++) {
+    Affine at_row = affine_offset(p->row, row);
+    KValue *first = operand_value(s, block, &p->a, at_row, k, 1);
+    KValue *next = operand_value(s, block, &p->a, at_row, affine_offset(k, 1), 1);
+    KValue *a = stmt_let(s->to, block, K_pair, DT_i32, 1, first, next, NULL);
+    a = stmt_let(s->to, block, K_splat, DT_i32, p->width, a, NULL, NULL);
+    for (int v = 0; v < p->vectors; v++) {
+      Affine at = affine_constant((int64_t)(row * p->vectors + v) * p->width);
+      KValue *old = vector_load(s, block, p->held, at, DT_f32, p->width)->value;
+      vector_store(s, block, p->held, at,
+                   stmt_let(s->to, block, K_dot2, DT_f32, p->width, a, b[v], old));
+    }
+  }
+}
+
+/* The steps [low, high) of k, `step` at a time. */
+static void panel_steps(Panel *p, Block *block, int low, int high, int step) {
+  void (*one)(Panel *, Block *, Affine) = step == 2 ? panel_pair_step : panel_step;
+  if (low >= high)
+    return;
+  if (low + step == high) {
+    one(p, block, affine_constant(low));
+    return;
+  }
+  IndexVar *k = kernel_var(p->spread->to, "k", low, high - step);
+  Stmt *loop = stmt_for(p->spread->to, block, k, low, high, step);
+  loop->unroll = p->spread->from->schedule.unroll_k;
+  one(p, &loop->body, affine_var(k, 1));
+}
+
 static void panel(Panel *p, Block *block) {
   Spread *s = p->spread;
-  int depth = p->a.tile->cols;
+  int depth = p->a.tile->cols, paired = 0;
+  if (dot_takes_pairs(s, p->a.tile, p->b.tile, p->width) &&
+      (!p->a.access || access_col_stride(p->a.access) == 1))
+    paired = depth / 2 * 2;
   p->held =
       kernel_buffer(s->to, "panel", SPACE_LOCAL, DT_f32, (int64_t)p->rows * p->vectors * p->width);
   move(p, block, true);
-  if (depth == 1) {
-    panel_step(p, block, affine_constant(0));
-  } else {
-    IndexVar *k = kernel_var(s->to, "k", 0, depth - 1);
-    Stmt *loop = stmt_for(s->to, block, k, 0, depth, 1);
-    loop->unroll = s->from->schedule.unroll_k;
-    panel_step(p, &loop->body, affine_var(k, 1));
-  }
+  panel_steps(p, block, 0, paired, 2);
+  panel_steps(p, block, paired, depth, 1);
   move(p, block, false);
 }
 
@@ -164,7 +202,7 @@ bool vector_panel_dot(Spread *s, Block *to, const Stmt *dot) {
   const Tile *sum = dot->tile, *a = dot->tile_arg[0], *b = dot->tile_arg[1];
   int width = s->facts->vector, across = (sum->cols + width - 1) / width;
   bool plain = sum->n_axes <= 1 && a->n_axes == sum->n_axes && b->n_axes <= 1 && sum->cols > 1;
-  if (!plain || sum->rows * across <= s->facts->registers - across - 1)
+  if (!plain || a->dtype == DT_i32 || sum->rows * across <= s->facts->registers - across - 1)
     return false;
   Panel p = {.spread = s, .sum = sum, .width = width};
   p.a = operand(s, a, false);

@@ -264,8 +264,9 @@ static void spread_dot(Spread *s, Block *to, const Stmt *from) {
   Affine along = affine_scale(k, b->cols);
   if (b->cols > 1)
     along = affine_add(along, e.position.col);
-  KValue *va = load(s, block, storage(s, a), affine_add(row, k), DT_f32)->value;
-  KValue *vb = load(s, block, storage(s, b), along, DT_f32)->value;
+  KValue *va =
+      widened(s, block, load(s, block, storage(s, a), affine_add(row, k), a->dtype)->value);
+  KValue *vb = widened(s, block, load(s, block, storage(s, b), along, b->dtype)->value);
   KValue *old = load(s, block, sum, zero, DT_f32)->value;
   store(s, block, sum, zero, stmt_let(s->to, block, K_fma, DT_f32, 1, va, vb, old));
   store(s, e.block, storage(s, from->tile), home, load(s, e.block, sum, zero, DT_f32)->value);

@@ -378,6 +378,8 @@ static bool needs_scalars(const Nest *nest, int vector) {
     int64_t stride = access_col_stride(&s->access);
     if (stride != 1 && !(stride == 0 && s->kind == STMT_TILE_LOAD))
       return true;
+    if (s->inside)
+      continue;
     int column_dims = 0;
     for (int d = 0; d < s->access.rank; d++) {
       const AccessDim *dim = &s->access.dim[d];

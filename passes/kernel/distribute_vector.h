@@ -15,6 +15,9 @@ Stmt *vector_store(Spread *, Block *, Buffer *, Affine at, KValue *);
  * where no guards can say so. */
 void corner_guards(Spread *, Guards *, const Access *, const Tile *domain, bool *possible);
 
+/* Has the machine dots of pairs, and are these factors such? */
+bool dot_takes_pairs(const Spread *, const Tile *a, const Tile *b, int width);
+
 void vector_nest(Spread *, Block *to, const Nest *);
 void vector_dot(Spread *, Block *to, const Stmt *dot);
 /* distribute_panel.c: emits a dot larger than the registers; false when it is none. */

@@ -90,21 +90,27 @@ static Tile *load_tile(Attention *a, Value *value, int rank, const Place *place,
   frame->rank = rank;
   memcpy(frame->place, place, sizeof *place * (size_t)rank);
   Access access = frame_access(frame, value);
-  return frame_load_box(frame, &access, value->type.dtype, "t", rows > 1, &rows, cols)->tile;
+  return frame_load_box(frame, &access, "t", rows > 1, &rows, cols)->tile;
 }
 
-static bool is_wanted(const Attention *a, const Value *value) {
+/* What the region gives of a result: itself, or the same in bf16; NULL: nobody reads it. */
+static Value *wanted(const Attention *a, const Value *value) {
   const Graph *body = a->frame.lower->body;
-  for (int i = 0; i < body->outputs.count; i++)
-    if (body->outputs.at[i].value == value)
-      return true;
-  return false;
+  for (int i = 0; i < body->outputs.count; i++) {
+    Value *out = body->outputs.at[i].value;
+    const Node *maker = out->node;
+    if (out == value || (maker && maker->op->cls == OP_EW && maker->in[0] == value))
+      return out;
+  }
+  return NULL;
 }
 
 /* Stores a result, which is dense, if somebody reads it. */
 static void store_tile(Attention *a, Value *value, const Place *place, Tile *tile) {
-  if (!is_wanted(a, value))
+  value = wanted(a, value);
+  if (!value)
     return;
+  tile = frame_cast(&a->frame, tile, value->type.dtype);
   Access access = {.rank = value->type.rank,
                    .buffer = frame_buffer(&a->frame, value, value->type, true)};
   for (int d = 0; d < access.rank; d++) {
@@ -304,7 +310,8 @@ static void open_steps(Attention *a) {
 /* [channels, lanes] of the lanes' x, times the scale. */
 static Tile *scaled_lanes(Attention *a) {
   Tile *x = load_tokens(a, a->lane.x, a->at, a->lane.block, true);
-  return map(a, K_mul, x, scalar(a, a->scale), NULL);
+  Tile *scaled = map(a, K_mul, frame_cast(&a->frame, x, DT_f32), scalar(a, a->scale), NULL);
+  return frame_cast(&a->frame, scaled, x->dtype);
 }
 
 static Tile *lane_groups(Attention *a) {
@@ -474,12 +481,12 @@ static void lower_backward(Lower *lower) {
   Attention by_query = describe(lower, false), by_key = describe(lower, true);
   const Value *out = by_query.node->out;
   Attention *sides[] = {&by_query, &by_key};
-  bool wanted[] = {is_wanted(&by_query, &out[0]),
-                   is_wanted(&by_query, &out[1]) || is_wanted(&by_query, &out[2])};
+  bool needed[] = {wanted(&by_query, &out[0]) != NULL,
+                   wanted(&by_query, &out[1]) || wanted(&by_query, &out[2])};
   for (int i = 0; i < 2; i++) {
-    if (wanted[i] && sides[i]->lane.group)
+    if (needed[i] && sides[i]->lane.group)
       lower_ranges(sides[i], lower);
-    if (wanted[i])
+    if (needed[i])
       lower_gradient(sides[i], lower);
   }
 }

@@ -80,9 +80,10 @@ static Buffer *compute(Chain *chain, Buffer *left) {
   }
   Buffer *kept = NULL;
   if (chain->now + 1 < chain->anchors.count) {
-    Value *value = chain->anchors.at[chain->now + 1]->in[0];
-    kept =
-        kernel_scratch(frame->kernel, value->name, (Type){DT_f32, 2, {frame_rows(frame), width}});
+    Value *value = chain->anchors.at[chain->now + 1]->in[0], *narrow = narrow_source(value);
+    value = narrow ? narrow : value;
+    kept = kernel_scratch(frame->kernel, value->name,
+                          (Type){value->type.dtype, 2, {frame_rows(frame), width}});
     Access access = frame_rows_access(frame, kept, frame->place[last].at);
     frame_store(frame, &access, frame_value(frame, value));
   }

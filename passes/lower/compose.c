@@ -63,8 +63,9 @@ static void inner_columns(Outside *o, const int64_t *then, Affine column, int co
   frame->cols = cols;
   Affine none[3] = {affine_constant(0), affine_constant(0), affine_constant(0)}, offset[3];
   Access bias = operand_access(frame, node->in[2], cb, frame->place, kb, none);
+  Tile *row = frame_load_box(frame, &bias, "bias", 0, NULL, cols)->tile;
   Tile *sum = frame_map(frame, K_add, frame_fill(frame, 0, DT_f32, true, true),
-                        frame_load_box(frame, &bias, DT_f32, "bias", 0, NULL, cols)->tile, NULL);
+                        frame_cast(frame, row, DT_f32), NULL);
   Block *outside = frame->block;
   Stmt *loop;
   Affine tap = affine_constant(0);
@@ -85,9 +86,8 @@ static void inner_columns(Outside *o, const int64_t *then, Affine column, int co
       {.at = tap}, {.at = affine_constant(0), .row = {channels > 1}}, {.at = column, .col = 1}};
   Access x = operand_access(frame, node->in[0], cx, place, kx, offset);
   Access u = operand_access(frame, node->in[1], cu, place, ku, none);
-  frame_dot(frame, sum,
-            frame_load_box(frame, &x, DT_f32, "x", frame->n_axes, frame->axis, channels)->tile,
-            frame_load_box(frame, &u, DT_f32, "u", channels > 1, &channels, cols)->tile);
+  frame_dot(frame, sum, frame_load_box(frame, &x, "x", frame->n_axes, frame->axis, channels)->tile,
+            frame_load_box(frame, &u, "u", channels > 1, &channels, cols)->tile);
   frame->block = outside;
   Tile *inside = rows_inside(o, then), *zero = frame_fill(frame, 0, DT_f32, false, false);
   sum = frame_map(frame, K_select, inside, zero, sum);
@@ -119,8 +119,8 @@ static void outer_tap(Outside *o, int s, const int64_t *then, Tile *result) {
   Access w = operand_access(frame, o->node->in[3], cw, place, kw, none);
   Access middle = frame_rows_access(frame, o->middle, affine_constant(0));
   frame_dot(frame, result,
-            frame_load_box(frame, &middle, DT_f32, "m", frame->n_axes, frame->axis, depth)->tile,
-            frame_load_box(frame, &w, DT_f32, "w", depth > 1, &depth, frame->cols)->tile);
+            frame_load_box(frame, &middle, "m", frame->n_axes, frame->axis, depth)->tile,
+            frame_load_box(frame, &w, "w", depth > 1, &depth, frame->cols)->tile);
   frame->block = outside;
 }
 
@@ -198,8 +198,8 @@ void lower_compose(Lower *lower) {
   Place kw[1] = {{.at = affine_constant(0), .row = {depth > 1}}};
   Access of_u = operand_access(&frame, node->in[0], cu, frame.place, ku, which);
   Access of_w = operand_access(&frame, node->in[1], cw, frame.place, kw, which);
-  frame_dot(&frame, sum, frame_load_box(&frame, &of_u, DT_f32, "u", 0, NULL, depth)->tile,
-            frame_load_box(&frame, &of_w, DT_f32, "w", depth > 1, &depth, frame.cols)->tile);
+  frame_dot(&frame, sum, frame_load_box(&frame, &of_u, "u", 0, NULL, depth)->tile,
+            frame_load_box(&frame, &of_w, "w", depth > 1, &depth, frame.cols)->tile);
   frame.block = outside;
   frame.tile[node->out[0].id] = sum;
   frame_store_outputs(&frame, NULL);

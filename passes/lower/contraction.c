@@ -6,13 +6,13 @@
  * its columns. When there are few output blocks and much to sum (weight gradients), the outermost k
  * axes become a grid of strips whose partial results are added in order by a second kernel.
  */
-#include "passes/lower/taps.h"
+#include "passes/lower/contraction.h"
 #include <string.h>
 
 enum {
-  MAX_K = 5,
   SHORT_TERM = 2,        /* input channels */
   MAX_WRITTEN_OUT = 160, /* taps */
+  LEAST_PAIRED = 16,     /* taps */
   FEW_BLOCKS = 256,
   STRIPS = 32,
   GPU_ROWS = 32,
@@ -26,96 +26,6 @@ enum {
 };
 /* WASTE: one tile in so many may lie past the end. TILE_STEPS: what starting and storing a register
  * tile costs, in steps of its inner loop */
-
-typedef struct Contraction {
-  int n_k;
-  int64_t k_extent[MAX_K];
-  int tap_k;         /* the k axis that counts taps, -1: none */
-  int tap_out;       /* the output dimension that counts taps, -1: none */
-  unsigned box_dims; /* output dimensions that may have several rows in a tile */
-  Coordinate a[MAX_RANK], b[MAX_RANK];
-} Contraction;
-
-static const Coordinate none = {-1, -1, -1, 1, 1};
-
-static Coordinate from_out(int out) { return (Coordinate){out, -1, -1, 1, 1}; }
-
-static Coordinate from_k(int k) { return (Coordinate){-1, k, -1, 1, 1}; }
-
-static void describe_matmul(const Node *node, Contraction *c) {
-  int rank = node->out[0].type.rank, m = rank - 2, n = rank - 1;
-  int of_b = node->in[1]->type.rank; /* 2: one matrix for all rows of a grid */
-  bool ta = node_int(node, "ta");
-  CHECK(!node_int(node, "tb"));
-  c->n_k = 1;
-  c->k_extent[0] = node->in[1]->type.dim[of_b - 2];
-  c->box_dims = of_b < rank ? (1u << n) - 1 : 1u << m;
-  for (int d = 0; d < m; d++)
-    c->a[d] = from_out(d);
-  for (int d = 0; d < of_b - 2; d++)
-    c->b[d] = from_out(d);
-  c->a[ta ? n : m] = from_out(m);
-  c->a[ta ? m : n] = from_k(0);
-  c->b[of_b - 2] = from_k(0);
-  c->b[of_b - 1] = from_out(n);
-}
-
-static void describe_tap_conv(const Node *node, Contraction *c) {
-  const int64_t *stride = node_ints(node, "stride", NULL);
-  const int64_t *divisor = node_ints(node, "divisor", NULL);
-  c->n_k = 2;
-  c->k_extent[0] = node->in[1]->type.dim[0];
-  c->k_extent[1] = node->in[1]->type.dim[1];
-  c->tap_k = 0;
-  c->box_dims = 0xE; /* the three axes of space */
-  c->a[0] = from_out(0);
-  for (int d = 0; d < 3; d++)
-    c->a[1 + d] = (Coordinate){1 + d, -1, d, stride[d], divisor[d]};
-  c->a[4] = from_k(1);
-  c->b[0] = from_k(0);
-  c->b[1] = from_k(1);
-  c->b[2] = from_out(4);
-}
-
-static void describe_tap_conv_grad_weight(const Node *node, Contraction *c) {
-  const int64_t *stride = node_ints(node, "stride", NULL);
-  const Type *dy = &node->in[1]->type;
-  c->n_k = 4;
-  for (int j = 0; j < 4; j++)
-    c->k_extent[j] = dy->dim[j];
-  c->tap_out = 0;
-  c->box_dims = 2; /* input channels */
-  c->a[0] = from_k(0);
-  for (int d = 0; d < 3; d++)
-    c->a[1 + d] = (Coordinate){-1, 1 + d, d, 1, 1};
-  for (int d = 0; d < 3; d++)
-    CHECK(stride[d] >= 1);
-  c->a[4] = from_out(1);
-  for (int j = 0; j < 4; j++)
-    c->b[j] = from_k(j);
-  c->b[4] = from_out(2);
-}
-
-static const struct {
-  const char *op;
-  void (*describe)(const Node *, Contraction *);
-} rows[] = {
-    {"matmul", describe_matmul},
-    {"tap_conv", describe_tap_conv},
-    {"tap_conv_grad_weight", describe_tap_conv_grad_weight},
-};
-
-static Contraction describe(const Node *node) {
-  Contraction c = {.tap_k = -1, .tap_out = -1};
-  for (int d = 0; d < MAX_RANK; d++)
-    c.a[d] = c.b[d] = none;
-  for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++)
-    if (strcmp(rows[i].op, node->op->name) == 0) {
-      rows[i].describe(node, &c);
-      return c;
-    }
-  FAULT("no contraction is described for op %s", node->op->name);
-}
 
 int contraction_columns(const Facts *facts, int64_t width) {
   if (facts->threads > 1)
@@ -203,9 +113,9 @@ static void dot_statements(Frame *frame, const Node *node, const Contraction *c,
   Access a = left ? frame_rows_access(frame, left, chunk)
                   : operand_access(frame, node->in[0], c->a, out_a, ka, offset);
   Access b = operand_access(frame, node->in[1], c->b, out_b, kb, offset);
-  Stmt *load_a = frame_load_box(frame, &a, DT_f32, "a", frame->n_axes, frame->axis, depth);
+  Stmt *load_a = frame_load_box(frame, &a, "a", frame->n_axes, frame->axis, depth);
   load_a->inside = inside;
-  Tile *tile_b = frame_load_box(frame, &b, DT_f32, "b", 1, &depth, frame->cols)->tile;
+  Tile *tile_b = frame_load_box(frame, &b, "b", 1, &depth, frame->cols)->tile;
   frame_dot(frame, sum, load_a->tile, tile_b);
 }
 
@@ -279,6 +189,81 @@ static bool short_terms(const Frame *frame, const Contraction *c) {
          c->k_extent[1] <= SHORT_TERM && c->k_extent[0] <= MAX_WRITTEN_OUT;
 }
 
+/* Can the taps of one channel be taken in pairs? Then the tile's rows must lie side by side in the
+ * left operand, so that a vector of it holds one tap of all of them. */
+static bool taps_in_pairs(const Frame *frame, const Node *node, const Contraction *c) {
+  const Facts *facts = frame->lower->facts;
+  if (!facts->bf16_pairs || c->k_extent[1] != 1 || c->k_extent[0] < LEAST_PAIRED ||
+      frame->cols == 1 || frame->n_axes != 1 || frame->axis[0] > facts->vector)
+    return false;
+  for (int i = 0; i < 2; i++)
+    if (stored_dtype(node->in[i]) != DT_bf16)
+      return false;
+  const Place *along = &frame->place[3];
+  ViewMap map = frame_resolve(frame, node->in[0]);
+  return along->row[0] && along->row[0] * node_ints(node, "stride", NULL)[2] == 1 &&
+         view_map_stride(&map, 3) == 1;
+}
+
+/* One tap of all the tile's rows, as columns: [1, rows]. */
+static Tile *tap_of_rows(Frame *frame, const Node *node, const Contraction *c, const Taps *taps,
+                         Affine tap) {
+  Place place[MAX_RANK], k[MAX_K] = {0};
+  Affine offset[3];
+  for (int d = 0; d < frame->rank; d++) {
+    place[d] = frame->place[d];
+    place[d].col = place[d].row[0];
+    place[d].row[0] = 0;
+  }
+  place[frame->rank - 1].col = 0;
+  taps_lookup(frame, taps, tap, offset);
+  Access x = operand_access(frame, node->in[0], c->a, place, k, offset);
+  Stmt *load = frame_load_box(frame, &x, "x", 0, NULL, frame->axis[0]);
+  load->inside = true;
+  return load->tile;
+}
+
+/* The terms of taps two by two: pairs of all rows are put side by side in the block's memory first,
+ * where the dot then takes them one by one. */
+static void paired_taps(Frame *frame, const Node *node, const Contraction *c, Tile *sum) {
+  Kernel *kernel = frame->kernel;
+  int taps = (int)c->k_extent[0], pairs = taps / 2, depth = 2 * pairs;
+  Buffer *held =
+      kernel_scratch(kernel, "pairs", (Type){DT_i32, 2, {pairs, frame->lower->facts->vector}});
+  Taps offsets = taps_of(frame, node);
+  Block *outside = frame->block;
+  Stmt *loop;
+  Affine pair = affine_var(frame_loop(frame, "p", 0, pairs, 1, &loop), 1);
+  loop->unroll = 4;
+  Affine first = affine_scale(pair, 2);
+  Tile *x = tap_of_rows(frame, node, c, &offsets, first);
+  Tile *y = tap_of_rows(frame, node, c, &offsets, affine_offset(first, 1));
+  Tile *both = kernel_tile(kernel, "both", DT_i32, 0, NULL, frame->axis[0]);
+  stmt_map(kernel, frame->block, both, K_pair, x, y, NULL);
+  Access access = {.buffer = held, .rank = 2};
+  access.dim[0] = (AccessDim){.at = pair, .divisor = 1};
+  access.dim[1] = (AccessDim){.at = affine_constant(0), .col = 1, .divisor = 1};
+  frame_store(frame, &access, both);
+  frame->block = outside;
+
+  access.dim[0] = (AccessDim){.at = affine_constant(0), .col = 1, .divisor = 1};
+  access.dim[1] = (AccessDim){.at = affine_constant(0), .row = {1}, .divisor = 1};
+  Tile *a = frame_load_box(frame, &access, "a", 1, frame->axis, pairs)->tile;
+  Place place[MAX_RANK], k[MAX_K] = {[0] = {.at = affine_constant(0), .row = {1}}};
+  for (int d = 0; d < frame->rank; d++) {
+    place[d] = frame->place[d];
+    memset(place[d].row, 0, sizeof place[d].row);
+  }
+  Affine still[3] = {affine_constant(0), affine_constant(0), affine_constant(0)};
+  Access w = operand_access(frame, node->in[1], c->b, place, k, still);
+  frame_dot(frame, sum, a, frame_load_box(frame, &w, "b", 1, &depth, frame->cols)->tile);
+  if (taps % 2) { /* the last one by itself */
+    Affine last = affine_constant(taps - 1), offset[3];
+    taps_lookup(frame, &offsets, last, offset);
+    dot_statements(frame, node, c, &last, affine_constant(0), 1, offset, NULL, true, sum);
+  }
+}
+
 static void add_terms(Frame *frame, const Node *node, const Contraction *c, int first, Affine *k,
                       Buffer *left, Tile *sum) {
   Guards guards = {0};
@@ -290,14 +275,17 @@ static void add_terms(Frame *frame, const Node *node, const Contraction *c, int 
   Stmt *choice = stmt_add(frame->kernel, frame->block, STMT_IF);
   choice->guards = guards;
   frame->block = &choice->body;
-  k_loops(frame, node, c, first, k, NULL, true, sum);
+  if (taps_in_pairs(frame, node, c))
+    paired_taps(frame, node, c, sum);
+  else
+    k_loops(frame, node, c, first, k, NULL, true, sum);
   frame->block = &choice->other;
   k_loops(frame, node, c, first, k, NULL, false, sum);
   frame->block = outside;
 }
 
 void contraction_add(Frame *frame, const Node *node, Buffer *left, Tile *sum) {
-  Contraction c = describe(node);
+  Contraction c = contraction_of(node);
   Affine k[MAX_K];
   add_terms(frame, node, &c, 0, k, left, sum);
 }
@@ -305,7 +293,7 @@ void contraction_add(Frame *frame, const Node *node, Buffer *left, Tile *sum) {
 void contraction_announce(Frame *frame, const Node *node) {
   if (node->op->flags & OPF_BORDER)
     return;
-  Contraction c = describe(node);
+  Contraction c = contraction_of(node);
   Place first[MAX_K] = {[1] = {.col = 1}};
   if (c.tap_k >= 0)
     prefetch_taps(frame, node, c.a, first, (int)c.k_extent[1]);
@@ -358,7 +346,7 @@ static void anchor_results(Frame *frame) {
 }
 
 Tiling contraction_tiling(const Frame *frame, const Node *node) {
-  Contraction c = describe(node);
+  Contraction c = contraction_of(node);
   Tiling tiling = choose_tile(frame->lower->facts, &c, frame);
   if (c.tap_k >= 0)
     tiling.band = choose_band(frame->lower->facts, node, tiling.box);
@@ -372,13 +360,13 @@ static void choose_order(const Frame *frame, const Node *node, const Contraction
                          Tiling *tiling) {
   const Facts *facts = frame->lower->facts;
   int d = frame->rank - 2;
-  int64_t b = (int64_t)type_bytes(&node->in[1]->type), a = (int64_t)type_bytes(&node->in[0]->type);
+  int64_t b = stored_bytes(node->in[1]), a = stored_bytes(node->in[0]);
   if (b <= facts->l2 / 2)
     return;
   tiling->columns_outermost = true;
   if (facts->threads > 1 || c->n_k > 1 || frame->rank < 2)
     return;
-  int64_t row = c->k_extent[0] * (int64_t)sizeof(float), outer = 1;
+  int64_t row = c->k_extent[0] * (int64_t)dtype_size(stored_dtype(node->in[0])), outer = 1;
   int64_t tiles = ceil_div(frame->extent[d], tiling->box[d]), group = 0;
   for (int e = 0; e < d; e++)
     outer *= frame->extent[e];
@@ -396,12 +384,11 @@ static void choose_order(const Frame *frame, const Node *node, const Contraction
  * them then. A copy without gaps pays where a group has several tiles. */
 static bool copies_panel(const Frame *frame, const Node *node, const Contraction *c,
                          const Tiling *tiling) {
-  const Type *b = &node->in[1]->type;
   ViewMap map = frame_resolve(frame, node->in[1]);
-  int64_t apart = view_map_stride(&map, b->rank - 2) * (int64_t)sizeof(float);
-  return tiling->group >= FEW_TILES && apart % PAGE == 0 && b->dtype == DT_f32 &&
-         node->in[0]->type.dtype == DT_f32 &&
-         c->k_extent[0] * tiling->cols * (int64_t)sizeof(float) <= frame->lower->facts->l2 / 4;
+  int64_t element = (int64_t)dtype_size(map.type.dtype);
+  int64_t apart = view_map_stride(&map, node->in[1]->type.rank - 2) * element;
+  return tiling->group >= FEW_TILES && apart % PAGE == 0 &&
+         c->k_extent[0] * tiling->cols * element <= frame->lower->facts->l2 / 4;
 }
 
 /* B at rows from `k` on, `count` of them, in the block's columns. */
@@ -417,14 +404,15 @@ static Access panel_access(Frame *frame, const Node *node, const Contraction *c,
 static Buffer *copy_panel(Frame *frame, const Node *node, const Contraction *c) {
   int count = PANEL_ROWS;
   int64_t depth = ceil_div(c->k_extent[0], count) * count;
-  Buffer *panel = kernel_scratch(frame->kernel, "panel", (Type){DT_f32, 2, {depth, frame->cols}});
+  Buffer *panel = kernel_scratch(frame->kernel, "panel",
+                                 (Type){stored_dtype(node->in[1]), 2, {depth, frame->cols}});
   Block *outside = frame->block;
   Stmt *loop;
   Affine k = affine_var(frame_loop(frame, "k", 0, depth, count, &loop), 1);
   Access from = panel_access(frame, node, c, k, count), to = {.buffer = panel, .rank = 2};
   to.dim[0] = (AccessDim){.at = k, .row = {1}, .divisor = 1};
   to.dim[1] = (AccessDim){.at = affine_constant(0), .col = 1, .divisor = 1};
-  frame_store(frame, &to, frame_load_box(frame, &from, DT_f32, "b", 1, &count, frame->cols)->tile);
+  frame_store(frame, &to, frame_load_box(frame, &from, "b", 1, &count, frame->cols)->tile);
   frame->block = outside;
   return panel;
 }
@@ -447,8 +435,8 @@ static void lower_groups(Lower *lower, Frame *frame, const Contraction *c, Tilin
   Access b = {.buffer = panel, .rank = 2};
   b.dim[0] = (AccessDim){.at = affine_constant(0), .row = {1}, .divisor = 1};
   b.dim[1] = (AccessDim){.at = affine_constant(0), .col = 1, .divisor = 1};
-  Tile *left = frame_load_box(frame, &a, DT_f32, "a", frame->n_axes, frame->axis, depth)->tile;
-  Tile *right = frame_load_box(frame, &b, DT_f32, "b", 1, &depth, frame->cols)->tile;
+  Tile *left = frame_load_box(frame, &a, "a", frame->n_axes, frame->axis, depth)->tile;
+  Tile *right = frame_load_box(frame, &b, "b", 1, &depth, frame->cols)->tile;
   frame_dot(frame, sum, left, right);
   frame->tile[node->out[0].id] = sum;
   frame_store_outputs(frame, NULL);
@@ -463,7 +451,7 @@ void lower_contraction(Lower *lower) {
   frame_dims(&frame, &node->out[0].type);
   Contraction c = node->op->flags & OPF_BORDER
                       ? (Contraction){.tap_k = -1, .tap_out = -1, .box_dims = 0xE}
-                      : describe(node);
+                      : contraction_of(node);
   Tiling tiling = choose_tile(lower->facts, &c, &frame);
   int64_t strips;
   int strip_axes = choose_strips(&c, &frame, &tiling, &strips);

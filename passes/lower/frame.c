@@ -31,12 +31,31 @@ static bool is_base(void *context, const Value *value) {
   return !value->node || value->node->op->cls != OP_VIEW;
 }
 
+Value *narrow_source(const Value *value) {
+  const Node *node = value->node;
+  return node && strcmp(node->op->name, "cast") == 0 && value->type.dtype == DT_f32 &&
+                 node->in[0]->type.dtype == DT_bf16
+             ? node->in[0]
+             : NULL;
+}
+
 ViewMap frame_resolve(const Frame *frame, Value *value) {
   (void)frame;
   ViewMap map;
   Value *stuck;
   CHECK(view_map_resolve(value, is_base, NULL, &map, &stuck));
+  Value *narrow = narrow_source(map.base);
+  if (narrow && !narrow->node) {
+    map.base = narrow;
+    map.type.dtype = narrow->type.dtype;
+  }
   return map;
+}
+
+Dtype stored_dtype(Value *value) { return frame_resolve(NULL, value).type.dtype; }
+
+int64_t stored_bytes(Value *value) {
+  return type_elements(&value->type) * (int64_t)dtype_size(stored_dtype(value));
 }
 
 void frame_start(Frame *frame, Lower *lower, const char *suffix) {
@@ -85,141 +104,6 @@ Buffer *frame_buffer(Frame *frame, const Value *base, Type type, bool written) {
 Buffer *frame_temp(Frame *frame, int temp, Type type, bool written) {
   LoweredArg arg = {NULL, temp};
   return argument(frame, arg, arena_printf(frame->lower->arena, "partial%d", temp), type, written);
-}
-
-/* ---- grouping ---- */
-
-typedef struct Strides {
-  int64_t at[MAX_RANK];
-} Strides;
-
-/* Strides, per dimension of the space, with which a body value is walked. */
-static Strides strides_of(const ViewMap *map, const Type *type, const Type *space) {
-  Strides s = {{0}};
-  for (int d = 0; d < space->rank; d++)
-    s.at[d] = d < type->rank && type->dim[d] != 1 ? view_map_stride(map, d) : 0;
-  return s;
-}
-
-bool frame_stores_moved(const Frame *frame, Value *output, ViewMap *map) {
-  *map = frame_resolve(frame, output);
-  const Node *maker = map->base->node;
-  return map->base != output && maker && maker->op->cls != OP_SOURCE;
-}
-
-/* The dimension of a moved output that is dimension b of what it shows, or -1. */
-static int moved_dim(const ViewMap *map, int b) {
-  for (int d = 0; d < map->rank; d++)
-    if (map->factor[b][d])
-      return d;
-  return -1;
-}
-
-/* Strides, per dimension of the space, with which a moved output is stored. */
-static Strides moved_strides(const ViewMap *map, const Type *output, const Type *space) {
-  Strides s = {{0}};
-  int64_t stride[MAX_RANK], at = 1;
-  for (int d = output->rank - 1; d >= 0; at *= output->dim[d--])
-    stride[d] = at;
-  for (int b = 0; b < space->rank; b++)
-    if (map->base->type.dim[b] != 1)
-      s.at[b] = stride[moved_dim(map, b)];
-  return s;
-}
-
-/* Values the body reads from memory or from iota, and its outputs: everything with an address. */
-static void collect(const Frame *frame, const Type *space, Strides *out, int *count, int room) {
-  const Graph *body = frame->lower->body;
-  *count = 0;
-  for (int n = 0; n <= body->nodes.count; n++) {
-    int operands = n < body->nodes.count ? body->nodes.at[n]->n_in : body->outputs.count;
-    if (n < body->nodes.count && body->nodes.at[n]->op->cls == OP_VIEW)
-      continue;
-    for (int i = 0; i < operands; i++) {
-      Value *value = n < body->nodes.count ? body->nodes.at[n]->in[i] : body->outputs.at[i].value;
-      ViewMap moved;
-      if (n == body->nodes.count && frame_stores_moved(frame, value, &moved)) {
-        if (moved.base->type.rank == space->rank)
-          out[(*count)++] = moved_strides(&moved, &value->type, space);
-        continue;
-      }
-      if (value->type.rank != space->rank)
-        continue;
-      CHECK(*count + (n == body->nodes.count ? 2 : 1) <= room);
-      ViewMap map = frame_resolve(frame, value);
-      const Node *maker = map.base->node;
-      if (maker && maker->op->cls == OP_SOURCE) {
-        int axis = op_attr_index(maker->op, "axis");
-        if (axis < 0)
-          continue;
-        /* an iota walks its own axis only: weigh it so that no neighbour merges with it */
-        Strides s = {{0}};
-        for (int d = 0; d < space->rank; d++)
-          s.at[d] = map.factor[maker->attrs[axis].i][d] ? (int64_t)1 << 40 : 0;
-        out[(*count)++] = s;
-        continue;
-      }
-      out[(*count)++] = strides_of(&map, &value->type, space);
-      if (n == body->nodes.count) { /* the output itself is dense */
-        map = (ViewMap){.type = value->type, .rank = value->type.rank};
-        for (int d = 0; d < map.rank; d++)
-          map.factor[d][d] = 1;
-        out[(*count)++] = strides_of(&map, &value->type, space);
-      }
-    }
-  }
-}
-
-/* Is only a part of something stored as an output? Its ends must be known by dimension. */
-static bool stores_part(const Frame *frame) {
-  const Graph *body = frame->lower->body;
-  ViewMap map;
-  for (int i = 0; i < body->outputs.count; i++) {
-    Value *value = body->outputs.at[i].value;
-    if (frame_stores_moved(frame, value, &map) && !view_map_keeps_bounds(&map, &value->type))
-      return true;
-  }
-  return false;
-}
-
-void frame_flatten(Frame *frame, const Type *space, unsigned keep_apart) {
-  const Graph *body = frame->lower->body;
-  if (stores_part(frame)) {
-    frame_dims(frame, space);
-    return;
-  }
-  int room = 2 * body->outputs.count, count;
-  for (int n = 0; n < body->nodes.count; n++)
-    room += body->nodes.at[n]->n_in;
-  Strides *strides = ARENA_ARRAY(frame->lower->arena, Strides, room);
-  collect(frame, space, strides, &count, room);
-  frame->flat = true;
-  frame->rank = space->rank;
-  frame->n_groups = 0;
-  for (int d = 0; d < space->rank; d++) {
-    bool merge = d > 0 && (keep_apart >> d & 1) == (keep_apart >> (d - 1) & 1);
-    for (int i = 0; merge && i < count; i++) {
-      int64_t outer = frame->extent[frame->n_groups - 1] == 1 ? -1 : 0; /* -1: nothing to walk */
-      for (int e = d - 1; outer == 0 && e >= 0 && frame->group[e] == frame->n_groups - 1; e--)
-        if (space->dim[e] != 1)
-          outer = strides[i].at[e] + 1; /* +1 tells stride 0 from none */
-      merge = outer == -1 || space->dim[d] == 1 || outer - 1 == strides[i].at[d] * space->dim[d];
-    }
-    if (merge)
-      frame->extent[frame->n_groups - 1] *= space->dim[d];
-    else
-      frame->extent[frame->n_groups++] = space->dim[d];
-    frame->group[d] = frame->n_groups - 1;
-  }
-}
-
-void frame_dims(Frame *frame, const Type *space) {
-  frame->flat = false;
-  frame->rank = frame->n_groups = space->rank;
-  for (int d = 0; d < space->rank; d++) {
-    frame->group[d] = d;
-    frame->extent[d] = space->dim[d];
-  }
 }
 
 /* ---- accesses ---- */
@@ -298,7 +182,15 @@ Tile *frame_load(Frame *frame, const Access *access, Dtype dtype, double fill) {
   Stmt *s = stmt_add(frame->kernel, frame->block, STMT_TILE_LOAD);
   s->access = *access;
   s->number = fill;
-  return s->tile = frame_tile(frame, dtype, rows, cols);
+  s->tile = frame_tile(frame, access->buffer->type.dtype, rows, cols);
+  return frame_cast(frame, s->tile, dtype);
+}
+
+Tile *frame_cast(Frame *frame, Tile *tile, Dtype dtype) {
+  if (tile->dtype == dtype)
+    return tile;
+  Tile *result = kernel_tile(frame->kernel, "t", dtype, tile->n_axes, tile->axis, tile->cols);
+  return stmt_map(frame->kernel, frame->block, result, K_cast, tile, NULL, NULL)->tile;
 }
 
 int64_t frame_rows(const Frame *frame) {
@@ -335,14 +227,13 @@ void frame_store(Frame *frame, const Access *access, Tile *tile) {
 static void announce(Frame *frame, Value *value) {
   const Facts *facts = frame->lower->facts;
   ViewMap map = frame_resolve(frame, value);
-  if (map.base->node || value->type.rank != frame->rank ||
-      (int64_t)type_bytes(&value->type) <= facts->l2 ||
+  if (map.base->node || value->type.rank != frame->rank || stored_bytes(value) <= facts->l2 ||
       type_elements(&map.base->type) < type_elements(&value->type))
     return;
   Stmt *s = stmt_add(frame->kernel, frame->block, STMT_TILE_PREFETCH);
   s->access = frame_access(frame, value);
-  s->tile = kernel_tile(frame->kernel, "soon", value->type.dtype, frame->n_axes, frame->axis,
-                        frame->cols);
+  s->tile =
+      kernel_tile(frame->kernel, "soon", map.type.dtype, frame->n_axes, frame->axis, frame->cols);
 }
 
 void frame_announce(Frame *frame) {
@@ -352,6 +243,8 @@ void frame_announce(Frame *frame) {
   bool *done = ARENA_ARRAY(frame->lower->arena, bool, body->n_values);
   for (int n = 0; n < body->nodes.count; n++) {
     const Node *node = body->nodes.at[n];
+    if (narrow_source(&node->out[0])) /* who reads it in f32 announces it */
+      continue;
     for (int i = 0; node->op->cls == OP_EW && i < node->n_in; i++) {
       if (!done[node->in[i]->id])
         announce(frame, node->in[i]);
@@ -373,11 +266,11 @@ Tile *frame_map(Frame *frame, Kop kop, Tile *a, Tile *b, Tile *c) {
   return stmt_map(frame->kernel, frame->block, result, kop, a, b, c)->tile;
 }
 
-Stmt *frame_load_box(Frame *frame, const Access *access, Dtype dtype, const char *name, int n_axes,
+Stmt *frame_load_box(Frame *frame, const Access *access, const char *name, int n_axes,
                      const int *axis, int cols) {
   Stmt *s = stmt_add(frame->kernel, frame->block, STMT_TILE_LOAD);
   s->access = *access;
-  s->tile = kernel_tile(frame->kernel, name, dtype, n_axes, axis, cols);
+  s->tile = kernel_tile(frame->kernel, name, access->buffer->type.dtype, n_axes, axis, cols);
   return s;
 }
 
@@ -575,7 +468,11 @@ void frame_store_outputs(Frame *frame, bool (*wanted)(const Frame *, const Value
     if ((rows && !tile->n_axes) || (cols && tile->cols == 1 && frame->cols > 1)) {
       Tile *whole = frame_tile(frame, tile->dtype, rows, cols);
       Tile *zero = frame_fill(frame, 0, tile->dtype, rows, cols);
-      stmt_map(frame->kernel, frame->block, whole, K_add, tile, zero, NULL);
+      if (tile->dtype == DT_bf16) /* is not computed with */
+        stmt_map(frame->kernel, frame->block, whole, K_select,
+                 frame_fill(frame, 1, DT_f32, false, false), tile, zero);
+      else
+        stmt_map(frame->kernel, frame->block, whole, K_add, tile, zero, NULL);
       tile = whole;
     }
     frame_store(frame, &access, tile);

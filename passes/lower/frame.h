@@ -70,13 +70,17 @@ Buffer *frame_temp(Frame *frame, int temp, Type type, bool written);
 /* Access to a body value of the frame's space (or broadcast to it) through its views. */
 Access frame_access(Frame *frame, Value *value);
 Tile *frame_tile(Frame *frame, Dtype dtype, bool rows, bool cols);
+/* As `dtype`, whatever the tensor's elements are. */
 Tile *frame_load(Frame *frame, const Access *access, Dtype dtype, double fill);
+/* The tile in another element type; itself where it has it. */
+Tile *frame_cast(Frame *frame, Tile *tile, Dtype dtype);
 /* The tile of a body value at the current place: loads, computes, recursively. */
 Tile *frame_value(Frame *frame, Value *value);
 /* kop over tiles, as f32 of the shape they broadcast to. b, c may be NULL. */
 Tile *frame_map(Frame *frame, Kop kop, Tile *a, Tile *b, Tile *c);
-/* A load of another shape than the frame's tiles: `axis` has the rows' extents. */
-Stmt *frame_load_box(Frame *frame, const Access *access, Dtype dtype, const char *name, int n_axes,
+/* A load of another shape than the frame's tiles, in the tensor's own elements: `axis` has the
+ * rows' extents. */
+Stmt *frame_load_box(Frame *frame, const Access *access, const char *name, int n_axes,
                      const int *axis, int cols);
 void frame_dot(Frame *frame, Tile *sum, Tile *a, Tile *b); /* sum += a . b */
 /* The coordinate that a place has in each row, plus an offset, as numbers [rows] or [1]. */
@@ -90,6 +94,13 @@ void frame_stream_large(Frame *frame);
 /* Is the output a view of something the body computes? Then that is stored in the view's order, or
  * what the view selects of it (view_map_selects). */
 bool frame_stores_moved(const Frame *frame, Value *output, ViewMap *map);
+/* The dimension of a moved output that is dimension b of what it shows, or -1. */
+int moved_dim(const ViewMap *map, int b);
+typedef struct Strides { /* per dimension of a frame's space: 0 where it does not move */
+  int64_t at[MAX_RANK];
+} Strides;
+/* Those of what a moved output shows, in the output. */
+Strides moved_strides(const ViewMap *map, const Type *output, const Type *space);
 /* Computes and stores every output of the body that `wanted` accepts (NULL: all). */
 void frame_store_outputs(Frame *frame, bool (*wanted)(const Frame *, const Value *));
 Tile *frame_fill(Frame *frame, double number, Dtype dtype, bool rows, bool cols);
@@ -99,8 +110,14 @@ void frame_announce(Frame *frame);
 IndexVar *frame_loop(Frame *frame, const char *name, int64_t low, int64_t high, int64_t step,
                      Stmt **loop); /* opens a loop: frame->block moves inside */
 
-/* Resolution of a body value to its base: a body input or a computed value. */
+/* Resolution of a body value to its base: a body input or a computed value. A value in f32 of a
+ * bf16 input resolves to that input: it is widened as it is loaded. */
 ViewMap frame_resolve(const Frame *frame, Value *value);
+/* The bf16 value that is computed with in f32 as `value`; NULL: it is none. */
+Value *narrow_source(const Value *value);
+/* Of the memory behind a value: element type, and bytes of as many elements as the value has. */
+Dtype stored_dtype(Value *value);
+int64_t stored_bytes(Value *value);
 
 /* ---- templates ---- */
 void lower_rows(Lower *lower);

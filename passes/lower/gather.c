@@ -85,8 +85,8 @@ static void embedding_gradient(Lower *lower) {
     }
     Stmt *loop;
     IndexVar *token = frame_loop(&frame, "token", 0, tokens, 1, &loop);
-    Type line = {node->in[1]->type.dtype, 1, {tokens}}, rows = {DT_f32, 2, {tokens, width}};
     ViewMap dy = frame_resolve(&frame, node->in[0]), ids = frame_resolve(&frame, node->in[1]);
+    Type line = {ids.type.dtype, 1, {tokens}}, rows = {dy.type.dtype, 2, {tokens, width}};
     CHECK(view_map_is_dense(&dy, &node->in[0]->type) &&
           view_map_is_dense(&ids, &node->in[1]->type));
     Access index = {.rank = 1, .buffer = frame_buffer(&frame, ids.base, line, false)};

@@ -244,7 +244,7 @@ int64_t choose_band(const Facts *facts, const Node *node, const int *box) {
   const int64_t *stride = node_ints(node, "stride", NULL);
   int64_t planes, halo;
   tap_rows(node, &planes, &halo);
-  int64_t row = x->dim[3] * x->dim[4] * (int64_t)dtype_size(x->dtype);
+  int64_t row = x->dim[3] * x->dim[4] * (int64_t)dtype_size(stored_dtype(node->in[0]));
   if (facts->threads > 1 || planes == 1 || planes * x->dim[2] * row <= facts->l2 / 2)
     return 0;
   int64_t rows = (facts->l2 / 2 / row - halo) / planes; /* of a band, that fit with their planes */
@@ -285,7 +285,7 @@ static bool reads_first(const Node *node, int t) {
 static int64_t places_between(const Node *node, int depth) {
   int64_t low, high, stride = node_ints(node, "stride", NULL)[2];
   tap_range(node, 2, &low, &high);
-  int64_t apart = depth * dtype_size(node->in[0]->type.dtype) < LINE ? 1 : stride;
+  int64_t apart = depth * (int)dtype_size(stored_dtype(node->in[0])) < LINE ? 1 : stride;
   return high - low + 1 < apart ? high - low + 1 : apart;
 }
 
@@ -294,6 +294,7 @@ static void announce_taps(Frame *frame, const Node *node, const Coordinate *coor
   int n;
   const int64_t *taps = node_ints(node, "taps", &n);
   int64_t positions = places_between(node, depth);
+  Dtype dtype = stored_dtype(node->in[0]);
   for (int t = 0; t < n; t += 3) {
     if (!reads_first(node, t))
       continue;
@@ -302,8 +303,7 @@ static void announce_taps(Frame *frame, const Node *node, const Coordinate *coor
                           affine_constant(between)};
       Stmt *s = stmt_add(frame->kernel, frame->block, STMT_TILE_PREFETCH);
       s->access = operand_access(frame, node->in[0], coordinates, place, k_places, offset);
-      s->tile = kernel_tile(frame->kernel, "soon", node->in[0]->type.dtype, frame->n_axes,
-                            frame->axis, depth);
+      s->tile = kernel_tile(frame->kernel, "soon", dtype, frame->n_axes, frame->axis, depth);
     }
   }
 }

@@ -242,7 +242,7 @@ static void operands(WeightGradient *w, Affine tap, Access *x, Access *dy) {
 }
 
 static Tile *load(Frame *frame, const Access *access, const char *name, int rows, int cols) {
-  return frame_load_box(frame, access, DT_f32, name, rows > 1, &rows, cols)->tile;
+  return frame_load_box(frame, access, name, rows > 1, &rows, cols)->tile;
 }
 
 /* Announces the rows that the next step along the last loop's axis is the first to read: a share of
@@ -255,7 +255,7 @@ static void announce(WeightGradient *w, Affine tap, Affine channel) {
   int n, axis = w->order[AXES - 2], share = (int)ceil_div(length, tiles), positions;
   const int64_t *taps = node_ints(w->node, "taps", &n);
   if (w->taps_are_rows || w->strip_axes == AXES - 1 ||
-      (int64_t)type_bytes(dy) <= w->lower->facts->l2)
+      stored_bytes(w->node->in[1]) <= w->lower->facts->l2)
     return;
   positions = share * w->rows;
   Affine along = affine_scale(affine_add(affine_scale(tap, w->channels), channel), share);
@@ -287,8 +287,8 @@ static void announce(WeightGradient *w, Affine tap, Affine channel) {
     coordinates[4] = (Coordinate){x ? 1 : 2, -1, -1, 1, 1};
     Stmt *s = stmt_add(frame->kernel, frame->block, STMT_TILE_PREFETCH);
     s->access = operand_access(frame, w->node->in[x ? 0 : 1], coordinates, out, places, offset);
-    s->tile = kernel_tile(frame->kernel, "soon", DT_f32, positions > 1, &positions,
-                          x ? (int)w->channels : frame->cols);
+    s->tile = kernel_tile(frame->kernel, "soon", s->access.buffer->type.dtype, positions > 1,
+                          &positions, x ? (int)w->channels : frame->cols);
   }
 }
 

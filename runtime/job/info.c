@@ -63,6 +63,8 @@ static void info_json(const Job *job, Text *out) {
   add_pair(out, "variant", plan->variant);
   text_add(out, ",\n  ");
   add_pair(out, "level", plan->level);
+  text_add(out, ",\n  ");
+  add_pair(out, "precision", plan->precision);
   text_add(out,
            ",\n  \"threads\": %d,\n  \"parameters\": %lld,\n  \"buffers\": %lld,\n"
            "  \"state\": %lld,\n  \"scratch\": %lld,\n  \"views\": %lld,\n  \"persistent_bytes\": "
@@ -124,9 +126,9 @@ static void info_lines(const Job *job, Text *out) {
   Totals totals = count_totals(plan);
   char bytes[32], prepared[32];
   bytes_text(totals.bytes, bytes, sizeof bytes);
-  text_add(out, "model       %s%s%s\nlevel       %s, %d threads\n", plan->model,
+  text_add(out, "model       %s%s%s\nlevel       %s, %d threads\nprecision   %s\n", plan->model,
            *plan->variant ? " " : "", plan->variant, *plan->level ? plan->level : "-",
-           program_threads(job->program));
+           program_threads(job->program), *plan->precision ? plan->precision : "-");
   text_add(out, "parameters  %lld, buffers %lld, state %lld (%s)\nkernels     %d\n",
            (long long)totals.parameters, (long long)totals.buffers, (long long)totals.state, bytes,
            plan->n_kernels);

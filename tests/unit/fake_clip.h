@@ -136,7 +136,7 @@ static const PlanRef fake_update_args[] = {FAKE_AT(LR),
                                            {PLACE_PERSISTENT, 0},
                                            {PLACE_PERSISTENT, 3},
                                            {PLACE_PERSISTENT, 2}};
-static const PlanResult fake_image_result[] = {{2, FAKE_BATCH *FAKE_WIDTH}};
+static const PlanResult fake_image_result[] = {{2, FAKE_BATCH *FAKE_WIDTH, DT_f32}};
 static const PlanStep fake_train_steps[] = {
     {STEP_KERNEL, 0, 3, fake_image_args, FAKE_BATCH, 0, "image", "fake.yaml:3", 128, 256, 1,
      fake_image_result, NULL, false},
@@ -160,6 +160,6 @@ static const PlanPair fake_settings[] = {{"optimizer.lr", "0.01"},
                                          {"temperature", "\"fixed\""},
                                          {"factor", "2.5"}};
 static const Plan fake_plan = {
-    "fake-clip",  "small",      "x86-64",      4, 4,   3, 4, fake_tensors,
-    fake_kernels, fake_entries, fake_settings, 0, NULL};
+    "fake-clip",  "small",      "x86-64",      4, 4,    3,    4, fake_tensors,
+    fake_kernels, fake_entries, fake_settings, 0, NULL, "f32"};
 #endif

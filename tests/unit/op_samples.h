@@ -22,7 +22,7 @@ static const struct Sample {
   {"%x: f32[2,3]", "%r = tanh %x : f32[2,3]"},
   {"%x: f32[2,3]", "%r = erf %x : f32[2,3]"},
   {"%x: f32[2,3]", "%r = floor %x : f32[2,3]"},
-  {"%x: f32[2,3]", "%r = cast %x dtype=bf16 : bf16[2,3]"},
+  {"%x: f32[2,3]", "%r = cast %x dtype=f64 : f64[2,3]"},
   {"%x: f32[2,3]", "%r = cast %x dtype=i64 : i64[2,3]"},
   {"%x: i64[2,3]", "%r = cast %x dtype=f32 : f32[2,3]"},
   {"%x: f32[2,3], %y: f32[2,3]", "%r = add %x, %y : f32[2,3]"},

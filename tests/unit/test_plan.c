@@ -33,7 +33,7 @@ static Plan *sample(Arena *arena) {
   static const PlanPort outputs[] = {
       {"pooled", {DT_f32, 1, {32}}, {PLACE_ARENA, 128}, false, NULL},
       {"weight", {DT_f32, 2, {4, 8}}, {PLACE_PERSISTENT, 0}, true, NULL}};
-  static const PlanResult written[] = {{0, 64}, {2, 8}};
+  static const PlanResult written[] = {{0, 64, DT_f32}, {2, 8, DT_bf16}};
   static const int64_t moved[] = {4000, 32, 64};
   static const PlanStep prepare[] = {
       {STEP_KERNEL, 0, 2, refs_c, 3, 0, "pack", "", 0, 64, 0, NULL, NULL, false}};
@@ -55,8 +55,8 @@ static Plan *sample(Arena *arena) {
                            1 << 20,        4096,  3,   1e6};
   entries[1] = (PlanEntry){.name = "train_step", .updates = true, .outdates = true};
   Plan *plan = ARENA_NEW(arena, Plan);
-  *plan = (Plan){"clip-dcformer", "nano",  "x86-64-v4", 3,        2, 2,      2,
-                 tensors,         kernels, entries,     settings, 1, refresh};
+  *plan = (Plan){"clip-dcformer", "nano",  "x86-64-v4", 3,        2, 2,       2,
+                 tensors,         kernels, entries,     settings, 1, refresh, "bf16"};
   return plan;
 }
 
@@ -72,6 +72,8 @@ static void equal_steps(const PlanStep *a, const PlanStep *b, int count) {
     assert_int_equal(a[i].conversion, b[i].conversion);
     assert_int_equal(a[i].n_args, b[i].n_args);
     assert_int_equal(a[i].n_results, b[i].n_results);
+    for (int k = 0; k < a[i].n_results; k++)
+      assert_int_equal(a[i].results[k].dtype, b[i].results[k].dtype);
     for (int k = 0; k < a[i].n_results; k++) {
       assert_int_equal(a[i].results[k].arg, b[i].results[k].arg);
       assert_int_equal(a[i].results[k].elements, b[i].results[k].elements);
@@ -133,6 +135,7 @@ static void round_trip(void **state) {
   assert_string_equal(back.model, plan->model);
   assert_string_equal(back.variant, plan->variant);
   assert_string_equal(back.level, plan->level);
+  assert_string_equal(back.precision, plan->precision);
   assert_int_equal(back.n_tensors, plan->n_tensors);
   for (int i = 0; i < plan->n_tensors; i++) {
     assert_string_equal(back.tensors[i].name, plan->tensors[i].name);
@@ -186,7 +189,8 @@ static void every_byte_matters(void **state) {
 
 /* Walks everything a reader handed out; the sanitizers see bad pointers. */
 static size_t walk(const Plan *plan) {
-  size_t sum = strlen(plan->model) + strlen(plan->variant) + strlen(plan->level);
+  size_t sum = strlen(plan->model) + strlen(plan->variant) + strlen(plan->level) +
+               strlen(plan->precision);
   for (int i = 0; i < plan->n_tensors; i++)
     sum += strlen(plan->tensors[i].name) + type_bytes(&plan->tensors[i].type);
   for (int i = 0; i < plan->n_kernels; i++)
@@ -293,9 +297,10 @@ static void untrue_plans(void **state) {
   SPOIL(ref[0].at = -1, "outside its memory");
   SPOIL(ref[0].at = 257, "outside its memory");
   SPOIL(ref[0].at = INT64_MAX, "outside its memory");
-  SPOIL(step[0].results = &(PlanResult){3 COMMA 1};
+  SPOIL(step[0].results = &(PlanResult){3 COMMA 1 COMMA DT_f32};
         step[0].n_results = 1, "no argument of its step");
-  SPOIL(step[0].results = &(PlanResult){1 COMMA 9}; step[0].n_results = 1, "outside its memory");
+  SPOIL(step[0].results = &(PlanResult){1 COMMA 9 COMMA DT_f32};
+        step[0].n_results = 1, "outside its memory");
   SPOIL(step[0].moved = ((int64_t[]){0 COMMA - 1 COMMA 0}), "impossible size");
   SPOIL(entry->guard = 3, "guard");
   SPOIL(ref[1].at = 3, "tensor that is not there");

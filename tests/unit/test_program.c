@@ -145,7 +145,8 @@ static const PlanEntry entries[] = {{"apply", 1, 2, 1, 2, inputs, outputs, prepa
                                      ARENA_BYTES, PREPARED_BYTES, false, 0, false, 0, 0, 0, 0},
                                     {"train_step", 2, 2, 1, 3, inputs, outputs, prepare, steps,
                                      ARENA_BYTES, PREPARED_BYTES, true, 0, false, 0, 0, 0, 0}};
-static const Plan plan = {"toy", "", "", 4, 3, 2, 0, tensors, kernels, entries, NULL, 0, NULL};
+static const Plan plan = {"toy",   "",      "",      4,    3, 2,    0,
+                          tensors, kernels, entries, NULL, 0, NULL, "f32"};
 
 static Program *open_toy(int threads) {
   Program *program;
@@ -246,7 +247,7 @@ static void views_are_computed_when_outdated(void **state) {
                        false, 0, 0, 0, 0},
                       {"outdates", 2, 1, 0, 2, inputs, outputs, NULL, step, ARENA_BYTES, 0, true, 0,
                        true, 0, 0, 0, 0}};
-  Plan toy = {"toy", "", "", 3, 3, 2, 0, more, kernels, both, NULL, 1, &view};
+  Plan toy = {"toy", "", "", 3, 3, 2, 0, more, kernels, both, NULL, 1, &view, "f32"};
   static const struct {
     int entry, columns; /* of the view computed in this run, renewed or refreshed */
     bool touched;

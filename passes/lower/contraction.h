@@ -1,0 +1,19 @@
+/* How a contraction's operands are read: what the contraction template knows about each op. */
+#ifndef TRICOT_PASSES_LOWER_CONTRACTION_H
+#define TRICOT_PASSES_LOWER_CONTRACTION_H
+#include "passes/lower/taps.h"
+
+enum { MAX_K = 5 };
+
+typedef struct Contraction {
+  int n_k;
+  int64_t k_extent[MAX_K];
+  int tap_k;         /* the k axis that counts taps, -1: none */
+  int tap_out;       /* the output dimension that counts taps, -1: none */
+  unsigned box_dims; /* output dimensions that may have several rows in a tile */
+  Coordinate a[MAX_RANK], b[MAX_RANK];
+} Contraction;
+
+/* The description of a contraction. A new contraction is a row in the table of contraction_of.c. */
+Contraction contraction_of(const Node *node);
+#endif
