@@ -81,7 +81,9 @@ Offset<fb::Entry> write_entry(Builder &b, const PlanEntry &entry) {
   auto prepare = write_all<fb::Step>(b, entry.prepare, entry.n_prepare, write_step);
   auto steps = write_all<fb::Step>(b, entry.steps, entry.n_steps, write_step);
   return fb::CreateEntry(b, name, inputs, outputs, prepare, steps, entry.arena_bytes,
-                         entry.prepared_bytes, entry.updates, entry.guard, entry.outdates);
+                         entry.prepared_bytes, entry.updates, entry.guard, entry.outdates,
+                         entry.budget_bytes, entry.saved_bytes, entry.recomputed,
+                         entry.recomputed_flops);
 }
 
 // The enumerator's number, also when it is none of its type's: tests write plans that must be

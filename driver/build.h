@@ -56,12 +56,14 @@ typedef struct Build {
   VEC(KeptView) kept;
   VEC(PlanStep) refresh;
   VEC(const char *) names;
+  bool over_budget; /* an entry point does not fit the memory budget: why is in diag */
   int layout_conversions; /* copies that only permute, over all entries */
 } Build;
 
 void build_start(Build *build, Arena *arena, Diag *diag, const BuildOptions *options);
-/* The passes that the options ask for (optimize.c). NULL after errors in diag. */
-Graph *build_optimize(Build *build, Graph *graph);
+/* The passes that the options ask for (optimize.c), for entry point `name`; *saved: by how many
+ * bytes a memory budget made it smaller. NULL after errors in diag. */
+Graph *build_optimize(Build *build, Graph *graph, const char *name, int64_t *saved);
 /* Compiles a graph as entry point `name`. False after errors in diag. */
 bool build_entry(Build *build, Graph *graph, const char *name);
 /* The plan over everything built; model, variant, level and settings are the caller's to fill. */

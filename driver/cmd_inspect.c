@@ -82,6 +82,7 @@ static void find_shares(Arena *arena, const Graph *graph, Peak *peak) {
   }
 }
 
+/* -1 when an entry point does not fit the memory budget; why is on stderr then. */
 static int find_peaks(Arena *arena, const Model *model, const CompileRequest *request,
                       Peak **peaks) {
   int n = 0, entries = model_entry_count(model);
@@ -91,11 +92,17 @@ static int find_peaks(Arena *arena, const Model *model, const CompileRequest *re
     Compiled compiled;
     if (i == entries && !model_train_entry(model))
       continue;
-    if (compiled_peak(&compiled, &request->model, request->mixed, peak.entry, &peak.bytes)) {
+    if (compiled_peak(&compiled, &request->model, request->mixed, peak.entry,
+                      request->passes.memory_budget, &peak.bytes)) {
       find_shares(arena, compiled.build.graphs.at[0], &peak);
       (*peaks)[n++] = peak;
     }
+    bool over = compiled.build.over_budget;
+    if (over)
+      diag_print(&compiled.diag, stderr);
     compiled_close(&compiled);
+    if (over)
+      return -1;
   }
   return n;
 }
@@ -286,6 +293,8 @@ static bool inspect(Inspect *in, Diag *diag, Error *error) {
     return false;
   Peak *peaks;
   int n_peaks = find_peaks(in->arena, model, &in->request, &peaks);
+  if (n_peaks < 0)
+    return false;
   if (options_flag(&in->options, "json"))
     print_json(model, &summary, peaks, n_peaks);
   else

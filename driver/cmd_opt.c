@@ -5,6 +5,7 @@
  */
 #include "driver/cmd_opt.h"
 #include "passes/graph/common.h"
+#include "runtime/base/bytes.h"
 #include "runtime/base/file.h"
 #include <stdlib.h>
 #include <string.h>
@@ -18,6 +19,7 @@ static const char help[] =
     "  --skip=A,B        leave these out\n"
     "  --stop-after=A    end after this pass\n"
     "  --dump=A,B        print the graph after these passes too ('all': after every pass)\n"
+    "  --memory-budget=SIZE  for pass remat: 400M, 0.4GiB\n"
     "  --stats           print nodes, counted operations and moves of data on standard error\n"
     "  --timing          print one line a pass on standard error\n"
     "  --list            list the passes\n"
@@ -77,6 +79,13 @@ static const char *option_value(const char *word, const char *name) {
   return strncmp(word, name, length) == 0 && word[length] == '=' ? word + length + 1 : NULL;
 }
 
+static int read_budget(PassOptions *options, const char *value) {
+  Error error;
+  return bytes_parse(value, &options->memory_budget, &error)
+             ? EXIT_DONE
+             : usage("--memory-budget: ", error.text);
+}
+
 static int read_word(Arena *arena, Request *request, const char *word) {
   const char *value;
   if ((value = option_value(word, "--passes")))
@@ -87,6 +96,8 @@ static int read_word(Arena *arena, Request *request, const char *word) {
     add_names(arena, &request->dump, value);
   else if ((value = option_value(word, "--stop-after")))
     request->options.stop_after = value;
+  else if ((value = option_value(word, "--memory-budget")))
+    return read_budget(&request->options, value);
   else if (strcmp(word, "--timing") == 0)
     request->options.timing = true;
   else if (strcmp(word, "--stats") == 0)

@@ -50,10 +50,11 @@ static void interpret(int slot, void *const *arguments) {
   }
 SLOT(0)
 SLOT(1)
-SLOT(2) SLOT(3) SLOT(4) SLOT(5) SLOT(6) SLOT(7) SLOT(8) SLOT(9) SLOT(10) SLOT(11) SLOT(12) SLOT(13)
-    SLOT(14) SLOT(15) SLOT(16) SLOT(17) SLOT(18) SLOT(19) SLOT(20) SLOT(21) SLOT(22) SLOT(23)
-        SLOT(24) SLOT(25) SLOT(26) SLOT(27) SLOT(28) SLOT(29) SLOT(30) SLOT(31) SLOT(32) SLOT(33)
-            SLOT(34) SLOT(35) SLOT(36) SLOT(37) SLOT(38) SLOT(39)
+SLOT(2)
+SLOT(3) SLOT(4) SLOT(5) SLOT(6) SLOT(7) SLOT(8) SLOT(9) SLOT(10) SLOT(11) SLOT(12) SLOT(13) SLOT(14)
+    SLOT(15) SLOT(16) SLOT(17) SLOT(18) SLOT(19) SLOT(20) SLOT(21) SLOT(22) SLOT(23) SLOT(24)
+        SLOT(25) SLOT(26) SLOT(27) SLOT(28) SLOT(29) SLOT(30) SLOT(31) SLOT(32) SLOT(33) SLOT(34)
+            SLOT(35) SLOT(36) SLOT(37) SLOT(38) SLOT(39)
 #undef SLOT
 
                 static ProgramKernel *const interpreters[INTERPRETED] = {
@@ -284,13 +285,14 @@ bool compiled_build(Compiled *c, const CompileRequest *request, Error *error) {
 }
 
 bool compiled_peak(Compiled *c, const ModelRequest *model, bool mixed, const char *entry,
-                   int64_t *bytes) {
+                   int64_t budget, int64_t *bytes) {
   Error error;
   EntryRequest want = {.entry = entry, .name = entry};
   CompileRequest request = {.model = *model,
                             .target = TRICOT_LLVM ? "cpu" : "c",
                             .entries = &want,
                             .n_entries = 1,
+                            .passes = {.memory_budget = budget},
                             .mixed = mixed,
                             .memory_only = true};
   if (!compiled_build(c, &request, &error))

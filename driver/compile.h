@@ -60,10 +60,11 @@ bool compiled_build(Compiled *compiled, const CompileRequest *request, Error *er
 /* compiled_build, then code for this machine and an open program. */
 bool compiled_open(Compiled *compiled, const CompileRequest *request, Error *error);
 /* Bytes an entry point needs on the CPU this runs on: persistent tensors, prepared weights and
- * working memory. False after errors (which are dropped: a model may have entries that do not fit
+ * working memory, within a memory budget if that is not 0 (compiled->build.over_budget where it
+ * cannot be). False after errors (which are dropped: a model may have entries that do not fit
  * its sizes). Leaves graph and plan in *compiled, to close in any case. */
 bool compiled_peak(Compiled *compiled, const ModelRequest *model, bool mixed, const char *entry,
-                   int64_t *bytes);
+                   int64_t budget, int64_t *bytes);
 void compiled_close(Compiled *compiled);
 /* Prints what went wrong on stderr and returns the exit status. */
 int compiled_report(const Compiled *compiled, const Error *error);

@@ -7,21 +7,6 @@
 #include "ir/op.h"
 #include "passes/view_map.h"
 
-const Node *feed_find(const Graph *g, int input) {
-  for (int n = 0; n < g->nodes.count; n++) {
-    const Node *node = g->nodes.at[n];
-    const Value *value = &node->out[0];
-    if (node->op->cls != OP_FEED)
-      continue;
-    do
-      value = value->node->in[0];
-    while (value->node);
-    if (value->index == input)
-      return node;
-  }
-  return NULL;
-}
-
 static bool is_input(void *context, const Value *value) {
   (void)context;
   return value->node == NULL;

@@ -4,8 +4,6 @@
 #include "ir/graph.h"
 #include "runtime/base/gather.h"
 
-/* The feed that reads input number `input` through views, or NULL. */
-const Node *feed_find(const Graph *graph, int input);
-/* What it keeps of the input. */
+/* What a feed (passes/footprint.h finds it) keeps of its input. */
 const Gather *feed_gather(Arena *arena, const Node *feed);
 #endif

@@ -15,6 +15,11 @@ const OptionRow compile_options[] = {
     {"skip", OPTION_TEXT, "PASSES", "passes not to run: knit,cse", NULL},
     {"stop-after", OPTION_TEXT, "PASS", "run no pass after this one", "compile"},
     {"dump", OPTION_TEXT, "STAGES", "graphs after passes (all), tiles, kernels, memory", NULL},
+    {"memory-budget", OPTION_BYTES, "SIZE",
+     "compute again rather than keep until weights, state and working memory of each entry point "
+     "fit "
+     "(400M, 0.4GiB)",
+     NULL},
     {"timing", OPTION_FLAG, "", "seconds of each stage of compilation on stderr", NULL},
     {0}};
 
@@ -53,9 +58,10 @@ bool compile_request_from(Arena *arena, const Options *options, const char *mode
   const char *set;
   for (int i = 0; (set = options_nth(options, "set", i)); i++)
     vec_push(arena, &sets, set);
-  request->model = (ModelRequest){
-      .path = model, .variant = options_text(options, "variant"), .sets = sets.at,
-      .n_sets = sets.count};
+  request->model = (ModelRequest){.path = model,
+                                  .variant = options_text(options, "variant"),
+                                  .sets = sets.at,
+                                  .n_sets = sets.count};
   request->target = options_text(options, "target");
   if (!request->target)
     request->target = "cpu";
@@ -64,6 +70,12 @@ bool compile_request_from(Arena *arena, const Options *options, const char *mode
   PassOptions *passes = &request->passes;
   passes->skip = split_list(arena, joined(arena, options, "skip"), &passes->n_skip);
   passes->stop_after = options_text(options, "stop-after");
+  passes->memory_budget = options_bytes(options, "memory-budget", 0);
+  if (passes->memory_budget && strcmp(request->target, "interp") == 0)
+    return error_set(error, "--memory-budget: the target interp plans no memory");
+  for (int i = 0; i < passes->n_skip && passes->memory_budget; i++)
+    if (strcmp(passes->skip[i], "remat") == 0)
+      return error_set(error, "--memory-budget: pass remat is left out");
   passes->timing = request->timing = options_flag(options, "timing");
   passes->dump_to = stdout;
   int n_dump;
@@ -87,9 +99,8 @@ bool compile_request_from(Arena *arena, const Options *options, const char *mode
 
 static const char *beside(Arena *arena, const char *file, const char *name) {
   const char *slash = strrchr(file, '/');
-  return !slash || *name == '/'
-             ? name
-             : arena_printf(arena, "%.*s/%s", (int)(slash - file), file, name);
+  return !slash || *name == '/' ? name
+                                : arena_printf(arena, "%.*s/%s", (int)(slash - file), file, name);
 }
 
 /* Which options name files: in a run file they are relative to it. */
@@ -110,8 +121,8 @@ static bool add_set(Options *options, const Yaml *sets, Error *error) {
     char *text = arena_strndup(options->arena, source->text + value->start,
                                value->kind == YAML_SCALAR ? value->stop - value->start : 0);
     if (value->kind != YAML_SCALAR)
-      return error_set(error, "%s:%d:%d: error: write the value of '%s' in quotes",
-                       source->path, value->loc.line, value->loc.column, key->text);
+      return error_set(error, "%s:%d:%d: error: write the value of '%s' in quotes", source->path,
+                       value->loc.line, value->loc.column, key->text);
     if (value->style != YAML_PLAIN)
       text = arena_strdup(options->arena, value->text);
     OptionValue set = {NULL, arena_printf(options->arena, "%s=%s", key->text, text)};

@@ -20,8 +20,14 @@ void memory_text(const char *entry, const char *memory, int64_t bytes, const Mem
     sum += slots[i].bytes;
   }
   qsort(order, (size_t)count, sizeof *order, by_place);
-  text_add(out, "# %s of @%s: %lld bytes for %lld in %d tensors\n", memory, entry, (long long)bytes,
+  int step;
+  int64_t alive = memory_alive(slots, count, MEMORY_ALIGNMENT, &step);
+  text_add(out, "# %s of @%s: %lld bytes for %lld in %d tensors", memory, entry, (long long)bytes,
            (long long)sum, count);
+  if (alive)
+    text_add(out, "; %.3f times the %lld alive in step %d", (double)bytes / (double)alive,
+             (long long)alive, step);
+  text_add(out, "\n");
   text_add(out, "# %10s %12s %6s %6s  what\n", "offset", "bytes", "first", "last");
   for (int i = 0; i < count; i++) {
     const MemorySlot *slot = order[i];

@@ -2,18 +2,7 @@
 #ifndef TRICOT_DRIVER_MEMORY_TEXT_H
 #define TRICOT_DRIVER_MEMORY_TEXT_H
 #include "passes/memory_plan.h"
-#include "runtime/base/diag.h"
-#include "runtime/base/dtype.h"
 #include "runtime/base/text.h"
-
-/* What a slot of the plan holds. */
-typedef struct MemoryNote {
-  const char *name; /* "%12", "input volume", "scratch of matmul" */
-  Type type;
-  Loc loc;
-} MemoryNote;
-
-enum { MEMORY_FOREVER = 1 << 30 }; /* MemorySlot.last: to the end of the entry point and beyond */
 
 /* A heading, then a line a slot by offset: offset, bytes, first and last step, name, type, place.
  * Slots are planned already; memory is "arena" or "prepared memory". */

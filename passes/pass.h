@@ -12,11 +12,15 @@ typedef struct PassContext {
   Arena *arena;
   Diag *diag;         /* for located errors about the user's model */
   const Facts *facts; /* the target's numbers; never its name */
+  const char *entry;  /* the entry point the graph becomes, for messages; NULL: the graph's name */
   const struct PassOptions *options; /* set by passes_run */
   /* Views of parameters that other entry points keep: graphs of one input, called like the
    * parameter, and one output. Pass fuse renews those of parameters that the graph updates. */
   const Graph *const *kept;
   int n_kept;
+  /* set by pass remat: what the graph would take without a budget, and what it takes now */
+  int64_t unlimited_bytes, planned_bytes;
+  bool over_budget;        /* and that it cannot keep to it, which is an error in diag */
 } PassContext;
 
 /* Returns the new graph (or the same one when nothing changed); NULL after diag errors. */
@@ -48,6 +52,9 @@ typedef struct PassOptions {
   int n_dump;
   FILE *dump_to;
   bool timing; /* one line a pass on stderr */
+  int64_t memory_budget; /* for pass remat: bytes of arena, prepared and persistent memory together;
+                            0: no limit */
+  bool algebra; /* for pass correlate: also where it costs operations, for less memory */
 } PassOptions;
 
 /* Runs passes by name in order, verifying after each. NULL after errors (in context->diag). */

@@ -20,7 +20,7 @@
 #include "runtime/base/fault.h"
 #include "runtime/base/gather.h"
 
-enum { PLAN_VERSION = 4, PLAN_ALIGNMENT = 64 };
+enum { PLAN_VERSION = 5, PLAN_ALIGNMENT = 64 };
 
 typedef enum PlanRole {
   PLAN_PARAMETER,
@@ -94,6 +94,11 @@ typedef struct PlanEntry {
    * persistent tensor has been written yet; 0: the entry point has no such place. */
   int guard;
   bool outdates; /* changes parameters, but not all PLAN_VIEW tensors that show them */
+  /* The memory budget it was compiled for (0: none), the bytes less it takes for that, tensors that
+   * are computed again, and the operations of that. */
+  int64_t budget_bytes, saved_bytes;
+  int recomputed;
+  double recomputed_flops;
 } PlanEntry;
 
 typedef struct PlanPair {

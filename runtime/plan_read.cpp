@@ -242,6 +242,10 @@ bool read_entry(const Reader &r, const fb::Entry *in, PlanEntry *out) {
   out->updates = in->updates();
   out->guard = in->guard();
   out->outdates = in->outdates();
+  out->budget_bytes = in->budget_bytes();
+  out->saved_bytes = in->saved_bytes();
+  out->recomputed = in->recomputed();
+  out->recomputed_flops = in->recomputed_flops();
   if (out->arena_bytes < 0 || out->arena_bytes > MAX_BYTES || out->prepared_bytes < 0 ||
       out->prepared_bytes > MAX_BYTES)
     return r.refuse("impossible memory size", out->name);

@@ -9,14 +9,6 @@
 static const size_t PAGE = 4096, HUGE_PAGE = (size_t)2 << 20;
 static const size_t TOUCH_BLOCK = (size_t)2 << 20;
 
-void bytes_text(double bytes, char *out, size_t room) {
-  static const char *const units[] = {"bytes", "KiB", "MiB", "GiB", "TiB", "PiB"};
-  int unit = 0;
-  for (; bytes >= 1024 && unit < 5; unit++)
-    bytes /= 1024;
-  snprintf(out, room, unit ? "%.1f %s" : "%.0f %s", bytes, units[unit]);
-}
-
 bool region_open(Region *region, int64_t bytes, const char *what, Error *error) {
   *region = (Region){0};
   if (bytes == 0)

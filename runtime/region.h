@@ -5,6 +5,7 @@
  */
 #ifndef TRICOT_RUNTIME_REGION_H
 #define TRICOT_RUNTIME_REGION_H
+#include "runtime/base/bytes.h"
 #include "runtime/pool.h"
 #include <stddef.h>
 
@@ -26,6 +27,4 @@ bool region_touch(Region *region, Pool *pool, int64_t bytes, const char *what, E
 void region_release(Region *region, size_t begin, size_t end);
 /* Makes bytes begin .. end-1 zero; whole pages are given back, and taken again when touched. */
 void region_zero(Region *region, size_t begin, size_t end);
-/* "3.2 GiB" */
-void bytes_text(double bytes, char *out, size_t room);
 #endif

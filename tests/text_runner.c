@@ -1,11 +1,13 @@
 /* Runs text tests of graph passes: one .tg file is one test.
  *
  *   # run: opt --passes=canon,cse     the passes (an empty list tests reading and writing alone)
+ *   # budget: 4K                    what pass remat shall keep to
  *   # why: what the test shows
  *   # ground: no, reason              leaves out the comparison by numbers
  *   # within: 1e-2                    how far numbers may differ, of the largest (default 1e-6)
  *   # has: text   # not: text         instead of an exact expectation: the output (not) contains it
  *   # error: 4:8: text                the run must fail with this message at this place
+ *   # note: 4:8: text                 and this note
  *   graph ...
  *   # ---- expect
  *   graph ...
@@ -19,6 +21,7 @@
  */
 #include "ir/graph.h"
 #include "passes/pass.h"
+#include "runtime/base/bytes.h"
 #include "runtime/base/file.h"
 #include "runtime/base/random.h"
 #include <math.h>
@@ -31,11 +34,12 @@ typedef struct Test {
   Arena *arena;
   Diag diag;
   const char *path;
-  char *source;      /* the part before the expectation, then NUL */
+  char *source;       /* the part before the expectation, then NUL */
   const char *expect; /* or NULL */
   const char *passes;
-  Lines has, not, errors;
+  Lines has, not, errors, notes;
   bool ground;
+  PassOptions options;
   double within;
 } Test;
 
@@ -50,14 +54,18 @@ static bool fail(const Test *test, const char *problem, const char *detail) {
 /* ---- reading the test ---- */
 
 static void read_directive(Test *test, char *line) {
-  static const char *const known[] = {"# has: ", "# not: ", "# error: "};
-  Lines *lists[] = {&test->has, &test->not, &test->errors};
-  for (int i = 0; i < 3; i++)
+  static const char *const known[] = {"# has: ", "# not: ", "# error: ", "# note: "};
+  Lines *lists[] = {&test->has, &test->not, &test->errors, &test->notes};
+  for (int i = 0; i < 4; i++)
     if (strncmp(line, known[i], strlen(known[i])) == 0)
       vec_push(test->arena, lists[i], line + strlen(known[i]));
   const char *run = "# run: opt --passes=";
   if (strncmp(line, run, strlen(run)) == 0)
     test->passes = line + strlen(run);
+  Error error;
+  if (strncmp(line, "# budget: ", 10) == 0 &&
+      !bytes_parse(line + 10, &test->options.memory_budget, &error))
+    fail(test, error.text, "");
   if (strncmp(line, "# ground: no", 12) == 0)
     test->ground = false;
   if (strncmp(line, "# within: ", 10) == 0)
@@ -164,9 +172,9 @@ static bool same_numbers(Test *test, const GraphOutput *output, const double *a,
   }
   if (worst <= test->within * scale)
     return true;
-  return fail(test, "the two sides differ in numbers",
-              arena_printf(test->arena, "output \"%s\": by %g of %g\n", output->name, worst,
-                           scale));
+  return fail(
+      test, "the two sides differ in numbers",
+      arena_printf(test->arena, "output \"%s\": by %g of %g\n", output->name, worst, scale));
 }
 
 static bool same_outputs(Test *test, const Graph *before, const Graph *after) {
@@ -198,8 +206,8 @@ static double slope(Arena *arena, const Graph *graph, int parameter, int loss, d
   for (int side = 0; side < 2; side++) {
     for (int64_t i = 0; i < elements; i++) {
       (*direction)[i] = random_uniform(2, (uint64_t)parameter, (uint64_t)i) - 0.5;
-      inputs[parameter][i] = random_element(&graph->inputs.at[parameter], i) +
-                             (side ? h : -h) * (*direction)[i];
+      inputs[parameter][i] =
+          random_element(&graph->inputs.at[parameter], i) + (side ? h : -h) * (*direction)[i];
     }
     outputs = ARENA_ARRAY(arena, double *, graph->outputs.count);
     graph_eval(graph, arena, inputs, outputs);
@@ -233,19 +241,24 @@ static bool right_gradients(Test *test, const Graph *before, const Graph *after)
 
 /* ---- one test ---- */
 
-static bool expected_errors(Test *test) {
+static bool expected_messages(Test *test, const Lines *lines, const char *kind) {
   char *all = messages(test);
-  for (int i = 0; i < test->errors.count; i++) {
-    const char *line = test->errors.at[i];
+  for (int i = 0; i < lines->count; i++) {
+    const char *line = lines->at[i];
     int row, column, used = 0;
     const char *want = line;
     if (sscanf(line, "%d:%d: %n", &row, &column, &used) == 2 && used)
-      want = arena_printf(test->arena, "%s:%d:%d: error: %s\n", test->path, row, column,
+      want = arena_printf(test->arena, "%s:%d:%d: %s: %s\n", test->path, row, column, kind,
                           line + used);
     if (!strstr(all, want))
-      return fail(test, arena_printf(test->arena, "expected the error '%s' and got", want), all);
+      return fail(test, arena_printf(test->arena, "expected the %s '%s' and got", kind, want), all);
   }
   return true;
+}
+
+static bool expected_errors(Test *test) {
+  return expected_messages(test, &test->errors, "error") &&
+         expected_messages(test, &test->notes, "note");
 }
 
 static bool run_passes(Test *test, Graph **graphs, int count) {
@@ -263,7 +276,7 @@ static bool run_passes(Test *test, Graph **graphs, int count) {
         vec_push(test->arena, &names, standard[i]);
   }
   for (int i = 0; i < count; i++)
-    if (!(graphs[i] = passes_run(&context, graphs[i], names.at, names.count, NULL)))
+    if (!(graphs[i] = passes_run(&context, graphs[i], names.at, names.count, &test->options)))
       return false;
   return true;
 }
@@ -285,9 +298,9 @@ static bool compare(Test *test, const char *output) {
   for (int i = 0; i < test->has.count; i++)
     if (!strstr(output, test->has.at[i]))
       return fail(test, arena_printf(test->arena, "'%s' is missing in", test->has.at[i]), output);
-  for (int i = 0; i < test->not.count; i++)
-    if (strstr(output, test->not.at[i]))
-      return fail(test, arena_printf(test->arena, "'%s' should not be in", test->not.at[i]),
+  for (int i = 0; i < test->not .count; i++)
+    if (strstr(output, test->not .at[i]))
+      return fail(test, arena_printf(test->arena, "'%s' should not be in", test->not .at[i]),
                   output);
   if (test->expect ? strcmp(test->expect, output) == 0 : test->has.count > 0)
     return true;

@@ -90,6 +90,12 @@ void bench_json(const Bench *b, Text *out) {
            "\"layout_conversions\": %d",
            program_threads(b->job->program), b->repeat, b->median, b->seconds[0],
            b->seconds[b->repeat - 1], b->flops, totals.bytes, plan_conversions(b->plan));
+  if (b->plan->budget_bytes)
+    text_add(out,
+             ", \"budget_bytes\": %lld, \"saved_bytes\": %lld, \"recomputed\": %d, "
+             "\"recomputed_flops\": %.0f",
+             (long long)b->plan->budget_bytes, (long long)b->plan->saved_bytes, b->plan->recomputed,
+             b->plan->recomputed_flops);
   if (b->by_step) {
     text_add(out, ", \"steps_seconds\": %.6g, \"floor_seconds\": %.6g", totals.steps,
              totals.floors);
@@ -157,6 +163,8 @@ void bench_lines(const Bench *b, Text *out) {
            b->plan->name, plan->model, *plan->variant ? " " : "", plan->variant, 1e3 * b->median,
            1e3 * b->seconds[0], 1e3 * b->seconds[b->repeat - 1], b->repeat,
            program_threads(b->job->program), 1e-9 * b->flops / b->median);
+  if (b->plan->budget_bytes)
+    job_budget_line(b->plan, out);
   if (!b->by_step)
     return;
   machine_line(&b->peak, out);

@@ -84,10 +84,13 @@ static void info_json(const Job *job, Text *out) {
     text_add(out,
              "      \"steps\": %d,\n      \"layout_conversions\": %d,\n"
              "      \"flops_executed\": %.0f,\n"
-             "      \"arena_bytes\": %lld,\n      \"prepared_bytes\": %lld\n    }%s\n",
+             "      \"arena_bytes\": %lld,\n      \"prepared_bytes\": %lld,\n"
+             "      \"budget_bytes\": %lld,\n      \"saved_bytes\": %lld,\n"
+             "      \"recomputed\": %d,\n      \"recomputed_flops\": %.0f\n    }%s\n",
              entry->n_steps, plan_conversions(entry), entry_flops(entry),
              (long long)entry->arena_bytes, (long long)entry->prepared_bytes,
-             e + 1 < plan->n_entries ? "," : "");
+             (long long)entry->budget_bytes, (long long)entry->saved_bytes, entry->recomputed,
+             entry->recomputed_flops, e + 1 < plan->n_entries ? "," : "");
   }
   text_add(out, "  ],\n  \"settings\": {");
   for (int i = 0; i < plan->n_settings; i++) {
@@ -110,6 +113,14 @@ static void ports_lines(Text *out, const char *what, const PlanPort *ports, int 
   }
 }
 
+void job_budget_line(const PlanEntry *entry, Text *out) {
+  char budget[32], saved[32];
+  bytes_text((double)entry->budget_bytes, budget, sizeof budget);
+  bytes_text((double)entry->saved_bytes, saved, sizeof saved);
+  text_add(out, "memory budget %s: saves %s; %d tensors computed again, %.3f GFLOP\n", budget,
+           saved, entry->recomputed, 1e-9 * entry->recomputed_flops);
+}
+
 static void info_lines(const Job *job, Text *out) {
   const Plan *plan = job->plan;
   Totals totals = count_totals(plan);
@@ -130,6 +141,10 @@ static void info_lines(const Job *job, Text *out) {
              "layout conversions between kernels: %d\n",
              entry->name, entry->n_steps, 1e-9 * entry_flops(entry), bytes, prepared,
              plan_conversions(entry));
+    if (entry->budget_bytes) {
+      text_add(out, "    ");
+      job_budget_line(entry, out);
+    }
     ports_lines(out, "input", entry->inputs, entry->n_inputs);
     ports_lines(out, "output", entry->outputs, entry->n_outputs);
   }

@@ -109,6 +109,8 @@ int verb_predict(Job *job);
 int verb_run(Job *job);
 int verb_info(Job *job);
 int verb_bench(Job *job);
+/* What a memory budget led to, of an entry point that has one. */
+void job_budget_line(const PlanEntry *entry, Text *out);
 /* Prints an error (unless it was told already) and returns EXIT_INPUT. */
 int job_failed(const Error *error);
 /* Prints "NAME VERB: error: ..." and where to find help; returns EXIT_USAGE. */

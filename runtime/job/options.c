@@ -1,5 +1,6 @@
 /* Options from a table. See options.h. */
 #include "runtime/job/options.h"
+#include "runtime/base/bytes.h"
 #include "runtime/base/diag.h"
 #include "runtime/job/command.h"
 #include <math.h>
@@ -58,6 +59,10 @@ static bool check_value(const OptionRow *row, const char *value, Error *error) {
     return error_set(error, "--%s: \"%.80s\" is not a whole number", row->name, value);
   if (row->kind == OPTION_REAL && (!isfinite(strtod(value, &end)) || end == value || *end))
     return error_set(error, "--%s: \"%.80s\" is not a number", row->name, value);
+  Error why;
+  int64_t bytes;
+  if (row->kind == OPTION_BYTES && !bytes_parse(value, &bytes, &why))
+    return error_set(error, "--%s: %.900s", row->name, why.text);
   if (row->kind == OPTION_CHOICE && !is_choice(row->value, value))
     return error_set(error, "--%s: \"%.80s\" is none of %s (%s)", row->name, value, row->value,
                      row->help);
@@ -139,6 +144,14 @@ const char *options_text(const Options *options, const char *name) {
 int64_t options_count(const Options *options, const char *name, int64_t otherwise) {
   const char *value = last_value(options, name);
   return value ? strtoll(value, NULL, 10) : otherwise;
+}
+
+int64_t options_bytes(const Options *options, const char *name, int64_t otherwise) {
+  const char *value = last_value(options, name);
+  Error error;
+  if (value && !bytes_parse(value, &otherwise, &error))
+    FAULT("--%s was not checked", name);
+  return otherwise;
 }
 
 double options_real(const Options *options, const char *name, double otherwise) {

@@ -15,12 +15,14 @@ typedef enum OptionKind {
   OPTION_TEXT,
   OPTION_COUNT,
   OPTION_REAL,
-  OPTION_CHOICE
+  OPTION_CHOICE,
+  OPTION_BYTES
 } OptionKind;
 
 typedef struct OptionRow {
   const char *name;  /* without the dashes */
-  OptionKind kind;   /* COUNT: whole, not negative; CHOICE: a word of `value` */
+  OptionKind kind;   /* COUNT: whole, not negative; CHOICE: a word of `value`;
+                        BYTES: an amount of memory, runtime/base/bytes.h */
   const char *value; /* what --help calls the value: "FILE", "this|that" */
   const char *help;
   const char *verbs; /* words: the verbs that know it; NULL: all */
@@ -50,6 +52,7 @@ bool options_known(const Options *options, const char *name);
 bool options_flag(const Options *options, const char *name);
 const char *options_text(const Options *options, const char *name); /* NULL: not given */
 int64_t options_count(const Options *options, const char *name, int64_t otherwise);
+int64_t options_bytes(const Options *options, const char *name, int64_t otherwise);
 double options_real(const Options *options, const char *name, double otherwise);
 /* The number i of the values of a repeated option, NULL behind the last. */
 const char *options_nth(const Options *options, const char *name, int i);

@@ -148,12 +148,13 @@ static const PlanStep fake_image_steps[] = {{STEP_KERNEL, 0, 3, fake_image_args,
 static const PlanStep fake_text_steps[] = {
     {STEP_KERNEL, 1, 4, fake_text_args, 1, 0, "text", "", 0, 0, 0, NULL, NULL, false}};
 
-static const PlanEntry fake_entries[] = {{"train_step", 4, 4, 0, 4, fake_train_in, fake_train_out,
-                                          NULL, fake_train_steps, FAKE_ARENA, 0, true, 3, false},
-                                         {"encode_image", 1, 1, 0, 1, fake_image_in, fake_image_out,
-                                          NULL, fake_image_steps, FAKE_ARENA, 0, false, 0, false},
-                                         {"encode_text", 2, 1, 0, 1, fake_text_in, fake_text_out,
-                                          NULL, fake_text_steps, FAKE_ARENA, 0, false, 0, false}};
+static const PlanEntry fake_entries[] = {
+    {"train_step", 4, 4, 0, 4, fake_train_in, fake_train_out, NULL, fake_train_steps, FAKE_ARENA, 0,
+     true, 3, false, 0, 0, 0, 0},
+    {"encode_image", 1, 1, 0, 1, fake_image_in, fake_image_out, NULL, fake_image_steps, FAKE_ARENA,
+     0, false, 0, false, 0, 0, 0, 0},
+    {"encode_text", 2, 1, 0, 1, fake_text_in, fake_text_out, NULL, fake_text_steps, FAKE_ARENA, 0,
+     false, 0, false, 0, 0, 0, 0}};
 static const PlanPair fake_settings[] = {{"optimizer.lr", "0.01"},
                                          {"text.vocab", "16"},
                                          {"temperature", "\"fixed\""},

@@ -51,7 +51,8 @@ static Plan *sample(Arena *arena) {
   static const PlanPair settings[] = {{"optimizer.lr", "1e-4"}, {"text.vocab", "30522"}};
   PlanEntry *entries = ARENA_ARRAY(arena, PlanEntry, 2);
   entries[0] = (PlanEntry){"encode_image", 2,     2,   1,   2,     inputs, outputs,
-                           prepare,        steps, 256, 256, false, 1,      false};
+                           prepare,        steps, 256, 256, false, 1,      false,
+                           1 << 20,        4096,  3,   1e6};
   entries[1] = (PlanEntry){.name = "train_step", .updates = true, .outdates = true};
   Plan *plan = ARENA_NEW(arena, Plan);
   *plan = (Plan){"clip-dcformer", "nano",  "x86-64-v4", 3,        2, 2,       2,
@@ -108,6 +109,10 @@ static void equal_entries(const PlanEntry *a, const PlanEntry *b) {
   assert_int_equal(a->updates, b->updates);
   assert_int_equal(a->guard, b->guard);
   assert_int_equal(a->outdates, b->outdates);
+  assert_int_equal(a->budget_bytes, b->budget_bytes);
+  assert_int_equal(a->saved_bytes, b->saved_bytes);
+  assert_int_equal(a->recomputed, b->recomputed);
+  assert_true(a->recomputed_flops == b->recomputed_flops);
   equal_ports(a->inputs, b->inputs, a->n_inputs);
   equal_ports(a->outputs, b->outputs, a->n_outputs);
   equal_steps(a->prepare, b->prepare, a->n_prepare);
@@ -340,7 +345,7 @@ static void untrue_plans(void **state) {
   Error error;
   bytes[8]++;
   assert_false(plan_read(arena, bytes, size, &back, &error));
-  assert_non_null(strstr(error.text, "version 5, this program reads version 4"));
+  assert_non_null(strstr(error.text, "version 6, this program reads version 5"));
   arena_free(arena);
 }
 

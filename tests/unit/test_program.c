@@ -142,9 +142,9 @@ static const PlanStep steps[] = {
     {STEP_KERNEL, 2, 4, update_args, ROWS, 0, "", "", 0, 0, 0, NULL, NULL, false}};
 enum { PREPARED_BYTES = 64 + ROWS * COLUMNS * 4 };
 static const PlanEntry entries[] = {{"apply", 1, 2, 1, 2, inputs, outputs, prepare, steps,
-                                     ARENA_BYTES, PREPARED_BYTES, false, 0, false},
+                                     ARENA_BYTES, PREPARED_BYTES, false, 0, false, 0, 0, 0, 0},
                                     {"train_step", 2, 2, 1, 3, inputs, outputs, prepare, steps,
-                                     ARENA_BYTES, PREPARED_BYTES, true, 0, false}};
+                                     ARENA_BYTES, PREPARED_BYTES, true, 0, false, 0, 0, 0, 0}};
 static const Plan plan = {"toy",   "",      "",      4,    3, 2,    0,
                           tensors, kernels, entries, NULL, 0, NULL, "f32"};
 
@@ -243,9 +243,10 @@ static void views_are_computed_when_outdated(void **state) {
   static const PlanStep view = {.n_args = 2, .args = view_args, .blocks = COLUMNS, .label = ""};
   PlanStep step[] = {
       {.kernel = 1, .n_args = 3, .args = read_args, .blocks = ROWS, .label = ""}, steps[2], view};
-  PlanEntry both[] = {
-      {"renews", 2, 1, 0, 3, inputs, outputs, NULL, step, ARENA_BYTES, 0, true, 0, false},
-      {"outdates", 2, 1, 0, 2, inputs, outputs, NULL, step, ARENA_BYTES, 0, true, 0, true}};
+  PlanEntry both[] = {{"renews", 2, 1, 0, 3, inputs, outputs, NULL, step, ARENA_BYTES, 0, true, 0,
+                       false, 0, 0, 0, 0},
+                      {"outdates", 2, 1, 0, 2, inputs, outputs, NULL, step, ARENA_BYTES, 0, true, 0,
+                       true, 0, 0, 0, 0}};
   Plan toy = {"toy", "", "", 3, 3, 2, 0, more, kernels, both, NULL, 1, &view, "f32"};
   static const struct {
     int entry, columns; /* of the view computed in this run, renewed or refreshed */

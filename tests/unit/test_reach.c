@@ -9,6 +9,7 @@
 #include <cmocka.h>
 
 #include "driver/feed.h"
+#include "passes/footprint.h"
 #include "frontend/model.h"
 #include "ir/reach.h"
 #include "passes/pass.h"
@@ -210,7 +211,7 @@ static double check_entry(Arena *arena, Diag *diag, Graph *graph, const char *in
   double share = 1;
   check_unread(arena, graph, reach);
   for (int i = 0; i < last->inputs.count; i++) {
-    const Node *feed = feed_find(last, i);
+    const Node *feed = footprint_feed(last, last->inputs.at[i].value);
     if (feed)
       assert_int_equal(check_kept(arena, feed_gather(arena, feed), &reach[i]),
                        reach_elements(&reach[i]));
