@@ -141,24 +141,8 @@ static void run_map(Machine *m, const Stmt *s) {
   }
 }
 
-/* a[R,K/2] holds pairs: see dot2 in ir/kops.def. */
-static void run_dot_of_pairs(Machine *m, const Stmt *s) {
-  const Tile *tile = s->tile, *a = s->tile_arg[0], *b = s->tile_arg[1];
-  for (int row = 0; row < tile->rows; row++)
-    for (int k = 0; k < a->cols; k++)
-      for (int col = 0; col < tile->cols; col++) {
-        Scalar halves[] = {row_of(m, b, 2 * k)[col], row_of(m, b, 2 * k + 1)[col]};
-        Scalar right = kop_eval(K_pair, DT_bf16, DT_i32, halves), *to = &row_of(m, tile, row)[col];
-        *to = kop_eval(K_dot2, DT_i32, DT_f32, (Scalar[]){row_of(m, a, row)[k], right, *to});
-      }
-}
-
 static void run_dot(Machine *m, const Stmt *s) {
   const Tile *tile = s->tile, *a = s->tile_arg[0], *b = s->tile_arg[1];
-  if (a->dtype == DT_i32) {
-    run_dot_of_pairs(m, s);
-    return;
-  }
   for (int row = 0; row < tile->rows; row++) {
     Scalar *to = row_of(m, tile, row);
     const Scalar *left = row_of(m, a, row);

@@ -18,7 +18,7 @@
 #include "passes/graph/common.h"
 #include <string.h>
 
-enum { LEAST_TERMS = 8, LEAST_TAPS = 16 };
+enum { LEAST_TERMS = 8 };
 
 /* How an operand is read. */
 typedef enum Reading {
@@ -56,14 +56,8 @@ static bool compares(const Node *node, const bool *data) {
          data[node->in[0]->id] && data[node->in[1]->id];
 }
 
-/* Of one channel, but many taps, which machines with dots of pairs take two by two. */
-static bool pairs_taps(const Node *node, const Facts *facts) {
-  return facts->bf16_pairs && op_attr_index(node->op, "size") >= 0 &&
-         node->in[1]->type.dim[0] >= LEAST_TAPS && node->in[1]->type.dim[1] == 1;
-}
-
 /* data[]: by value id of the node's graph. */
-static Reading reading(const Node *node, int i, const bool *data, const Facts *facts) {
+static Reading reading(const Node *node, int i, const bool *data) {
   if (node->in[i]->type.dtype != DT_f32 || !data[node->out[0].id])
     return READ_F32;
   switch (node->op->cls) {
@@ -72,7 +66,7 @@ static Reading reading(const Node *node, int i, const bool *data, const Facts *f
       return READ_F32;
     if (compares(node, data))
       return READ_F32;
-    if (terms_in_a_row(node) >= LEAST_TERMS || pairs_taps(node, facts))
+    if (terms_in_a_row(node) >= LEAST_TERMS)
       return READ_BF16;
     return i == 0 || data[node->in[i]->id] ? READ_EITHER : READ_F32;
   case OP_ATTENTION: /* q, k, v and their gradient; not sums and groups */
@@ -142,7 +136,7 @@ static void note_reads(Mixing *m, const Node *region) {
       if (base->node)
         continue;
       const Value *outer = region->in[base->index];
-      Reading how = reading(node, i, data, m->context->facts);
+      Reading how = reading(node, i, data);
       bool along =
           node->op->cls == OP_EW && passes_on > 0 && type_elements(&outer->type) == passes_on;
       if (how != READ_F32 || along)
@@ -245,7 +239,7 @@ static Value *value_of(Body *b, Value *old, bool as_factor) {
 static void copy_node(Body *b, const Node *node) {
   Value **in = ARENA_ARRAY(b->m->context->arena, Value *, node->n_in + 1);
   for (int i = 0; i < node->n_in; i++)
-    in[i] = value_of(b, node->in[i], reading(node, i, b->data, b->m->context->facts) == READ_BF16);
+    in[i] = value_of(b, node->in[i], reading(node, i, b->data) == READ_BF16);
   b->builder.loc = node->loc;
   b->builder.stage = node->stage;
   Node *copy = build_node_attrs(&b->builder, node->op, node->n_in, in, node->attrs);

@@ -20,14 +20,12 @@ typedef struct Dot {
   int tail;                          /* lanes of the last one, 0: all */
   bool checked;
   Affine k;
-  Affine pair;      /* number of the pair of steps that k is the first of, where they go in pairs */
   Guards uniform;   /* hold wherever the dot is emitted */
   Buffer **pointer; /* by row: where A's row is, in the checked version */
 } Dot;
 
 bool dot_takes_pairs(const Spread *s, const Tile *a, const Tile *b, int width) {
-  return s->facts->bf16_pairs && width > 1 && b->dtype == DT_bf16 &&
-         (a->dtype == DT_bf16 || a->dtype == DT_i32);
+  return s->facts->bf16_pairs && width > 1 && b->dtype == DT_bf16 && a->dtype == DT_bf16;
 }
 
 static Position row_position(const Tile *tile, int row) {
@@ -43,12 +41,11 @@ static Position row_position(const Tile *tile, int row) {
 
 static KValue *element_of_a(Dot *d, Block *block, int row) {
   Spread *s = d->spread;
-  Affine k = d->a->dtype == DT_i32 ? d->pair : d->k;
   if (!d->access_a) {
-    Affine at = affine_offset(k, (int64_t)row * tile_row_stride(s, d->a));
+    Affine at = affine_offset(d->k, (int64_t)row * tile_row_stride(s, d->a));
     return vector_load(s, block, tile_storage(s, d->a), at, d->a->dtype, 1)->value;
   }
-  Affine along = affine_scale(k, access_col_stride(d->access_a));
+  Affine along = affine_scale(d->k, access_col_stride(d->access_a));
   if (d->pointer)
     return vector_load(s, block, d->pointer[row], along, d->a->dtype, 1)->value;
   Position position = row_position(d->a, row);
@@ -117,17 +114,14 @@ static Dot steps_on(const Dot *d, int later) {
 /* Two steps of k at a time, on machines that have it. */
 static bool takes_pairs(const Dot *d) {
   return dot_takes_pairs(d->spread, d->a, d->b, d->width) &&
-         (!d->access_a || access_col_stride(d->access_a) == 1 || d->a->dtype == DT_i32);
+         (!d->access_a || access_col_stride(d->access_a) == 1);
 }
 
 /* Two elements of A, of this and the next step of k. */
 static KValue *pair_of_a(Dot *d, Block *block, int row) {
   Dot second = steps_on(d, 1);
-  KValue *first = element_of_a(d, block, row);
-  if (first->dtype == DT_i32)
-    return first;
-  return stmt_let(d->spread->to, block, K_pair, DT_i32, 1, first, element_of_a(&second, block, row),
-                  NULL);
+  KValue *first = element_of_a(d, block, row), *next = element_of_a(&second, block, row);
+  return stmt_let(d->spread->to, block, K_pair, DT_i32, 1, first, next, NULL);
 }
 
 static void dot_pair_step(Dot *d, Block *block) {
@@ -219,18 +213,17 @@ static void sure_dot_steps(Dot *d, Block *block, int low, int high) {
   Spread *s = d->spread;
   int pairs = takes_pairs(d) ? (high - low) / 2 : 0, end = low + 2 * pairs;
   Block *body = block;
-  d->pair = affine_constant(0);
+  Affine first = affine_constant(low);
   if (pairs > 1) {
     IndexVar *pair = kernel_var(s->to, "k", 0, pairs - 1);
     Stmt *loop = stmt_for(s->to, block, pair, 0, pairs, 1);
     loop->unroll = s->from->schedule.unroll_k;
-    d->pair = affine_var(pair, 1);
+    first = affine_offset(affine_var(pair, 2), low);
     body = &loop->body;
   }
-  d->k = affine_offset(affine_scale(d->pair, 2), low);
+  d->k = first;
   if (pairs)
     dot_pair_step(d, body);
-  CHECK(d->a->dtype != DT_i32 || (low == 0 && end == high));
   dot_steps(d, block, end, high, true);
 }
 

@@ -12,7 +12,6 @@
 enum {
   SHORT_TERM = 2,        /* input channels */
   MAX_WRITTEN_OUT = 160, /* taps */
-  LEAST_PAIRED = 16,     /* taps */
   FEW_BLOCKS = 256,
   STRIPS = 32,
   GPU_ROWS = 32,
@@ -156,81 +155,6 @@ static bool short_terms(const Frame *frame, const Contraction *c) {
          c->k_extent[1] <= SHORT_TERM && c->k_extent[0] <= MAX_WRITTEN_OUT;
 }
 
-/* Can the taps of one channel be taken in pairs? Then the tile's rows must lie side by side in the
- * left operand, so that a vector of it holds one tap of all of them. */
-static bool taps_in_pairs(const Frame *frame, const Node *node, const Contraction *c) {
-  const Facts *facts = frame->lower->facts;
-  if (!facts->bf16_pairs || c->k_extent[1] != 1 || c->k_extent[0] < LEAST_PAIRED ||
-      frame->cols == 1 || frame->n_axes != 1 || frame->axis[0] > facts->vector)
-    return false;
-  for (int i = 0; i < 2; i++)
-    if (stored_dtype(node->in[i]) != DT_bf16)
-      return false;
-  const Place *along = &frame->place[3];
-  ViewMap map = frame_resolve(frame, node->in[0]);
-  return along->row[0] && along->row[0] * node_ints(node, "stride", NULL)[2] == 1 &&
-         view_map_stride(&map, 3) == 1;
-}
-
-/* One tap of all the tile's rows, as columns: [1, rows]. */
-static Tile *tap_of_rows(Frame *frame, const Node *node, const Contraction *c, const Taps *taps,
-                         Affine tap) {
-  Place place[MAX_RANK], k[MAX_K] = {0};
-  Affine offset[3];
-  for (int d = 0; d < frame->rank; d++) {
-    place[d] = frame->place[d];
-    place[d].col = place[d].row[0];
-    place[d].row[0] = 0;
-  }
-  place[frame->rank - 1].col = 0;
-  taps_lookup(frame, taps, tap, offset);
-  Access x = operand_access(frame, node->in[0], c->a, place, k, offset);
-  Stmt *load = frame_load_box(frame, &x, "x", 0, NULL, frame->axis[0]);
-  load->inside = true;
-  return load->tile;
-}
-
-/* The terms of taps two by two: pairs of all rows are put side by side in the block's memory first,
- * where the dot then takes them one by one. */
-static void paired_taps(Frame *frame, const Node *node, const Contraction *c, Tile *sum) {
-  Kernel *kernel = frame->kernel;
-  int taps = (int)c->k_extent[0], pairs = taps / 2, depth = 2 * pairs;
-  Buffer *held =
-      kernel_scratch(kernel, "pairs", (Type){DT_i32, 2, {pairs, frame->lower->facts->vector}});
-  Taps offsets = taps_of(frame, node);
-  Block *outside = frame->block;
-  Stmt *loop;
-  Affine pair = affine_var(frame_loop(frame, "p", 0, pairs, 1, &loop), 1);
-  loop->unroll = 4;
-  Affine first = affine_scale(pair, 2);
-  Tile *x = tap_of_rows(frame, node, c, &offsets, first);
-  Tile *y = tap_of_rows(frame, node, c, &offsets, affine_offset(first, 1));
-  Tile *both = kernel_tile(kernel, "both", DT_i32, 0, NULL, frame->axis[0]);
-  stmt_map(kernel, frame->block, both, K_pair, x, y, NULL);
-  Access access = {.buffer = held, .rank = 2};
-  access.dim[0] = (AccessDim){.at = pair, .divisor = 1};
-  access.dim[1] = (AccessDim){.at = affine_constant(0), .col = 1, .divisor = 1};
-  frame_store(frame, &access, both);
-  frame->block = outside;
-
-  access.dim[0] = (AccessDim){.at = affine_constant(0), .col = 1, .divisor = 1};
-  access.dim[1] = (AccessDim){.at = affine_constant(0), .row = {1}, .divisor = 1};
-  Tile *a = frame_load_box(frame, &access, "a", 1, frame->axis, pairs)->tile;
-  Place place[MAX_RANK], k[MAX_K] = {[0] = {.at = affine_constant(0), .row = {1}}};
-  for (int d = 0; d < frame->rank; d++) {
-    place[d] = frame->place[d];
-    memset(place[d].row, 0, sizeof place[d].row);
-  }
-  Affine still[3] = {affine_constant(0), affine_constant(0), affine_constant(0)};
-  Access w = operand_access(frame, node->in[1], c->b, place, k, still);
-  frame_dot(frame, sum, a, frame_load_box(frame, &w, "b", 1, &depth, frame->cols)->tile);
-  if (taps % 2) { /* the last one by itself */
-    Affine last = affine_constant(taps - 1), offset[3];
-    taps_lookup(frame, &offsets, last, offset);
-    dot_statements(frame, node, c, &last, affine_constant(0), 1, offset, NULL, true, sum);
-  }
-}
-
 static void add_terms(Frame *frame, const Node *node, const Contraction *c, int first, Affine *k,
                       Buffer *left, Tile *sum) {
   Guards guards = {0};
@@ -243,10 +167,7 @@ static void add_terms(Frame *frame, const Node *node, const Contraction *c, int 
   Stmt *choice = stmt_add(frame->kernel, frame->block, STMT_IF);
   choice->guards = guards;
   frame->block = &choice->body;
-  if (taps_in_pairs(frame, node, c))
-    paired_taps(frame, node, c, sum);
-  else
-    k_loops(frame, node, c, first, k, NULL, true, sum);
+  k_loops(frame, node, c, first, k, NULL, true, sum);
   frame->block = &choice->other;
   k_loops(frame, node, c, first, k, NULL, false, sum);
   frame->block = outside;
