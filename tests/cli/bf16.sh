@@ -6,21 +6,16 @@ target=$1
 need "$nano_expected"
 settings="$nano --set batch=3 --set optimizer.lr=1e-3"
 
-run() { # run OUTPUT ARGUMENTS...
-  out=$scratch/$1
-  shift
-  "$tricot" run "$clip" $settings $nano_files --target "$target" --outputs "$out" "$@"
-}
 forward() { # forward LABEL OUTPUT: as the reference, to what bf16 allows
   check "$1" compare "$nano_expected" "$scratch/$2" --expected-prefix eval. --rtol 2e-2
 }
 step() { # step OUTPUT ARGUMENTS...: frozen norms, so that three samples make no statistics
-  run "$@" --entry train_step --steps 2 --save-grads --set image.statistics='"running"'
+  run_nano "$@" --entry train_step --steps 2 --save-grads --set image.statistics='"running"'
 }
 
-expect 2 "an unknown precision" run unknown --entry forward --precision bf61
+expect 2 "an unknown precision" run_nano unknown --entry forward --precision bf61
 says '--precision: "bf61" is none of f32|bf16'
-check "forward" run forward --entry forward --precision bf16
+check "forward" run_nano forward --entry forward --precision bf16
 forward "evaluation: outputs and taps" forward
 check "step in f32" step step32
 check "step in bf16" step step16 --precision bf16
@@ -37,13 +32,13 @@ if [ "$target" = cpu ]; then
   expect 0 "a run file" "$tricot" info "$scratch/run.yaml" $settings
   check "a run file says it" grep -q '^precision  *bf16$' "$scratch/out"
   for threads in 1 3; do
-    check "threads: $threads" run "threads$threads" --entry train_step --precision bf16 --steps 2 \
+    check "threads: $threads" run_nano "threads$threads" --entry train_step --precision bf16 --steps 2 \
       --save-grads --save-params --threads $threads
   done
   check "the same bits" cmp "$scratch/threads1" "$scratch/threads3"
   [ "$(uname -m)" = x86_64 ] || finish
   target=cpu:x86-64-v3
-  check "AVX2" run avx2 --entry forward --precision bf16
+  check "AVX2" run_nano avx2 --entry forward --precision bf16
   forward "AVX2: outputs and taps" avx2
   expect 0 "compile" "$tricot" compile "$clip" $settings --precision bf16 --mode infer \
     -o "$scratch/exe"

@@ -4,12 +4,10 @@
 target=$1
 need "$nano_expected"
 
-run() { # run OUTPUT ARGUMENTS...
-  out=$scratch/$1
+steps() { # steps OUTPUT ARGUMENTS...
+  name=$1
   shift
-  "$tricot" run "$clip" $nano --set batch=3 --set optimizer.lr=1e-3 $nano_files \
-    --target "$target" --entry train_step --steps 3 --save-taps --save-grads --save-params \
-    --outputs "$out" "$@"
+  run_nano "$name" --entry train_step --steps 3 --save-taps --save-grads --save-params "$@"
 }
 same() { # same EXPECTED-PREFIX ARGUMENTS...
   expected_prefix=$1
@@ -25,8 +23,8 @@ at_most() { # at_most NUMBER LIMIT
 
 # 38 MiB without a budget, and more with the gradients and taps that are compared
 budget=31M bytes=$((31 << 20))
-check "within a budget" run three --memory-budget $budget
-check "without" run without
+check "within a budget" steps three --memory-budget $budget
+check "without" steps without
 check "losses" same train. --exclude '\.step0\.|step[12]\.[^l]' --rtol 1e-3
 check "outputs and taps" same train.step0. --exclude 'grad\.|param\.'
 check "gradients" same train.step0.grad. --output-prefix grad. --rtol 1e-3
@@ -35,7 +33,7 @@ check "parameters after three steps" same train.step2.param. --output-prefix par
 check "running statistics after three steps" same train.step2.param. --output-prefix param. \
   --rtol 2e-2 --exclude '(weight|bias|gamma)$'
 check "the very bits as without a budget" cmp "$scratch/without" "$scratch/three"
-expect 1 "without the pass" run none --memory-budget $budget --skip remat
+expect 1 "without the pass" steps none --memory-budget $budget --skip remat
 says "--memory-budget: pass remat is left out"
 
 if [ "$target" = cpu ]; then
@@ -54,7 +52,7 @@ if [ "$target" = cpu ]; then
   says "--accumulate N"
   expect 2 "no amount of memory" "$tricot" run "$clip" --memory-budget 12X
   says '"12X" is no amount of memory such as 400M'
-  expect 1 "the interpreter" run none --target interp --memory-budget $budget
+  expect 1 "the interpreter" steps none --target interp --memory-budget $budget
   says "the target interp plans no memory"
 fi
 finish

@@ -27,6 +27,14 @@ nano_expected=$goldens/clip-dcformer-nano.expected.safetensors
 # Parameters whose gradient is zero in exact arithmetic: an optimizer turns noise into steps.
 zero_gradient='\.c[123]\.0\.bias|key\.bias'
 
+# The model of the clip-dcformer-nano reference values on $target.
+run_nano() { # run_nano OUTPUT ARGUMENTS...
+  out=$scratch/$1
+  shift
+  "$tricot" run "$clip" $nano --set batch=3 --set optimizer.lr=1e-3 $nano_files \
+    --target "$target" --outputs "$out" "$@"
+}
+
 skip() {
   echo "skipped: $*"
   exit 77

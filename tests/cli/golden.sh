@@ -5,22 +5,16 @@
 target=$1 all=${2:-}
 need "$nano_expected"
 
-run() { # run OUTPUT ARGUMENTS...
-  out=$scratch/$1
-  shift
-  "$tricot" run "$clip" $nano --set batch=3 --set optimizer.lr=1e-3 $nano_files \
-    --target "$target" --outputs "$out" "$@"
-}
 same() { # same EXPECTED-PREFIX OUTPUT ARGUMENTS...
   expected_prefix=$1 out=$scratch/$2
   shift 2
   compare "$nano_expected" "$out" --expected-prefix "$expected_prefix" "$@"
 }
 
-check "forward" run forward --entry forward
+check "forward" run_nano forward --entry forward
 check "evaluation: outputs and taps" same eval. forward
 
-check "three steps" run three --entry train_step --steps 3 --save-taps --save-grads --save-params
+check "three steps" run_nano three --entry train_step --steps 3 --save-taps --save-grads --save-params
 check "losses" same train. three --exclude '\.step0\.|step[12]\.[^l]' --rtol 1e-3
 check "first loss" same train.step0.loss three --output-prefix step0.loss
 check "training: outputs and taps" same train.step0. three --exclude 'grad\.|param\.'
@@ -31,12 +25,12 @@ check "running statistics after three steps" same train.step2.param. three --out
   --rtol 2e-2 --exclude '(weight|bias|gamma)$'
 
 if [ "$all" = all ]; then
-  check "one step" run one --entry train_step --steps 1 --save-params
+  check "one step" run_nano one --entry train_step --steps 1 --save-params
   check "parameters after one step" same train.step0.param. one --output-prefix param. \
     --rtol 1e-3 --exclude "$zero_gradient|running_"
   check "running statistics after one step" same train.step0.param. one --output-prefix param. \
     --exclude '(weight|bias|gamma)$'
-  check "training forward" run buffers --entry forward --mode train --save-buffers
+  check "training forward" run_nano buffers --entry forward --mode train --save-buffers
   check "its outputs and taps" same train.step0. buffers --exclude 'grad\.|param\.'
   check "running statistics after it" same train.step0.param. buffers --output-prefix buffer. \
     --exclude '(weight|bias|gamma)$'

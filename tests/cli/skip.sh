@@ -3,12 +3,6 @@
 target=$1
 need "$nano_expected"
 
-run() { # run OUTPUT ARGUMENTS...
-  out=$scratch/$1
-  shift
-  "$tricot" run "$clip" $nano --set batch=3 --set optimizer.lr=1e-3 $nano_files \
-    --target "$target" --outputs "$out" "$@"
-}
 same() { # same EXPECTED-PREFIX OUTPUT ARGUMENTS...
   expected_prefix=$1 out=$scratch/$2
   shift 2
@@ -29,9 +23,9 @@ fusions=$(echo "$list" | sed -n 's/^  \([a-z]*\) .*/\1/p')
 passes="$passes $(echo $fusions) norm_bias"
 
 for skipped in $passes $(echo $passes | tr ' ' ,); do
-  check "forward without $skipped" run forward --entry forward --skip "$skipped"
+  check "forward without $skipped" run_nano forward --entry forward --skip "$skipped"
   check "outputs and taps without $skipped" same eval. forward
-  check "three steps without $skipped" run three --entry train_step --steps 3 --save-grads \
+  check "three steps without $skipped" run_nano three --entry train_step --steps 3 --save-grads \
     --save-params --skip "$skipped"
   check "losses without $skipped" same train. three --exclude '\.step0\.|step[12]\.[^l]' \
     --rtol 1e-3
