@@ -15,13 +15,25 @@ static Graph *view_of(Build *build, const Graph *graph, const Node *region) {
   return graph_map_finish(&map);
 }
 
-/* Which of the kept views the region computes. */
-int kept_index(Build *build, const Graph *graph, const Node *region) {
-  Graph *view = view_of(build, graph, region);
-  const char *name = view_chain_name(build->arena, view, view->outputs.at[0].value);
+/* Which of the kept views that is; -1: none. */
+static int find_kept(const Build *build, const char *name) {
   for (int i = 0; i < build->kept.count; i++)
     if (strcmp(build->tensors.at[build->kept.at[i].tensor].name, name) == 0)
       return i;
+  return -1;
+}
+
+static const char *view_name(Build *build, const Graph *view) {
+  return view_chain_name(build->arena, view, view->outputs.at[0].value);
+}
+
+/* Which of the kept views the region computes; a new one if it is none yet. */
+int kept_index(Build *build, const Graph *graph, const Node *region) {
+  Graph *view = view_of(build, graph, region);
+  const char *name = view_name(build, view);
+  int known = find_kept(build, name);
+  if (known >= 0)
+    return known;
   PlanTensor tensor = {.name = name, .type = region->out[0].type, .role = PLAN_VIEW};
   KeptView kept = {.tensor = build->tensors.count, .view = view};
   vec_push(build->arena, &build->tensors, tensor);
@@ -41,8 +53,11 @@ bool kept_outdated(Build *build, const Graph *graph) {
   bool *renewed = ARENA_ARRAY(build->arena, bool, build->kept.count + 1);
   for (int i = 0; i < graph->outputs.count; i++) {
     const Value *old = graph->outputs.at[i].renews;
-    if (old && region_is_kept(graph, old->node))
-      renewed[kept_index(build, graph, old->node)] = true;
+    if (!old || !region_is_kept(graph, old->node))
+      continue;
+    int known = find_kept(build, view_name(build, view_of(build, graph, old->node)));
+    if (known >= 0) /* nothing is kept where graphs are interpreted */
+      renewed[known] = true;
   }
   for (int k = 0; k < build->kept.count; k++)
     for (int i = 0; i < graph->outputs.count && !renewed[k]; i++) {
