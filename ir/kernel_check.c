@@ -232,11 +232,13 @@ static bool check_dot(Checker *c, const Stmt *s) {
     return false;
   if (sum == a || sum == b)
     return refuse(c, "the accumulator is also a factor");
+  bool pairs = b->dtype == DT_i32 && (a->dtype == DT_i32 || a->dtype == DT_bf16);
   bool floats =
       (a->dtype == DT_f32 || a->dtype == DT_bf16) && (b->dtype == DT_f32 || b->dtype == DT_bf16);
-  if (!floats || sum->dtype != DT_f32)
-    return refuse(c, "dot is on f32 and bf16; its sum is in f32");
-  if (a->rows != sum->rows || b->cols != sum->cols || a->cols != b->rows)
+  if ((!floats && !pairs) || sum->dtype != DT_f32)
+    return refuse(c, "dot is on f32, bf16 and pairs of bf16; its sum is in f32");
+  int depth = pairs && a->dtype == DT_bf16 ? 2 * b->rows : b->rows;
+  if (a->rows != sum->rows || b->cols != sum->cols || a->cols != depth)
     return refuse(c, "%s times %s", tile_type_text(a), tile_type_text(b));
   return true;
 }

@@ -141,8 +141,29 @@ static void run_map(Machine *m, const Stmt *s) {
   }
 }
 
+/* sum += a . b with b in pairs of bf16; a too, or their elements side by side. */
+static void run_pair_dot(Machine *m, const Stmt *s) {
+  const Tile *tile = s->tile, *a = s->tile_arg[0], *b = s->tile_arg[1];
+  for (int row = 0; row < tile->rows; row++) {
+    Scalar *to = row_of(m, tile, row);
+    const Scalar *left = row_of(m, a, row);
+    for (int k = 0; k < b->rows; k++) {
+      Scalar pair = left[k];
+      if (a->dtype == DT_bf16)
+        pair = kop_eval(K_pair, DT_bf16, DT_i32, left + 2 * (ptrdiff_t)k);
+      const Scalar *right = row_of(m, b, k);
+      for (int col = 0; col < tile->cols; col++)
+        to[col] = kop_eval(K_dot2, DT_i32, DT_f32, (Scalar[]){pair, right[col], to[col]});
+    }
+  }
+}
+
 static void run_dot(Machine *m, const Stmt *s) {
   const Tile *tile = s->tile, *a = s->tile_arg[0], *b = s->tile_arg[1];
+  if (b->dtype == DT_i32) {
+    run_pair_dot(m, s);
+    return;
+  }
   for (int row = 0; row < tile->rows; row++) {
     Scalar *to = row_of(m, tile, row);
     const Scalar *left = row_of(m, a, row);

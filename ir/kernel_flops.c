@@ -169,7 +169,8 @@ static double count_leaf(const Stmt *s) {
   switch (s->kind) {
   case STMT_TILE_MAP:
     return s->tile->dtype == DT_f32 && s->tile_arg[0]->dtype == DT_f32 ? cells * info->flops : 0;
-  case STMT_TILE_DOT: return 2 * cells * s->tile_arg[1]->rows;
+  case STMT_TILE_DOT:
+    return (s->tile_arg[1]->dtype == DT_i32 ? 4 : 2) * cells * s->tile_arg[1]->rows;
   case STMT_TILE_FOLD:
     if (s->tile->dtype != DT_f32)
       return 0;

@@ -5,6 +5,9 @@
  * outside its tensor as a whole adds nothing and is skipped; where single rows may lie outside,
  * elements are read through per-row pointers, which point at zeros for those rows, so the inner
  * loop has no tests.
+ *
+ * Where the machine multiplies pairs of bf16 a step takes two k. B in pairs already (i32) is read
+ * as any other B; of plain bf16 two rows are put in turns, lane by lane.
  */
 #include "passes/kernel/distribute_vector.h"
 
@@ -19,7 +22,9 @@ typedef struct Dot {
   int across;                        /* vectors of columns */
   int tail;                          /* lanes of the last one, 0: all */
   bool checked;
-  Affine k;
+  bool paired;      /* B's rows are pairs of k */
+  int step;         /* of A's columns, from one row of B to the next */
+  Affine k;         /* row of B */
   Guards uniform;   /* hold wherever the dot is emitted */
   Buffer **pointer; /* by row: where A's row is, in the checked version */
 } Dot;
@@ -39,13 +44,15 @@ static Position row_position(const Tile *tile, int row) {
   return position;
 }
 
-static KValue *element_of_a(Dot *d, Block *block, int row) {
+/* The element of A in a row and the column `later` behind that of this step. */
+static KValue *element_of_a(Dot *d, Block *block, int row, int later) {
   Spread *s = d->spread;
+  Affine column = affine_offset(affine_scale(d->k, d->step), later);
   if (!d->access_a) {
-    Affine at = affine_offset(d->k, (int64_t)row * tile_row_stride(s, d->a));
+    Affine at = affine_offset(column, (int64_t)row * tile_row_stride(s, d->a));
     return vector_load(s, block, tile_storage(s, d->a), at, d->a->dtype, 1)->value;
   }
-  Affine along = affine_scale(d->k, access_col_stride(d->access_a));
+  Affine along = affine_scale(column, access_col_stride(d->access_a));
   if (d->pointer)
     return vector_load(s, block, d->pointer[row], along, d->a->dtype, 1)->value;
   Position position = row_position(d->a, row);
@@ -104,34 +111,37 @@ static void k_guards(Spread *s, const Access *access, const Affine *k, bool k_is
   }
 }
 
-/* The step `later` steps of k on. */
-static Dot steps_on(const Dot *d, int later) {
-  Dot next = *d;
-  next.k = affine_offset(d->k, later);
-  return next;
-}
-
 /* Two steps of k at a time, on machines that have it. */
 static bool takes_pairs(const Dot *d) {
   return dot_takes_pairs(d->spread, d->a, d->b, d->width) &&
          (!d->access_a || access_col_stride(d->access_a) == 1);
 }
 
-/* Two elements of A, of this and the next step of k. */
+/* Two elements of A, of this and the next k. */
 static KValue *pair_of_a(Dot *d, Block *block, int row) {
-  Dot second = steps_on(d, 1);
-  KValue *first = element_of_a(d, block, row), *next = element_of_a(&second, block, row);
+  KValue *first = element_of_a(d, block, row, 0);
+  if (d->a->dtype == DT_i32)
+    return first;
+  KValue *next = element_of_a(d, block, row, 1);
   return stmt_let(d->spread->to, block, K_pair, DT_i32, 1, first, next, NULL);
+}
+
+static KValue *pairs_of_b(Dot *d, Block *block, int v) {
+  KValue *first = vector_of_b(d, block, v);
+  if (d->paired)
+    return first;
+  Dot second = *d;
+  second.k = affine_offset(d->k, 1);
+  return stmt_let(d->spread->to, block, K_pair, DT_i32, d->width, first,
+                  vector_of_b(&second, block, v), NULL);
 }
 
 static void dot_pair_step(Dot *d, Block *block) {
   Spread *s = d->spread;
-  Dot second = steps_on(d, 1);
   Buffer *sum = tile_storage(s, d->sum);
   KValue **b = ARENA_ARRAY(s->arena, KValue *, d->across);
   for (int v = 0; v < d->across; v++)
-    b[v] = stmt_let(s->to, block, K_pair, DT_i32, d->width, vector_of_b(d, block, v),
-                    vector_of_b(&second, block, v), NULL);
+    b[v] = pairs_of_b(d, block, v);
   for (int row = 0; row < d->sum->rows; row++) {
     KValue *a = pair_of_a(d, block, d->a->n_axes ? row : 0);
     a = stmt_let(s->to, block, K_splat, DT_i32, d->width, a, NULL, NULL);
@@ -152,7 +162,7 @@ static void dot_step(Dot *d, Block *block) {
   for (int v = 0; v < d->across; v++)
     b[v] = widened(s, block, vector_of_b(d, block, v));
   for (int row = 0; row < d->sum->rows; row++) {
-    KValue *a = widened(s, block, element_of_a(d, block, d->a->n_axes ? row : 0));
+    KValue *a = widened(s, block, element_of_a(d, block, d->a->n_axes ? row : 0, 0));
     if (width > 1)
       a = stmt_let(s->to, block, K_splat, DT_f32, width, a, NULL, NULL);
     for (int v = 0; v < d->across; v++) {
@@ -179,6 +189,7 @@ static void dot_steps(Dot *d, Block *block, int low, int high, bool sure) {
   }
   Guards guards = {0};
   if (!sure) {
+    CHECK(d->step == 1 || d->inside_a);
     k_guards(s, d->inside_a ? NULL : d->access_a, &d->k, false, &guards);
     k_guards(s, d->access_b, &d->k, true, &guards);
   }
@@ -187,17 +198,18 @@ static void dot_steps(Dot *d, Block *block, int low, int high, bool sure) {
     inside->guards = guards;
     block = &inside->body;
   }
-  dot_step(d, block);
+  (d->paired ? dot_pair_step : dot_step)(d, block);
 }
 
 /* The steps at which no coordinate that varies with k can leave its tensor. */
-static void sure_steps(const Access *access, bool k_is_row, int *low, int *high) {
+static void sure_steps(const Access *access, bool k_is_row, int step, int *low, int *high) {
   for (int i = 0; access && i < access->rank; i++) {
     const AccessDim *dim = &access->dim[i];
     int64_t factor = k_is_row ? dim->row[0] : dim->col, extent = access->buffer->type.dim[i];
     if (factor == 0)
       continue;
-    int64_t at_low = affine_low(&dim->at), at_high = affine_high(&dim->at);
+    int64_t at_low = affine_low(&dim->at), at_high = affine_high(&dim->at) + factor * (step - 1);
+    factor *= step;
     int64_t first = 0, end = 0;
     if (factor > 0 && at_low < 0)
       first = (-at_low + factor - 1) / factor;
@@ -211,7 +223,7 @@ static void sure_steps(const Access *access, bool k_is_row, int *low, int *high)
 /* The steps [low, high) of k, none of which can leave a tensor. */
 static void sure_dot_steps(Dot *d, Block *block, int low, int high) {
   Spread *s = d->spread;
-  int pairs = takes_pairs(d) ? (high - low) / 2 : 0, end = low + 2 * pairs;
+  int pairs = !d->paired && takes_pairs(d) ? (high - low) / 2 : 0, end = low + 2 * pairs;
   Block *body = block;
   Affine first = affine_constant(low);
   if (pairs > 1) {
@@ -229,8 +241,8 @@ static void sure_dot_steps(Dot *d, Block *block, int low, int high) {
 
 static void dot_loop(Dot *d, Block *block) {
   int depth = d->b->rows, low = 0, high = depth;
-  sure_steps(d->inside_a ? NULL : d->access_a, false, &low, &high);
-  sure_steps(d->access_b, true, &low, &high);
+  sure_steps(d->inside_a ? NULL : d->access_a, false, d->step, &low, &high);
+  sure_steps(d->access_b, true, 1, &low, &high);
   if (high <= low) {
     dot_steps(d, block, 0, depth, false);
     return;
@@ -335,6 +347,9 @@ void vector_dot(Spread *s, Block *to, const Stmt *from) {
   d.width = from->tile->cols == 1 ? 1 : s->facts->vector;
   d.across = vectors_of(from->tile->cols, d.width);
   d.tail = from->tile->cols % d.width;
+  d.paired = d.b->dtype == DT_i32;
+  d.step = d.paired && d.a->dtype == DT_bf16 ? 2 : 1;
+  CHECK(!d.paired || (s->facts->bf16_pairs && d.width > 1));
   CHECK(!load_b || (access_col_stride(d.access_b) == 1) || from->tile->cols == 1);
   uniform_guards(&d, &d.uniform);
   if (d.uniform.count) {

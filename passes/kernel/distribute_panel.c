@@ -202,7 +202,7 @@ bool vector_panel_dot(Spread *s, Block *to, const Stmt *dot) {
   const Tile *sum = dot->tile, *a = dot->tile_arg[0], *b = dot->tile_arg[1];
   int width = s->facts->vector, across = (sum->cols + width - 1) / width;
   bool plain = sum->n_axes <= 1 && a->n_axes == sum->n_axes && b->n_axes <= 1 && sum->cols > 1;
-  if (!plain || sum->rows * across <= s->facts->registers - across - 1)
+  if (!plain || b->dtype == DT_i32 || sum->rows * across <= s->facts->registers - across - 1)
     return false;
   Panel p = {.spread = s, .sum = sum, .width = width};
   p.a = operand(s, a, false);

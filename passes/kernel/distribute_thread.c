@@ -239,6 +239,7 @@ static void spread_nest(Spread *s, Block *to, const Nest *nest) {
 /* ---- dots: both operands through shared memory, each thread sums its own elements ---- */
 
 static void spread_dot(Spread *s, Block *to, const Stmt *from) {
+  CHECK(from->tile_arg[1]->dtype != DT_i32); /* made where the facts say bf16_pairs */
   for (int i = 0; i < 2; i++) {
     const Stmt *operand = s->deferred[from->tile_arg[i]->id];
     if (operand) {

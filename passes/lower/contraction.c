@@ -18,10 +18,7 @@ enum {
   GPU_COLUMNS = 32,
   GPU_K = 16,
   TILE_STEPS = 50,
-  WASTE = 32,
-  FEW_TILES = 4,
-  PANEL_ROWS = 8,
-  PAGE = 4096 /* bytes */
+  WASTE = 32
 };
 /* WASTE: one tile in so many may lie past the end. TILE_STEPS: what starting and storing a register
  * tile costs, in steps of its inner loop */
@@ -267,72 +264,6 @@ static void choose_order(const Frame *frame, const Node *node, const Contraction
     tiling->group = group;
 }
 
-/* ---- groups of rows by one range of columns, whose part of B the block copies ---- */
-
-/* Rows of B that are whole pages apart share their places in the caches, which cannot hold many of
- * them then. A copy without gaps pays where a group has several tiles. */
-static bool copies_panel(const Frame *frame, const Node *node, const Contraction *c,
-                         const Tiling *tiling) {
-  ViewMap map = frame_resolve(frame, node->in[1]);
-  int64_t element = (int64_t)dtype_size(map.type.dtype);
-  int64_t apart = view_map_stride(&map, node->in[1]->type.rank - 2) * element;
-  return tiling->group >= FEW_TILES && apart % PAGE == 0 &&
-         c->k_extent[0] * tiling->cols * element <= frame->lower->facts->l2 / 4;
-}
-
-/* B at rows from `k` on, `count` of them, in the block's columns. */
-static Access panel_access(Frame *frame, const Node *node, const Contraction *c, Affine k,
-                           int count) {
-  Place out[MAX_RANK], place = {.at = k, .row = {count > 1}};
-  memcpy(out, frame->place, sizeof out);
-  for (int d = 0; d < frame->rank; d++)
-    memset(out[d].row, 0, sizeof out[d].row);
-  return operand_access(frame, node->in[1], c->b, out, &place, NULL);
-}
-
-static Buffer *copy_panel(Frame *frame, const Node *node, const Contraction *c) {
-  int count = PANEL_ROWS;
-  int64_t depth = ceil_div(c->k_extent[0], count) * count;
-  Buffer *panel = kernel_scratch(frame->kernel, "panel",
-                                 (Type){stored_dtype(node->in[1]), 2, {depth, frame->cols}});
-  Block *outside = frame->block;
-  Stmt *loop;
-  Affine k = affine_var(frame_loop(frame, "k", 0, depth, count, &loop), 1);
-  Access from = panel_access(frame, node, c, k, count), to = {.buffer = panel, .rank = 2};
-  to.dim[0] = (AccessDim){.at = k, .row = {1}, .divisor = 1};
-  to.dim[1] = (AccessDim){.at = affine_constant(0), .col = 1, .divisor = 1};
-  frame_store(frame, &to, frame_load_box(frame, &from, "b", 1, &count, frame->cols)->tile);
-  frame->block = outside;
-  return panel;
-}
-
-static void lower_groups(Lower *lower, Frame *frame, const Contraction *c, Tiling *tiling) {
-  const Node *node = lower->anchor;
-  int d = frame->rank - 2, depth = (int)c->k_extent[0];
-  tiling->inner_loop = true;
-  place_output(frame, tiling);
-  frame_stream_large(frame);
-  Buffer *panel = copy_panel(frame, node, c);
-  Stmt *loop;
-  Affine tile = affine_var(frame_loop(frame, "v", 0, tiling->group, 1, &loop), 1);
-  frame->place[d].at = affine_add(frame->place[d].at, affine_scale(tile, tiling->box[d]));
-  Tile *sum = frame_fill(frame, 0, DT_f32, true, true);
-  Place out[MAX_RANK], k = {.at = affine_constant(0), .col = 1};
-  memcpy(out, frame->place, sizeof out);
-  out[d + 1].col = 0;
-  Access a = operand_access(frame, node->in[0], c->a, out, &k, NULL);
-  Access b = {.buffer = panel, .rank = 2};
-  b.dim[0] = (AccessDim){.at = affine_constant(0), .row = {1}, .divisor = 1};
-  b.dim[1] = (AccessDim){.at = affine_constant(0), .col = 1, .divisor = 1};
-  Tile *left = frame_load_box(frame, &a, "a", frame->n_axes, frame->axis, depth)->tile;
-  Tile *right = frame_load_box(frame, &b, "b", 1, &depth, frame->cols)->tile;
-  frame_dot(frame, sum, left, right);
-  frame->tile[node->out[0].id] = sum;
-  frame_store_outputs(frame, NULL);
-  frame->kernel->schedule = schedule_of(lower->facts, sum, 1);
-  frame_finish(frame, node->op->name);
-}
-
 void lower_contraction(Lower *lower) {
   const Node *node = lower->anchor;
   Frame frame;
@@ -349,10 +280,8 @@ void lower_contraction(Lower *lower) {
     return;
   }
   choose_order(&frame, node, &c, &tiling);
-  if (tiling.group && !row_folds_of(lower).nodes.count && copies_panel(&frame, node, &c, &tiling)) {
-    lower_groups(lower, &frame, &c, &tiling);
+  if (lower_product(lower, &frame, &c, &tiling))
     return;
-  }
   if (c.tap_k >= 0)
     tiling.band = choose_band(lower->facts, node, tiling.box);
   RowFolds folds = row_folds_of(lower);

@@ -90,6 +90,13 @@ static const struct Sample larger[] = {
      "%o = mul %f, %x : f32[2,9,7,21,12]\n  "
      "%p = reduce_sum %o axes=[0,1,2,3] : f32[1,1,1,1,12]\n  "
      "%q = reduce_max %f axes=[0,1,2,3] : f32[1,1,1,1,12]\n  ret %f, %i, %l, %m, %n, %p, %q"},
+    {"%x: f32[70,95], %d: f32[70,90]", /* both operands copied, in parts of k, with rests */
+     "%a = matmul %x, %d ta=1 : f32[95,90]\n  %r = tanh %a : f32[95,90]"},
+    {"%x: f32[71,95], %d: f32[71,96], %w: f32[96,200]", /* in mixed precision: in pairs */
+     "%a = tanh %x : f32[71,95]\n  %b = tanh %d : f32[71,96]\n  %u = tanh %w : f32[96,200]\n  "
+     "%g = matmul %a, %b ta=1 : f32[95,96]\n  %y = matmul %b, %u : f32[71,200]\n  ret %g, %y"},
+    {"%x: f32[2,49,32], %w: f32[32,1024]", /* rows of the matrix whole pages apart */
+     "%r = matmul %x, %w : f32[2,49,1024]"},
     {"%x: f32[700,16], %d: f32[700,16], %w: f32[16,40]", /* rows of one axis */
      "%a = matmul %x, %w : f32[700,40]\n  %b = tanh %a : f32[700,40]\n  "
      "%c = matmul %b, %d ta=1 : f32[40,16]\n  %s = reduce_sum %b axes=[0] : f32[1,40]\n  "
