@@ -180,6 +180,16 @@ class WithTexts(Job):
                           "--special", "--length", "512", "--output", path])
         return samples.token_lists(path, 512)
 
+    def row_of(self, lists):
+        """Tokens of the row that a batch shares: of the four that tricot proposes for the reports,
+        the shortest that holds it."""
+        text, _ = self.machine.run(["build/tricot", "tokenize", "--vocab", self.options.vocab,
+                                    "--corpus", self.options.reports, "--length", "512", "--plan",
+                                    str(self.batch)])
+        lengths = [shape["length"] for shape in json.loads(text)["packed"]["shapes"]]
+        tokens = sum(map(len, lists))
+        return min((length for length in lengths if length >= tokens), default=512 * self.batch)
+
 
 class Text(WithTexts):
     """BERT base over a batch of 8 reports: packed in tricot, padded to 512 tokens elsewhere.
@@ -204,20 +214,20 @@ class Text(WithTexts):
         groups = [lists[at:at + count] for at in range(0, len(lists) - count + 1, count)]
         groups.sort(key=lambda group: sum(map(len, group)))
         chosen = groups[len(groups) // 2]
-        arrays = samples.packed(chosen, 512)
-        self.rows = len(arrays["input_ids"])
+        self.row = self.row_of(chosen)
+        arrays = samples.packed(chosen, self.row)
         tensors.save(self.file("packed.safetensors"), arrays)
         tensors.save(self.file("inputs.safetensors"),
                      dict(zip(self.takes, samples.padded(chosen, 512))))
         tokens = sum(map(len, chosen))
         self.title = (f"{self.words}, forward, {count} reports of {tokens} tokens together, "
-                      f"{self.precision}: packed in {self.rows} rows of 512 in tricot, padded to "
+                      f"{self.precision}: in a row of {self.row} in tricot, padded to "
                       f"{count} rows of 512 elsewhere")
 
     def entry(self, f32=False):
         wide = [] if f32 or self.precision == "f32" else ["--precision", self.precision]
         return ["models/bert.yaml", "--entry", "encode_text"] + sets(
-            batch=self.batch, rows=self.rows, length=512, **self.text) + wide
+            batch=self.batch, rows=1, length=self.row, **self.text) + wide
 
     def given(self):
         return ["--weights", self.file("weights.safetensors"),
@@ -357,9 +367,8 @@ class Clip(WithTexts):
 
     def packed_shapes(self):
         orders = list(samples.batches(len(self.names), self.batch, SEED, self.steps))
-        rows = {len(samples.packed([self.lists[n] for n in order], 512)["input_ids"])
-                for order in orders}
-        return ",".join(f"{count}x512" for count in sorted(rows))
+        rows = {self.row_of([self.lists[n] for n in order]) for order in orders}
+        return ",".join(f"1x{length}" for length in sorted(rows))
 
     def train(self):
         out = self.file("tricot")

@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { GRID = 32, LENGTH_STEP = 8 };
+enum { TOKEN_STEP = 16 };
 
 /* ---- placing ---- */
 
@@ -98,175 +98,110 @@ void text_fill(TextShape shape, const TokenIds *texts, const TextPlace *places, 
 
 /* ---- shapes for a corpus ---- */
 
-typedef struct Planner {
-  int64_t batches, batch, lengths[GRID];
-  int n_lengths;
-  bool packed;
-  int64_t *needs; /* [batches][n_lengths]: rows; 0: too short */
-  TextShape *candidates;
-  int n_candidates;
-  TextShape *shapes;
-  int n_shapes;
-} Planner;
+/* The sizes that batches need, each once, the smallest first, and how many batches need at most
+ * that. A batch's size is a number of cells when its texts share a row, or the length of its rows.
+ */
+typedef struct Sizes {
+  int64_t *size, *batches;
+  int count;
+} Sizes;
 
-static int length_index(const Planner *p, int64_t length) {
-  int i = 0;
-  while (p->lengths[i] != length)
-    i++;
-  return i;
+static int64_t size_of_batch(const int32_t *tokens, const int64_t *order, int64_t batch,
+                             bool packed) {
+  int64_t sum = 0, longest = 0;
+  for (int64_t i = 0; i < batch; i++) {
+    int64_t here = tokens[order ? order[i] : i];
+    sum += here;
+    longest = here > longest ? here : longest;
+  }
+  return packed ? sum : longest;
 }
 
-static void make_lengths(Planner *p, int64_t length) {
-  int64_t step = (length + GRID - 1) / GRID;
-  step = (step + LENGTH_STEP - 1) / LENGTH_STEP * LENGTH_STEP;
-  for (int64_t at = step; at < length; at += step)
-    p->lengths[p->n_lengths++] = at;
-  p->lengths[p->n_lengths++] = length;
+static int ascending(const void *a, const void *b) {
+  const int64_t *x = a, *y = b;
+  return *x < *y ? -1 : *x > *y;
 }
 
-static int64_t measure_batches(Planner *p, const int32_t *tokens, const int64_t *order) {
-  int64_t *rooms = mem_alloc(sizeof *rooms * (size_t)(2 * p->batch + 1)), total = 0;
-  int32_t *counts = mem_alloc(sizeof *counts * (size_t)(p->batch + 1));
-  for (int64_t b = 0; b < p->batches; b++) {
-    for (int64_t i = 0; i < p->batch; i++) {
-      int64_t at = b * p->batch + i;
-      counts[i] = tokens[order ? order[at] : at];
-      total += counts[i];
+/* In steps of TOKEN_STEP, but for the largest there may be. */
+static Sizes sizes_of(int64_t *needs, int64_t batches, int64_t largest) {
+  Sizes sizes = {mem_alloc(sizeof(int64_t) * (size_t)batches),
+                 mem_alloc(sizeof(int64_t) * (size_t)batches), 0};
+  for (int64_t b = 0; b < batches; b++) {
+    CHECK(needs[b] <= largest);
+    needs[b] = (needs[b] + TOKEN_STEP - 1) / TOKEN_STEP * TOKEN_STEP;
+    needs[b] = needs[b] < largest ? needs[b] : largest;
+  }
+  qsort(needs, (size_t)batches, sizeof *needs, ascending);
+  for (int64_t b = 0; b < batches; b++) {
+    if (b == 0 || needs[b] != needs[b - 1])
+      sizes.size[sizes.count++] = needs[b];
+    sizes.batches[sizes.count - 1] = b + 1;
+  }
+  return sizes;
+}
+
+/* Chooses at most `most` of the sizes, the largest among them, so that the sum over batches of the
+ * smallest chosen size that holds each is least: least[k][j], for the batches up to size j with
+ * k + 1 sizes, is least[k - 1][i] plus size j for each batch between. Returns how many; chosen[]
+ * are places in `sizes`, in order. */
+static int choose_sizes(const Sizes *sizes, int most, int *chosen) {
+  int n = sizes->count, best = 0;
+  int64_t *least = mem_alloc(sizeof *least * (size_t)most * (size_t)n);
+  int *before = mem_alloc(sizeof *before * (size_t)most * (size_t)n);
+  for (int k = 0; k < most; k++)
+    for (int j = 0; j < n; j++) {
+      int64_t at = sizes->size[j] * sizes->batches[j];
+      int from = -1;
+      for (int i = k ? 0 : j; i < j; i++) {
+        int64_t with =
+            least[(k - 1) * n + i] + sizes->size[j] * (sizes->batches[j] - sizes->batches[i]);
+        if (with < at)
+          at = with, from = i;
+      }
+      least[k * n + j] = at;
+      before[k * n + j] = from;
     }
-    Item *items = sorted_items(counts, p->batch);
-    CHECK(!p->batch || items[0].tokens <= p->lengths[p->n_lengths - 1]);
-    for (int k = 0; k < p->n_lengths; k++) {
-      int64_t rows = place_sorted(items, p->batch, p->lengths[k], rooms, rooms + p->batch, NULL);
-      p->needs[b * p->n_lengths + k] = rows && !p->packed ? p->batch : rows;
-    }
-    free(items);
+  for (int k = 1; k < most; k++)
+    if (least[k * n + n - 1] < least[best * n + n - 1])
+      best = k;
+  int count = 0;
+  for (int k = best, j = n - 1; j >= 0; j = before[k * n + j], k--) {
+    chosen[count++] = j;
+    if (k == 0)
+      break;
   }
-  free(counts);
-  free(rooms);
-  return total;
-}
-
-/* One candidate for every length and number of rows that some batch needs. */
-static void make_candidates(Planner *p) {
-  size_t room = (size_t)p->n_lengths * (size_t)(p->batch + 1);
-  p->candidates = mem_alloc(sizeof *p->candidates * room);
-  char *wanted = mem_alloc((size_t)p->batch + 1);
-  for (int k = 0; k < p->n_lengths; k++) {
-    memset(wanted, 0, (size_t)p->batch + 1);
-    for (int64_t b = 0; b < p->batches; b++)
-      wanted[p->needs[b * p->n_lengths + k]] = 1;
-    for (int64_t rows = 1; rows <= p->batch; rows++)
-      if (wanted[rows])
-        p->candidates[p->n_candidates++] = (TextShape){rows, p->lengths[k]};
+  for (int i = 0; i < count / 2; i++) {
+    int swap = chosen[i];
+    chosen[i] = chosen[count - 1 - i];
+    chosen[count - 1 - i] = swap;
   }
-  free(wanted);
-}
-
-static bool holds(const Planner *p, TextShape shape, int64_t b) {
-  int64_t need = p->needs[b * p->n_lengths + length_index(p, shape.length)];
-  return need && need <= shape.rows;
-}
-
-static bool holds_all(const Planner *p, TextShape shape) {
-  for (int64_t b = 0; b < p->batches; b++)
-    if (!holds(p, shape, b))
-      return false;
-  return true;
-}
-
-/* Cells of each batch with all shapes but number `without`; INT64_MAX where none holds it. */
-static void cells_without(const Planner *p, int without, int64_t *cells) {
-  for (int64_t b = 0; b < p->batches; b++) {
-    cells[b] = INT64_MAX;
-    for (int i = 0; i < p->n_shapes; i++) {
-      int64_t size = p->shapes[i].rows * p->shapes[i].length;
-      if (i != without && size < cells[b] && holds(p, p->shapes[i], b))
-        cells[b] = size;
-    }
-  }
-}
-
-/* All cells when one more shape joins those of cells_without; INT64_MAX: a batch does not fit. */
-static int64_t total_with(const Planner *p, const int64_t *cells, TextShape shape) {
-  int64_t size = shape.rows * shape.length, total = 0;
-  int k = length_index(p, shape.length);
-  for (int64_t b = 0; b < p->batches; b++) {
-    int64_t need = p->needs[b * p->n_lengths + k];
-    int64_t own = size < cells[b] && need && need <= shape.rows ? size : cells[b];
-    if (own == INT64_MAX)
-      return INT64_MAX;
-    total += own;
-  }
-  return total;
-}
-
-/* Puts the best candidate in place `at` when that leaves fewer cells than *total. */
-static bool improve(Planner *p, int at, int64_t *cells, int64_t *total) {
-  int best = -1;
-  cells_without(p, at, cells);
-  for (int c = 0; c < p->n_candidates; c++) {
-    int64_t with = total_with(p, cells, p->candidates[c]);
-    if (with < *total) {
-      *total = with;
-      best = c;
-    }
-  }
-  if (best >= 0)
-    p->shapes[at] = p->candidates[best];
-  return best >= 0;
-}
-
-static int smaller_first(const void *a, const void *b) {
-  const TextShape *x = a, *y = b;
-  int64_t p = x->rows * x->length, q = y->rows * y->length;
-  return p != q ? (p < q ? -1 : 1) : x->length < y->length ? -1 : x->length > y->length;
-}
-
-static int64_t choose_shapes(Planner *p, int most) {
-  int64_t total = INT64_MAX, *cells = mem_alloc(sizeof *cells * (size_t)(p->batches + 1));
-  TextShape first = {p->batch, p->lengths[p->n_lengths - 1]};
-  for (int c = 0; c < p->n_candidates; c++) {
-    TextShape shape = p->candidates[c];
-    if (shape.rows * shape.length < first.rows * first.length && holds_all(p, shape))
-      first = shape;
-  }
-  p->shapes[p->n_shapes++] = first;
-  cells_without(p, -1, cells);
-  total = total_with(p, cells, first);
-  while (p->n_shapes < most && improve(p, p->n_shapes, cells, &total))
-    p->n_shapes++;
-  for (bool better = true; better;) {
-    better = false;
-    for (int i = 0; i < p->n_shapes; i++)
-      better |= improve(p, i, cells, &total);
-  }
-  free(cells);
-  qsort(p->shapes, (size_t)p->n_shapes, sizeof *p->shapes, smaller_first);
-  return total;
-}
-
-/* How many batches take each shape: the smallest that holds them. */
-static void count_uses(const Planner *p, int64_t *uses) {
-  for (int64_t b = 0; b < p->batches; b++) {
-    int i = 0;
-    while (!holds(p, p->shapes[i], b))
-      i++;
-    uses[i]++;
-  }
+  free(least);
+  free(before);
+  return count;
 }
 
 void text_plan(const int32_t *tokens, const int64_t *order, int64_t batches, int64_t batch,
                int64_t length, bool packed, int most, TextPlan *plan) {
   CHECK(batches > 0 && batch > 0 && length > 0 && most > 0 && most <= TEXT_SHAPES);
   *plan = (TextPlan){.padded = batches * batch * length};
-  Planner p = {.batches = batches, .batch = batch, .packed = packed, .shapes = plan->shapes};
-  make_lengths(&p, length);
-  p.needs = mem_alloc(sizeof *p.needs * (size_t)(batches * p.n_lengths));
-  plan->tokens = measure_batches(&p, tokens, order);
-  make_candidates(&p);
-  plan->cells = choose_shapes(&p, most);
-  plan->count = p.n_shapes;
-  count_uses(&p, plan->uses);
-  free(p.needs);
-  free(p.candidates);
+  int64_t *needs = mem_alloc(sizeof *needs * (size_t)batches);
+  for (int64_t b = 0; b < batches; b++) {
+    const int32_t *from = order ? tokens : tokens + b * batch;
+    const int64_t *numbers = order ? order + b * batch : NULL;
+    CHECK(size_of_batch(from, numbers, batch, false) <= length);
+    plan->tokens += size_of_batch(from, numbers, batch, true);
+    needs[b] = size_of_batch(from, numbers, batch, packed);
+  }
+  Sizes sizes = sizes_of(needs, batches, packed ? batch * length : length);
+  int chosen[TEXT_SHAPES];
+  plan->count = choose_sizes(&sizes, most, chosen);
+  for (int i = 0; i < plan->count; i++) {
+    int64_t size = sizes.size[chosen[i]];
+    plan->shapes[i] = (TextShape){packed ? 1 : batch, size};
+    plan->uses[i] = sizes.batches[chosen[i]] - (i ? sizes.batches[chosen[i - 1]] : 0);
+    plan->cells += plan->uses[i] * plan->shapes[i].rows * size;
+  }
+  free(sizes.size);
+  free(sizes.batches);
+  free(needs);
 }

@@ -48,14 +48,14 @@ typedef struct TextPlan {
   int64_t padded;                /* cells when every text is padded to the longest row */
 } TextPlan;
 
-/* At most `most` shapes with few cells over all batches. Batch b is the texts order[b * batch], ...
- * (order NULL: as they come); each batch fits in one of the shapes. `length` is the longest row, no
- * text may have more tokens. Not packed: every text has a row of its own, and shapes differ in
- * their lengths (buckets). For batches that are not known yet, add one of the longest texts there
- * may be.
+/* The at most `most` shapes with the fewest cells over all batches. Batch b is the texts
+ * order[b * batch], ... (order NULL: as they come); each batch fits in one of the shapes. No text
+ * may have more tokens than `length`. Packed: all texts of a batch share one row, since attention
+ * costs what the texts cost and all else what the cells cost, so that a single row is the least;
+ * otherwise every text has a row of its own, and shapes differ in their lengths (buckets). For
+ * batches that are not known yet, add one of the longest texts there may be.
  *
- * Shapes are lengths of a grid of 32 and any number of rows; one that holds everything is taken
- * first, then whichever saves the most, then single exchanges as long as one helps. */
+ * Sizes are multiples of 16 tokens. */
 void text_plan(const int32_t *tokens, const int64_t *order, int64_t batches, int64_t batch,
                int64_t length, bool packed, int most, TextPlan *plan);
 #endif

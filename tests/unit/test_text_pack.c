@@ -5,6 +5,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+
 #include <cmocka.h>
 
 #include "runtime/base/arena.h"
@@ -118,6 +119,12 @@ static void planning(void **state) {
   assert_true(before * 10 < tokens_in_all * 13); /* padded: 3 times as many */
 }
 
+static void check_shape(const TextPlan *plan, int i, int64_t rows, int64_t length, int64_t uses) {
+  assert_int_equal(plan->shapes[i].rows, rows);
+  assert_int_equal(plan->shapes[i].length, length);
+  assert_int_equal(plan->uses[i], uses);
+}
+
 /* Two kinds of batches and two shapes: no cell is lost. One shape holds both. */
 static void planning_by_hand(void **state) {
   (void)state;
@@ -125,29 +132,57 @@ static void planning_by_hand(void **state) {
   TextPlan plan;
   text_plan(tokens, NULL, 3, 4, 64, true, 2, &plan);
   assert_int_equal(plan.count, 2);
-  assert_int_equal(plan.shapes[0].rows * plan.shapes[0].length, 48);
-  assert_int_equal(plan.shapes[1].rows, 3);
-  assert_int_equal(plan.shapes[1].length, 64);
+  check_shape(&plan, 0, 1, 48, 2);
+  check_shape(&plan, 1, 1, 192, 1);
   assert_int_equal(plan.cells, 2 * 48 + 192);
   assert_int_equal(plan.tokens, plan.cells);
-  assert_int_equal(plan.uses[0], 2);
-  assert_int_equal(plan.uses[1], 1);
   text_plan(tokens, NULL, 3, 4, 64, true, 1, &plan);
   assert_int_equal(plan.cells, 3 * 192);
   text_plan(tokens, NULL, 3, 4, 64, true, 3, &plan);
   assert_int_equal(plan.count, 2); /* no other helps */
   text_plan(tokens, NULL, 3, 4, 64, false, 3, &plan);
-  assert_int_equal(plan.count, 2); /* buckets: 4 rows of 16 or 64 */
-  assert_int_equal(plan.shapes[0].rows, 4);
-  assert_int_equal(plan.shapes[0].length, 16);
-  assert_int_equal(plan.shapes[1].rows, 4);
-  assert_int_equal(plan.shapes[1].length, 64);
+  assert_int_equal(plan.count, 2);
+  check_shape(&plan, 0, 4, 16, 2);
+  check_shape(&plan, 1, 4, 64, 1);
   assert_int_equal(plan.cells, 2 * 64 + 256);
+  /* rounding stops at the longest row */
+  text_plan((int32_t[]){20, 19}, NULL, 2, 1, 20, false, 2, &plan);
+  assert_int_equal(plan.count, 1);
+  check_shape(&plan, 0, 1, 20, 2);
+}
+
+/* The plan is the best of all choices of three sizes. */
+static void planning_is_best(void **state) {
+  (void)state;
+  enum { N = 12 };
+  int32_t tokens[N];
+  int64_t least = INT64_MAX;
+  for (int i = 0; i < N; i++)
+    tokens[i] = (int32_t)(1 + random_uniform(5, 3, (uint64_t)i) * 500);
+  for (int a = 0; a < N; a++)
+    for (int b = 0; b < N; b++)
+      for (int c = 0; c < N; c++) {
+        int64_t size[] = {(tokens[a] + 15) / 16 * 16, (tokens[b] + 15) / 16 * 16,
+                          (tokens[c] + 15) / 16 * 16};
+        int64_t cells = 0;
+        for (int i = 0; i < N && cells < INT32_MAX; i++) {
+          int64_t best = INT32_MAX;
+          for (int s = 0; s < 3; s++)
+            if (size[s] >= tokens[i] && size[s] < best)
+              best = size[s];
+          cells += best;
+        }
+        least = cells < least ? cells : least;
+      }
+  TextPlan plan;
+  text_plan(tokens, NULL, N, 1, 512, true, 3, &plan);
+  assert_int_equal(plan.cells, least);
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(placing), cmocka_unit_test(choosing),
-                                     cmocka_unit_test(filling), cmocka_unit_test(planning),
-                                     cmocka_unit_test(planning_by_hand)};
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(placing),          cmocka_unit_test(choosing),
+      cmocka_unit_test(filling),          cmocka_unit_test(planning),
+      cmocka_unit_test(planning_by_hand), cmocka_unit_test(planning_is_best)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
