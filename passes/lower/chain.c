@@ -9,6 +9,7 @@
  * in its own memory (chain_sums.c).
  */
 #include "passes/lower/chain.h"
+#include "passes/lower/window.h"
 #include <string.h>
 
 enum { ROWS = 12, SUMMED_ROWS = 32, GPU_ROWS = 16 };
@@ -233,16 +234,23 @@ void lower_chain(Lower *lower) {
   chain.summed = chain.products.count + chain.folds.count > 0;
   choose_kept(&chain);
   Tiling tiling = choose_tiling(&chain);
+  const Node *first = chain.anchors.at[0];
   frame_stream_large(frame);
+  tiling.inner_loop = !chain.summed && window_line_pays(frame, first, &tiling);
   if (chain.summed) {
     chain_place_strips(&chain, tiling.box);
     chain.ragged = rows_are_ragged(frame, &tiling);
   } else {
     place_output(frame, &tiling);
-    frame_announce(frame);
   }
   make_kept(&chain);
   Block *outside = frame->block;
+  if (tiling.inner_loop) {
+    window_line_start(frame, first, &tiling);
+    open_inner_loop(frame, &tiling);
+  }
+  if (!chain.summed)
+    frame_announce(frame);
   if (chain.summed) {
     chain_clear_sums(&chain);
     chain_open_strip(&chain, tiling.box);

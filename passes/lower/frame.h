@@ -50,7 +50,8 @@ typedef struct Frame {
   int n_axes, axis[MAX_ROW_AXES], cols; /* tile box */
   Tile **tile;                          /* by body value id: already computed here */
   const bool *late; /* by body value id: a row fold, or computed from one; NULL: none is */
-  bool stream;      /* outputs larger than the caches are written past them */
+  const struct WindowLine *line; /* what a window op's block keeps of a line; NULL: nothing */
+  bool stream;                   /* outputs larger than the caches are written past them */
   /* dimension 2 is walked in bands of so many tiles from band_start on; NULL: there are none */
   const IndexVar *band_row; /* the tile's number in its band */
   int64_t band_tiles;

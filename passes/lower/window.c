@@ -5,7 +5,7 @@
  * and folds it in. The gradient of depthwise weights turns the roles round: taps are the rows of
  * the result, positions are summed in strips, and the strips' partial results are added in order.
  */
-#include "passes/lower/taps.h"
+#include "passes/lower/window.h"
 #include <math.h>
 #include <string.h>
 
@@ -214,6 +214,10 @@ static void fold_maximum(Window *w, Tile *best, Tile *which) {
  * loaded once. */
 static void tap_max(Window *w) {
   Frame *f = w->frame;
+  if (f->line) {
+    window_line_results(f);
+    return;
+  }
   Tile *best = frame_fill(f, -INFINITY, DT_f32, true, true);
   Tile *which = frame_fill(f, 0, DT_f32, true, true);
   Coordinate c[MAX_RANK];
