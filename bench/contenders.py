@@ -44,7 +44,7 @@ PEERS = {
                            bf16=True),
     "onnxruntime": Peer("ONNX Runtime", INFERENCE, NEW, "onnx_peer.py", "onnxruntime"),
     "openvino": Peer("OpenVINO", INFERENCE, NEW, "onnx_peer.py", "openvino", bf16=True),
-    "own-f32": Peer("tricot in f32", INFERENCE, own=True),
+    "own-f32": Peer("tricot in f32", ALL, own=True),
     "own-reference": Peer("tricot by the reference procedure", {"zeroshot"}, own=True),
 }
 

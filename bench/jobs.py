@@ -311,15 +311,19 @@ class Clip(WithTexts):
     limits = {"loss": 1e-3}
     volumes, warm = 8, 2
 
-    def __init__(self, name, machine, options):
+    def __init__(self, name, machine, options, precision="f32"):
         super().__init__(name, machine, options)
         self.need("vocab", "reports")
+        self.precision = precision
+        if precision == "bf16":
+            self.limits = {"loss": 2e-2}
+            self.peers = ("own-f32",) + self.peers
         self.model = {"name": "clip", "variant": "nano", **self.text}
         self.size = self.volume((128, 256, 256), (32, 64, 64))
         self.batch = 2 if options.quick else 4
         self.steps = self.warm + (2 if options.quick else 5)
         self.title = (f"CLIP step, nano + {self.words}, {shape(self.size)}, batch {self.batch}, "
-                      "contrastive loss, AdamW, loader included, f32")
+                      f"contrastive loss, AdamW, loader included, {precision}")
 
     def prepare(self):
         data, cache = self.file("data"), self.file("cache")
@@ -370,14 +374,16 @@ class Clip(WithTexts):
         rows = {self.row_of([self.lists[n] for n in order]) for order in orders}
         return ",".join(f"1x{length}" for length in sorted(rows))
 
-    def train(self):
+    def train(self, f32=False):
         out = self.file("tricot")
+        precision = "f32" if f32 else self.precision
         _, peak = self.machine.tricot(
             ["train", "models/clip-dcformer.yaml", "--variant", "nano"] + self.shapes() +
             ["--cache", self.file("cache"), "--split", "train", "--vocab", self.options.vocab,
              "--weights", self.file("weights.safetensors"), "--out", out, "--seed", str(SEED),
              "--batch", str(self.batch), "--steps", str(self.steps), "--lr", str(RATE),
-             "--loss.negatives", "micro", "--text-shapes", self.packed_shapes()])
+             "--precision", precision, "--loss.negatives", "micro",
+             "--text-shapes", self.packed_shapes()])
         with open(f"{out}/log.csv", newline="", encoding="utf-8") as file:
             rows = list(csv.DictReader(file))
         return rows, peak
@@ -386,9 +392,12 @@ class Clip(WithTexts):
         rows, _ = self.train()
         return {f"step{n}.loss": samples.np.array(float(row["loss"])) for n, row in enumerate(rows)}
 
-    def times(self):
-        rows, peak = self.train()
+    def times(self, f32=False):
+        rows, peak = self.train(f32)
         return [float(row["seconds"]) for row in rows[self.warm:]], peak
+
+    def own_times(self, _name):
+        return self.times(f32=True)
 
     def settings(self, peer):
         return dict(super().settings(peer), names=self.names, volumes=self.folder,
@@ -403,6 +412,7 @@ JOBS = {
     "forward-nano-bf16": (Forward, ("nano", "bf16")),
     "train-nano": (Train, ("nano",)),
     "clip": (Clip, ()),
+    "clip-bf16": (Clip, ("bf16",)),
     "text": (Text, ()),
     "text-bf16": (Text, ("bf16",)),
     "zeroshot": (Zeroshot, ()),

@@ -162,7 +162,8 @@ def clip(told):
     start = time.perf_counter()
     for given in samples.read_ahead(orders, read):
         optimizer.zero_grad(set_to_none=True)
-        loss = run(*given)
+        with autocast(told):
+            loss = run(*given)
         loss.backward()
         optimizer.step()
         losses.append(loss.item())
