@@ -63,7 +63,8 @@ Offset<fb::Step> write_step(Builder &b, const PlanStep &step) {
   auto moved = b.CreateVector(step.moved, step.moved ? size_t(step.n_args) : 0);
   auto label = text(b, step.label), place = text(b, step.place);
   return fb::CreateStep(b, uint8_t(step.kind), step.kernel, refs, results, step.blocks,
-                        step.bytes, label, place, step.flops, step.traffic, moved, step.conversion);
+                        step.bytes, label, place, step.flops, step.traffic, moved, step.conversion,
+                        step.paired_flops, step.open_flops);
 }
 
 template <class T, class In, class Write>

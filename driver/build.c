@@ -206,7 +206,10 @@ static PlanStep *final_steps(Entry *e, const Step *steps, int count) {
       plan->label = arena_printf(arena, "%s, again", plan->label);
     plan->place = place_text(arena, kernel->loc);
     plan->results = build_results(arena, kernel, &plan->n_results);
-    plan->flops = e->build->flops.at[step->kernel_index];
+    KernelFlops flops = e->build->flops.at[step->kernel_index];
+    plan->flops = flops.all;
+    plan->paired_flops = flops.paired;
+    plan->open_flops = flops.open;
   }
   return out;
 }
@@ -312,7 +315,7 @@ static void interpret(Entry *e) {
   footprint_outputs_apart(&e->memory, &step.args[g->inputs.count]);
   step.kernel_index = e->build->kernels.count;
   vec_push(arena, &e->build->kernels, kernel);
-  vec_push(arena, &e->build->flops, 0.0); /* not known */
+  vec_push(arena, &e->build->flops, ((KernelFlops){0})); /* not known */
   vec_push(arena, &e->steps, step);
   for (int i = 0; i < g->outputs.count; i++)
     if (g->outputs.at[i].updates)

@@ -48,7 +48,7 @@ typedef struct Build {
   BuildOptions options;
   VEC(Graph *) graphs;     /* by entry: as lowered (or as interpreted) */
   VEC(Kernel *) kernels;   /* LOOP stage, one each */
-  VEC(double) flops;       /* executed by each */
+  VEC(KernelFlops) flops;  /* executed by each */
   VEC(const char *) texts; /* their normalised text, to find equal ones */
   VEC(PlanTensor) tensors;
   VEC(PlanEntry) entries;

@@ -214,7 +214,7 @@ struct Stmt {
                   is aligned to STREAM_ALIGNMENT bytes. */
   int64_t row_factor[MAX_ROW_AXES], col_factor;
 
-  Buffer *buffer, *base;   /* LOOKUP, LOAD, STORE, POINTER, PREFETCH; POINTER: what it goes into */
+  Buffer *buffer, *base; /* LOOKUP, LOAD, STORE, POINTER, PREFETCH; POINTER: what it goes into */
   KValue *value;
   KValue *value_arg[MAX_KOP_ARGS];
   KValue *dynamic; /* LOAD, STORE: scalar integer added to the address times the factor */
@@ -314,9 +314,15 @@ bool kernel_check(const Kernel *, Error *error);
  * is any access outside a buffer and any read of a local or shared cell never written (filled with
  * NaN). */
 bool kernel_eval(const Kernel *, void *const *arguments, uint64_t seed, Error *error);
+typedef struct KernelFlops {
+  double all;
+  double paired; /* of them, by dots of pairs of bf16 */
+  double open;   /* of them, in loops whose ends are data: at most so many */
+} KernelFlops;
+
 /* Floating operations of the whole kernel, counted by walking it (2 for an fma, 1 for add, mul, …).
  */
-double kernel_flops(const Kernel *);
+KernelFlops kernel_flops(const Kernel *);
 /* Bytes of each argument that a kernel of the TILE stage must read and write: every cell it touches
  * once for all loads and once for all stores, in whole cache lines where rows consist of them.
  * Fills moved[n_arguments], returns the sum. */

@@ -5,7 +5,7 @@
  * Threads and blocks are loops like any other. Of blocks that follow each other along an axis,
  * those for which every guard has one answer, the same, are counted once: all but the ones at
  * borders. Bounds that are looked up in memory are unknown: such a loop counts as the longest that
- * their ranges allow.
+ * their ranges allow, and what it does is counted apart as well.
  */
 #include "ir/kernel.h"
 #include <string.h>
@@ -16,8 +16,13 @@ typedef struct Condition {
   const Guard *guard;
 } Condition;
 
+typedef enum Kind { ALL, PAIRED, OPEN_ENDED } Kind; /* which operations are counted */
+
 typedef struct Counter {
   Arena *arena;
+  Kind kind;
+  bool any_paired, any_open; /* are there such? */
+  int open_loops;            /* with unknown bounds, around what is being counted */
   const Kernel *kernel;
   VEC(Condition) conditions;
   bool *decides; /* variables some bound or guard depends on, by id */
@@ -133,16 +138,34 @@ static int64_t value_of(const Counter *c, const Affine *a) {
 
 static double count_block(Counter *c, const Block *block);
 
+static bool is_open(const Counter *c, const Affine *bound) {
+  for (int i = 0; i < bound->count; i++)
+    if (c->unknown[bound->term[i].var->id])
+      return true;
+  return false;
+}
+
+static double count_body(Counter *c, const Stmt *s, int64_t low, int64_t high);
+
 static double count_for(Counter *c, const Stmt *s) {
   int64_t low = value_of(c, &s->low), high = value_of(c, &s->high);
   for (int i = 0; i < s->high.count; i++)
     if (c->unknown[s->high.term[i].var->id])
       high += s->high.term[i].factor * (s->high.term[i].var->high - s->high.term[i].var->low);
-  double sum = 0;
   if (s->has_high2 && value_of(c, &s->high2) < high)
     high = value_of(c, &s->high2);
   if (low >= high)
     return 0;
+  bool open = is_open(c, &s->low) || is_open(c, &s->high);
+  c->any_open |= open;
+  c->open_loops += open;
+  double sum = count_body(c, s, low, high);
+  c->open_loops -= open;
+  return sum;
+}
+
+static double count_body(Counter *c, const Stmt *s, int64_t low, int64_t high) {
+  double sum = 0;
   if (!c->decides[s->var->id])
     return (double)((high - low + s->step - 1) / s->step) * count_block(c, &s->body);
   for (int64_t i = low; i < high; i += s->step) {
@@ -162,8 +185,13 @@ static bool guards_hold(const Counter *c, const Guards *guards) {
   return true;
 }
 
+static bool is_paired(const Stmt *s) {
+  return (s->kind == STMT_TILE_DOT && s->tile_arg[1]->dtype == DT_i32) ||
+         (s->kind == STMT_LET && kop_info[s->kop].kind == KOP_DOT);
+}
+
 /* Floating operations of one statement that holds no others. */
-static double count_leaf(const Stmt *s) {
+static double operations_of(const Stmt *s) {
   const KopInfo *info = &kop_info[s->kop];
   double cells = s->tile ? (double)s->tile->rows * s->tile->cols : 0;
   switch (s->kind) {
@@ -190,6 +218,14 @@ static double count_leaf(const Stmt *s) {
   }
 }
 
+static double count_leaf(Counter *c, const Stmt *s) {
+  bool paired = is_paired(s);
+  c->any_paired |= paired;
+  if ((c->kind == PAIRED && !paired) || (c->kind == OPEN_ENDED && c->open_loops == 0))
+    return 0;
+  return operations_of(s);
+}
+
 static double count_block(Counter *c, const Block *block) {
   double sum = 0;
   for (int i = 0; i < block->count; i++) {
@@ -209,7 +245,7 @@ static double count_block(Counter *c, const Block *block) {
         at = s->modulus ? at / s->divisor % s->modulus : at / s->divisor;
       c->at[s->var->id] = at;
     } else {
-      sum += count_leaf(s);
+      sum += count_leaf(c, s);
     }
   }
   return sum;
@@ -232,7 +268,7 @@ static double count_axes(Counter *c, int axis) {
   return each ? sum : sum * (double)extent;
 }
 
-double kernel_flops(const Kernel *kernel) {
+KernelFlops kernel_flops(const Kernel *kernel) {
   Arena *arena = arena_new();
   Counter counter = {.arena = arena,
                      .kernel = kernel,
@@ -242,7 +278,13 @@ double kernel_flops(const Kernel *kernel) {
   while (mark_block(&counter, &kernel->body))
     ;
   find_conditions(&counter, &kernel->body);
-  double sum = count_axes(&counter, 0);
+  KernelFlops flops = {.all = count_axes(&counter, 0)};
+  counter.kind = PAIRED;
+  if (counter.any_paired)
+    flops.paired = count_axes(&counter, 0);
+  counter.kind = OPEN_ENDED;
+  if (counter.any_open)
+    flops.open = count_axes(&counter, 0);
   arena_free(arena);
-  return sum;
+  return flops;
 }

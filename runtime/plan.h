@@ -81,6 +81,8 @@ typedef struct PlanStep {
   /* of each argument, the bytes of `traffic` that are its own; NULL: not known */
   const int64_t *moved;
   bool conversion; /* KERNEL: only moves elements to another order */
+  double paired_flops; /* of flops: by dots of pairs of bf16 */
+  double open_flops;   /* of flops: at most so many, since data decides */
 } PlanStep;
 
 typedef struct PlanEntry {

@@ -198,6 +198,8 @@ bool read_step(const Reader &r, const PlanEntry *entry, const fb::Step *in, bool
   out->bytes = in->bytes();
   out->flops = in->flops();
   out->traffic = in->traffic();
+  out->paired_flops = in->paired_flops();
+  out->open_flops = in->open_flops();
   out->conversion = in->conversion();
   out->n_args = count_of(in->args());
   if (in->kind() > STEP_ALL_REDUCE || !aligned(in->args()))

@@ -76,6 +76,12 @@ static int64_t address_of(const int64_t *tensors, PlanRef ref) {
   return ((int64_t)ref.place << 50) + at;
 }
 
+double bench_seconds_at_peak(const PlanStep *step, const MachinePeak *peak) {
+  double paired = peak->bf16 > 0 ? step->paired_flops : 0;
+  return (peak->f32 > 0 ? (step->flops - paired) / peak->f32 : 0) +
+         (paired > 0 ? paired / peak->bf16 : 0);
+}
+
 static void add_bound(StepFloor *floor, double amount, double rate, const char *bound) {
   double seconds = rate > 0 ? amount / rate : 0;
   if (seconds > floor->seconds) {
@@ -88,7 +94,9 @@ static void add_bound(StepFloor *floor, double amount, double rate, const char *
 static StepFloor floor_of(const PlanStep *step, const double by_level[4], const MachinePeak *peak) {
   StepFloor floor = {
       .bound = "", .l1 = by_level[0], .l2 = by_level[1], .l3 = by_level[2], .memory = by_level[3]};
-  add_bound(&floor, step->flops, peak->f32, "fma");
+  /* of what data decides nothing is certain */
+  double sure = (step->flops - step->open_flops) / (step->flops > 0 ? step->flops : 1);
+  add_bound(&floor, sure * bench_seconds_at_peak(step, peak), 1, "fma");
   add_bound(&floor, floor.memory, machine_memory(peak), "memory");
   add_bound(&floor, floor.memory + floor.l3, peak->l3, "L3");
   add_bound(&floor, floor.memory + floor.l3 + floor.l2, peak->l2, "L2");

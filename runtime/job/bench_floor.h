@@ -11,6 +11,8 @@ typedef struct StepFloor {
   double memory, l3, l2, l1;
 } StepFloor;
 
+/* The step's operations at the machine's peaks: dots of pairs at that of bf16. */
+double bench_seconds_at_peak(const PlanStep *step, const MachinePeak *peak);
 /* Fills floors[entry->n_steps] for an entry point that is run again and again. */
 void bench_floors(const Plan *plan, const PlanEntry *entry, const MachinePeak *peak,
                   StepFloor *floors);

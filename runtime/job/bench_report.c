@@ -5,12 +5,17 @@
 
 typedef struct Totals {
   double steps, floors, bytes; /* seconds, seconds, bytes of all steps */
+  double sure, at_peak;        /* operations whatever the data; seconds they take at the peak */
 } Totals;
 
 static Totals totals_of(const Bench *b) {
   Totals t = {0};
   for (int i = 0; i < b->plan->n_steps; i++) {
-    t.bytes += b->plan->steps[i].traffic;
+    const PlanStep *step = &b->plan->steps[i];
+    t.bytes += step->traffic;
+    t.sure += step->flops - step->open_flops;
+    if (step->flops > 0)
+      t.at_peak += bench_seconds_at_peak(step, &b->peak) * (1 - step->open_flops / step->flops);
     if (b->by_step) {
       t.steps += b->by_step[i];
       t.floors += b->floors[i].seconds;
@@ -63,10 +68,12 @@ static void step_json(const Bench *b, int i, Text *out) {
   text_add(out, ", ");
   add_text(out, "place", step->place);
   text_add(out,
-           ", \"seconds\": %.6g, \"share\": %.6g, \"flops_executed\": %.0f, \"bytes\": %.0f, "
+           ", \"seconds\": %.6g, \"share\": %.6g, \"flops_executed\": %.0f, \"flops_at_most\": %s, "
+           "\"bytes\": %.0f, "
            "\"fma_share\": %.6g, \"bandwidth_share\": %.6g, \"memory_bytes\": %.0f, \"l3_bytes\": "
            "%.0f, \"l2_bytes\": %.0f, \"l1_bytes\": %.0f, \"floor_seconds\": %.6g, ",
-           t, share(t, b->median), step->flops, step->traffic, share(step->flops / t, b->peak.f32),
+           t, share(t, b->median), step->flops, step->open_flops > 0 ? "true" : "false",
+           step->traffic, bench_seconds_at_peak(step, &b->peak) / t,
            share(step->traffic / t, machine_memory(&b->peak)), floor->memory, floor->l3, floor->l2,
            floor->l1, floor->seconds);
   add_text(out, "bound", floor->bound);
@@ -129,11 +136,15 @@ static void step_line(const Bench *b, int i, Text *out) {
   const PlanStep *step = &b->plan->steps[i];
   const StepFloor *floor = &b->floors[i];
   double t = b->by_step[i] > 0 ? b->by_step[i] : 1e-9;
-  text_add(out, "%5d %10.1f %5.1f %10.2f %8.1f %5.1f %9.3f %7.1f %6.1f %10.1f %-6s ", i, 1e6 * t,
-           100 * share(t, b->median), 1e-6 * step->flops, 1e-9 * step->flops / t,
-           100 * share(step->flops / t, b->peak.f32), 1e-6 * step->traffic,
-           1e-9 * step->traffic / t, 100 * share(step->traffic / t, machine_memory(&b->peak)),
-           1e6 * floor->seconds, *floor->bound ? floor->bound : "-");
+  text_add(out, "%5d %10.1f %5.1f ", i, 1e6 * t, 100 * share(t, b->median));
+  if (step->open_flops > 0)
+    text_add(out, "%10s %8s %5s ", "by data", "-", "-");
+  else
+    text_add(out, "%10.2f %8.1f %5.1f ", 1e-6 * step->flops, 1e-9 * step->flops / t,
+             100 * bench_seconds_at_peak(step, &b->peak) / t);
+  text_add(out, "%9.3f %7.1f %6.1f %10.1f %-6s ", 1e-6 * step->traffic, 1e-9 * step->traffic / t,
+           100 * share(step->traffic / t, machine_memory(&b->peak)), 1e6 * floor->seconds,
+           *floor->bound ? floor->bound : "-");
   if (floor->seconds > 0)
     text_add(out, "%7.2f", t / floor->seconds);
   else
@@ -143,12 +154,13 @@ static void step_line(const Bench *b, int i, Text *out) {
 
 static void total_line(const Bench *b, Text *out) {
   Totals t = totals_of(b);
-  double rate = b->flops / b->median;
-  text_add(out,
-           "total: %.3f ms, of which steps %.3f ms; %.3f GFLOP executed, %.1f %% of the fma peak; "
-           "%.3f GB, %.1f %% of the bandwidth of memory\n",
-           1e3 * b->median, 1e3 * t.steps, 1e-9 * b->flops, 100 * share(rate, b->peak.f32),
-           1e-9 * t.bytes, 100 * share(t.bytes / b->median, machine_memory(&b->peak)));
+  text_add(out, "total: %.3f ms, of which steps %.3f ms; %.3f GFLOP executed", 1e3 * b->median,
+           1e3 * t.steps, 1e-9 * t.sure);
+  if (b->flops > t.sure)
+    text_add(out, " and at most %.3f by data", 1e-9 * (b->flops - t.sure));
+  text_add(out, ", %.1f %% of the fma peak; %.3f GB, %.1f %% of the bandwidth of memory\n",
+           100 * share(t.at_peak, b->median), 1e-9 * t.bytes,
+           100 * share(t.bytes / b->median, machine_memory(&b->peak)));
   if (t.floors > 0)
     text_add(out, "floor: %.3f ms, the sum of the steps' floors; time = %.2f x floor\n",
              1e3 * t.floors, b->median / t.floors);
@@ -157,12 +169,14 @@ static void total_line(const Bench *b, Text *out) {
 
 void bench_lines(const Bench *b, Text *out) {
   const Plan *plan = b->job->plan;
+  double sure = totals_of(b).sure;
   text_add(out,
-           "%s of %s%s%s: median %.3f ms, %.3f to %.3f ms in %d runs, %d threads, %.1f GFLOP/s "
+           "%s of %s%s%s: median %.3f ms, %.3f to %.3f ms in %d runs, %d threads, %s%.1f GFLOP/s "
            "executed\n",
            b->plan->name, plan->model, *plan->variant ? " " : "", plan->variant, 1e3 * b->median,
            1e3 * b->seconds[0], 1e3 * b->seconds[b->repeat - 1], b->repeat,
-           program_threads(b->job->program), 1e-9 * b->flops / b->median);
+           program_threads(b->job->program), b->flops > sure ? "at least " : "",
+           1e-9 * sure / b->median);
   if (b->plan->budget_bytes)
     job_budget_line(b->plan, out);
   if (!b->by_step)

@@ -144,6 +144,19 @@ static void flops_are_counted(void **state) {
       "    dot %a, %a, %b : f32[4, 8]\n"
       "  }\n"
       "  %s = fold add rows %a : f32[8]\n"
+      "}\n"
+      "tile kernel @open(%w: bf16[8,8], %ends: i32[2], %y: out f32[4,8]) {\n"
+      "  grid %i = 3\n"
+      "  %past : [0, 5] = lookup %ends[0]\n"
+      "  %a = load %w[r0, c] fill 0.0 : bf16[4, 8]\n"
+      "  %b0 = load %w[2*r0, c] fill 0.0 : bf16[4, 8]\n"
+      "  %b1 = load %w[2*r0 + 1, c] fill 0.0 : bf16[4, 8]\n"
+      "  %b = map pair %b0, %b1 : i32[4, 8]\n"
+      "  %s = fill 0.0 : f32[4, 8]\n"
+      "  dot %s, %a, %b : f32[4, 8]\n"
+      "  for %k : [0, 4] = 0 to %past step 1 {\n" /* at most 5 rounds */
+      "    %t = map add %s, %s : f32[4, 8]\n"
+      "  }\n"
       "}\n";
   Arena *arena = arena_new();
   Diag diag;
@@ -151,9 +164,13 @@ static void flops_are_counted(void **state) {
   diag_init(&diag, arena);
   Kernel **kernels = kernel_parse(arena, &diag, "text", text, sizeof text - 1, &count);
   assert_non_null(kernels);
-  assert_int_equal(count, 2);
-  assert_true(kernel_flops(kernels[0]) == 5 * (4 * 16.0 * 6 + 3 * (3 * 7 + 1)));
-  assert_true(kernel_flops(kernels[1]) == 2 * (3 * 2.0 * 4 * 8 * 8 + 3 * 8));
+  assert_int_equal(count, 3);
+  KernelFlops open = kernel_flops(kernels[2]);
+  assert_true(open.paired == 3 * 2.0 * 4 * 8 * 8 && open.open == 3 * 5.0 * 4 * 8);
+  assert_true(open.all == open.paired + open.open);
+  assert_true(kernel_flops(kernels[1]).paired == 0 && kernel_flops(kernels[1]).open == 0);
+  assert_true(kernel_flops(kernels[0]).all == 5 * (4 * 16.0 * 6 + 3 * (3 * 7 + 1)));
+  assert_true(kernel_flops(kernels[1]).all == 2 * (3 * 2.0 * 4 * 8 * 8 + 3 * 8));
   assert_int_equal(kernel_blocks(kernels[0]), 15);
   arena_free(arena);
 }

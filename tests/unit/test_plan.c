@@ -36,11 +36,11 @@ static Plan *sample(Arena *arena) {
   static const PlanResult written[] = {{0, 64, DT_f32}, {2, 8, DT_bf16}};
   static const int64_t moved[] = {4000, 32, 64};
   static const PlanStep prepare[] = {
-      {STEP_KERNEL, 0, 2, refs_c, 3, 0, "pack", "", 0, 64, 0, NULL, NULL, false}};
+      {STEP_KERNEL, 0, 2, refs_c, 3, 0, "pack", "", 0, 64, 0, NULL, NULL, false, 0, 0}};
   static const PlanStep steps[] = {
       {STEP_KERNEL, 1, 3, refs_a, 7, 0, "conv+relu", "models/a.yaml:31", 1e9, 4096, 2, written,
-       moved, false},
-      {STEP_COPY, 0, 2, refs_b, 0, 128, "copy", "", 0, 256, 0, NULL, NULL, false}};
+       moved, false, 4e8, 2e8},
+      {STEP_COPY, 0, 2, refs_b, 0, 128, "copy", "", 0, 256, 0, NULL, NULL, false, 0, 0}};
   static const PlanStep refresh[] = {{.kernel = 1,
                                       .n_args = 2,
                                       .args = refs_d,
@@ -69,6 +69,7 @@ static void equal_steps(const PlanStep *a, const PlanStep *b, int count) {
     assert_string_equal(a[i].label, b[i].label);
     assert_string_equal(a[i].place, b[i].place);
     assert_true(a[i].flops == b[i].flops && a[i].traffic == b[i].traffic);
+    assert_true(a[i].paired_flops == b[i].paired_flops && a[i].open_flops == b[i].open_flops);
     assert_int_equal(a[i].conversion, b[i].conversion);
     assert_int_equal(a[i].n_args, b[i].n_args);
     assert_int_equal(a[i].n_results, b[i].n_results);
@@ -189,8 +190,8 @@ static void every_byte_matters(void **state) {
 
 /* Walks everything a reader handed out; the sanitizers see bad pointers. */
 static size_t walk(const Plan *plan) {
-  size_t sum = strlen(plan->model) + strlen(plan->variant) + strlen(plan->level) +
-               strlen(plan->precision);
+  size_t sum =
+      strlen(plan->model) + strlen(plan->variant) + strlen(plan->level) + strlen(plan->precision);
   for (int i = 0; i < plan->n_tensors; i++)
     sum += strlen(plan->tensors[i].name) + type_bytes(&plan->tensors[i].type);
   for (int i = 0; i < plan->n_kernels; i++)
