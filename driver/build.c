@@ -99,7 +99,10 @@ static void lower_node(Entry *e, const Node *region) {
   const Node *anchor = region_anchor(region);
   build->layout_conversions += conversion;
   Lowered lowered;
-  lower_region(region, build->options.facts, arena, anchor->op->name, &lowered);
+  Facts facts = *build->options.facts;
+  PassContext context = {.options = &build->options.passes};
+  facts.tap_by_tap |= !fusing_wanted(&context, "winograd");
+  lower_region(region, &facts, arena, anchor->op->name, &lowered);
   Home *temps = ARENA_ARRAY(arena, Home, lowered.temps.count);
   for (int t = 0; t < lowered.temps.count; t++)
     temps[t] = footprint_add(&e->memory, prepared, &lowered.temps.at[t], prepared ? 0 : region->id,

@@ -221,11 +221,12 @@ static bool check_all(const Test *test, Kernels kernels, Error *error) {
 
 /* A tile kernel against its loop kernels: three vector lengths, two thread counts. */
 static bool ground_finished(const Test *test, const Kernel *kernel) {
-  static const Facts machine[] = {{16, 32, 1, 0, 32768, 1 << 20, true},
-                                  {8, 16, 1, 0, 32768, 1 << 20, false},
-                                  {1, 32, 1, 0, 32768, 1 << 20, false},
-                                  {1, 128, 32, 49152, 32768, 1 << 20, false},
-                                  {1, 128, 128, 49152, 32768, 1 << 20, false}};
+  static const Facts machine[] = {
+      {.vector = 16, .registers = 32, .threads = 1, .l1 = 32768, .l2 = 1 << 20, .bf16_pairs = true},
+      {.vector = 8, .registers = 16, .threads = 1, .l1 = 32768, .l2 = 1 << 20},
+      {.vector = 1, .registers = 32, .threads = 1, .l1 = 32768, .l2 = 1 << 20},
+      {.vector = 1, .registers = 128, .threads = 32, .shared = 49152, .l1 = 32768, .l2 = 1 << 20},
+      {.vector = 1, .registers = 128, .threads = 128, .shared = 49152, .l1 = 32768, .l2 = 1 << 20}};
   for (int i = 0; i < 5 && kernel->stage == STAGE_TILE; i++)
     if (!same_numbers(test, kernel, kernel_finish(kernel, &machine[i], test->arena)))
       return fail(test, kernel->name,

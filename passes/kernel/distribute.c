@@ -54,6 +54,31 @@ bool nest_private(const Spread *spread, const Nest *nest, const Tile *tile) {
   return here == spread->references[tile->id];
 }
 
+static int64_t greatest_divisor(int64_t a, int64_t b) { return b ? greatest_divisor(b, a % b) : a; }
+
+/* Do two accesses to one tensor touch an element of the nest's domain at the same cell, or never
+ * the same cell at all? They do where along some dimension they move alike and lie apart by what no
+ * number of steps makes up for. */
+static bool keep_apart(const Access *a, const Access *b) {
+  bool same = true, apart = false;
+  if (a->gather || b->gather)
+    return false;
+  for (int d = 0; d < a->rank; d++) {
+    const AccessDim *x = &a->dim[d], *y = &b->dim[d];
+    Affine between = affine_add(x->at, affine_scale(y->at, -1));
+    int64_t step = x->col < 0 ? -x->col : x->col;
+    bool alike = x->col == y->col && x->divisor == 1 && y->divisor == 1;
+    for (int j = 0; j < MAX_ROW_AXES; j++) {
+      alike &= x->row[j] == y->row[j];
+      step = greatest_divisor(x->row[j] < 0 ? -x->row[j] : x->row[j], step);
+    }
+    bool fixed = alike && affine_is_constant(&between);
+    same &= fixed && between.constant == 0;
+    apart |= fixed && (step ? between.constant % step != 0 : between.constant != 0);
+  }
+  return same || apart;
+}
+
 /* May the statement join the nest, or must the nest end before it? */
 static bool joins(const Nest *nest, const Stmt *s) {
   if (nest->count == MAX_NEST || !same_domain(nest->domain, stmt_domain(s)))
@@ -62,7 +87,7 @@ static bool joins(const Nest *nest, const Stmt *s) {
     const Stmt *earlier = nest->stmt[i];
     bool stores = earlier->kind == STMT_TILE_STORE || s->kind == STMT_TILE_STORE;
     if (stores && s->access.buffer && s->access.buffer == earlier->access.buffer &&
-        s->access.buffer->space == SPACE_SHARED)
+        s->access.buffer->space == SPACE_SHARED && !keep_apart(&s->access, &earlier->access))
       return false; /* what one element of the domain stores another may read */
     if (earlier->kind == STMT_TILE_FOLD && (reads(s, earlier->tile) || s->tile == earlier->tile))
       return false; /* a fold is complete only after the nest */

@@ -131,6 +131,8 @@ int64_t stored_bytes(Value *value);
 void lower_rows(Lower *lower);
 void lower_fold(Lower *lower);
 void lower_contraction(Lower *lower);
+/* With fewer products, where that pays; false: nothing was done. */
+bool lower_winograd(Lower *lower);
 void lower_window(Lower *lower);
 void lower_gather(Lower *lower);
 void lower_chain(Lower *lower);

@@ -65,8 +65,12 @@ void lower_region(const Node *region, const Facts *facts, Arena *arena, const ch
     }
     folds_rows |= cls == OP_REDUCE && !node_folds_columns(node);
   }
-  if (anchors > 1)
-    (chained || by_rows ? lower_chain : lower_terms)(&lower);
+  if (anchors > 1 && (chained || by_rows))
+    lower_chain(&lower);
+  else if (lower.anchor && lower.anchor->op->cls == OP_CONTR && lower_winograd(&lower))
+    ; /* done */
+  else if (anchors > 1)
+    lower_terms(&lower);
   else if (!lower.anchor)
     (folds_rows ? lower_fold : lower_rows)(&lower);
   else if (strcmp(lower.anchor->op->name, "tap_compose") == 0)
