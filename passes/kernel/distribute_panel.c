@@ -5,6 +5,9 @@
  * stored. The inner loop is that of a small dot (distribute_dot.c): a row of B as vectors, an
  * element of A spread over the lanes for each row.
  *
+ * Where the machine multiplies pairs of bf16 a step takes two k. B in pairs already (i32) is read as
+ * any other B and its rows are steps; of plain bf16 two rows are put in turns, lane by lane.
+ *
  * Operands that are only loaded are read where they lie, if the whole tile is inside its tensor; at
  * the border they are copied into their tiles' arrays first.
  */
@@ -23,6 +26,8 @@ typedef struct Panel {
   Operand a, b;
   Affine row, col; /* of the panel's corner */
   int rows, vectors, width;
+  bool paired;  /* B's rows are pairs of k */
+  int step;     /* of A's columns, from one row of B to the next */
   Buffer *held; /* rows x vectors accumulators */
 } Panel;
 
@@ -77,21 +82,35 @@ static void panel_step(Panel *p, Block *block, Affine k) {
   }
 }
 
-/* Two steps of k at a time, on machines that have it. */
+/* A row of B, or this one and the next, as pairs. */
+static KValue *pairs_of_b(Panel *p, Block *block, Affine k, int v) {
+  Spread *s = p->spread;
+  Affine col = affine_offset(p->col, (int64_t)v * p->width);
+  KValue *first = operand_value(s, block, &p->b, k, col, p->width);
+  if (p->paired)
+    return first;
+  KValue *next = operand_value(s, block, &p->b, affine_offset(k, 1), col, p->width);
+  return stmt_let(s->to, block, K_pair, DT_i32, p->width, first, next, NULL);
+}
+
+static KValue *pair_of_a(Panel *p, Block *block, Affine row, Affine k) {
+  Spread *s = p->spread;
+  Affine col = affine_scale(k, p->step);
+  KValue *first = operand_value(s, block, &p->a, row, col, 1);
+  if (p->a.tile->dtype == DT_i32)
+    return first;
+  KValue *next = operand_value(s, block, &p->a, row, affine_offset(col, 1), 1);
+  return stmt_let(s->to, block, K_pair, DT_i32, 1, first, next, NULL);
+}
+
+/* Two steps of k at a time, on machines that have it; k is a row of B. */
 static void panel_pair_step(Panel *p, Block *block, Affine k) {
   Spread *s = p->spread;
   KValue *b[PANEL_VECTORS];
-  for (int v = 0; v < p->vectors; v++) {
-    Affine col = affine_offset(p->col, (int64_t)v * p->width);
-    KValue *first = operand_value(s, block, &p->b, k, col, p->width);
-    KValue *next = operand_value(s, block, &p->b, affine_offset(k, 1), col, p->width);
-    b[v] = stmt_let(s->to, block, K_pair, DT_i32, p->width, first, next, NULL);
-  }
+  for (int v = 0; v < p->vectors; v++)
+    b[v] = pairs_of_b(p, block, k, v);
   for (int row = 0; row < p->rows; row++) {
-    Affine at_row = affine_offset(p->row, row);
-    KValue *first = operand_value(s, block, &p->a, at_row, k, 1);
-    KValue *next = operand_value(s, block, &p->a, at_row, affine_offset(k, 1), 1);
-    KValue *a = stmt_let(s->to, block, K_pair, DT_i32, 1, first, next, NULL);
+    KValue *a = pair_of_a(p, block, affine_offset(p->row, row), k);
     a = stmt_let(s->to, block, K_splat, DT_i32, p->width, a, NULL, NULL);
     for (int v = 0; v < p->vectors; v++) {
       Affine at = affine_constant((int64_t)(row * p->vectors + v) * p->width);
@@ -102,9 +121,9 @@ static void panel_pair_step(Panel *p, Block *block, Affine k) {
   }
 }
 
-/* The steps [low, high) of k, `step` at a time. */
+/* The steps [low, high), rows of B, `step` at a time. */
 static void panel_steps(Panel *p, Block *block, int low, int high, int step) {
-  void (*one)(Panel *, Block *, Affine) = step == 2 ? panel_pair_step : panel_step;
+  void (*one)(Panel *, Block *, Affine) = p->paired || step == 2 ? panel_pair_step : panel_step;
   if (low >= high)
     return;
   if (low + step == high) {
@@ -119,7 +138,7 @@ static void panel_steps(Panel *p, Block *block, int low, int high, int step) {
 
 static void panel(Panel *p, Block *block) {
   Spread *s = p->spread;
-  int depth = p->a.tile->cols, paired = 0;
+  int depth = p->b.tile->rows, paired = 0;
   if (dot_takes_pairs(s, p->a.tile, p->b.tile, p->width) &&
       (!p->a.access || access_col_stride(p->a.access) == 1))
     paired = depth / 2 * 2;
@@ -202,9 +221,11 @@ bool vector_panel_dot(Spread *s, Block *to, const Stmt *dot) {
   const Tile *sum = dot->tile, *a = dot->tile_arg[0], *b = dot->tile_arg[1];
   int width = s->facts->vector, across = (sum->cols + width - 1) / width;
   bool plain = sum->n_axes <= 1 && a->n_axes == sum->n_axes && b->n_axes <= 1 && sum->cols > 1;
-  if (!plain || b->dtype == DT_i32 || sum->rows * across <= s->facts->registers - across - 1)
+  if (!plain || sum->rows * across <= s->facts->registers - across - 1)
     return false;
-  Panel p = {.spread = s, .sum = sum, .width = width};
+  Panel p = {.spread = s, .sum = sum, .width = width, .paired = b->dtype == DT_i32};
+  p.step = p.paired && a->dtype == DT_bf16 ? 2 : 1;
+  CHECK(!p.paired || s->facts->bf16_pairs);
   p.a = operand(s, a, false);
   p.b = operand(s, b, true);
   Guards guards = {0};
