@@ -5,8 +5,8 @@
  * stored. The inner loop is that of a small dot (distribute_dot.c): a row of B as vectors, an
  * element of A spread over the lanes for each row.
  *
- * Where the machine multiplies pairs of bf16 a step takes two k. B in pairs already (i32) is read as
- * any other B and its rows are steps; of plain bf16 two rows are put in turns, lane by lane.
+ * Where the machine multiplies pairs of bf16 a step takes two k. B in pairs already (i32) is read
+ * as any other B and its rows are steps; of plain bf16 two rows are put in turns, lane by lane.
  *
  * Operands that are only loaded are read where they lie, if the whole tile is inside its tensor; at
  * the border they are copied into their tiles' arrays first.

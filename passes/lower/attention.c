@@ -15,13 +15,22 @@
  * With groups, a kernel ahead finds for each block of lanes the steps among which its partners lie,
  * the only ones it walks over: packed and padded texts cost what their tokens cost. A query without
  * any partner sees all keys (ir/ops/attention.c).
+ *
+ * On machines that multiply pairs of bf16, tensors of such are multiplied so: a block of steps is
+ * taken in two *parts*, the even ones and the odd ones, so that what is computed of scores comes as
+ * two tiles whose elements are pairs, rounded to bf16; sums of weights are of what was not rounded.
  */
-#include "passes/lower/frame.h"
+#include "passes/lower/attention_pairs.h"
 #include <string.h>
 
 enum { STEPS = 64, GPU_STEPS = 32, GPU_LANES = 32, LEAST = 4, SCAN = 512 };
 enum { TOKENS = 1, HEADS, CHANNELS };
 static const double far_below = -1e30; /* any score, and still finite */
+
+/* Something [steps of a part, lanes], by part of the block of steps. */
+typedef struct Parts {
+  Tile *at[2];
+} Parts;
 
 /* What a lane or a step is. */
 typedef struct Side {
@@ -38,6 +47,7 @@ typedef struct Attention {
   Side lane, step;
   int width, value_width;
   bool queries_are_lanes;
+  int parts; /* of a block of steps: 2 where products are of pairs, else 1 */
   double scale, penalty;
   int ranges;         /* scratch: first and past step block of each lane block; -1: all */
   Affine n, head, at; /* of this block: batch, head, first lane */
@@ -73,11 +83,11 @@ static Tile *fold(Attention *a, Kop kop, Tile *x, bool rows) {
   return frame_fold(&a->frame, kop, x, rows);
 }
 
-/* The index at + row of each row, or at + column of each column, as a number. */
-static Tile *positions(Attention *a, Affine at, int rows, int cols) {
+/* The index at + every * row of each row, or at + column of each column, as a number. */
+static Tile *positions(Attention *a, Affine at, int every, int rows, int cols) {
   Stmt *s = stmt_add(a->frame.kernel, a->frame.block, STMT_TILE_INDEX);
   s->at = at;
-  s->row_factor[0] = rows > 1;
+  s->row_factor[0] = rows > 1 ? every : 0;
   s->col_factor = cols > 1;
   return s->tile = tile_of(a, DT_f32, rows, cols);
 }
@@ -122,44 +132,54 @@ static void store_tile(Attention *a, Value *value, const Place *place, Tile *til
 
 static Place at_place(Affine at) { return (Place){.at = at}; }
 
-/* The places of [batch, tokens, heads, channels] where tokens are rows and channels columns, or,
- * turned, the other way round. */
-static void token_places(const Attention *a, Affine token, bool turned, Place *place) {
+/* The places of [batch, tokens, heads, channels] where tokens, or every second one, are rows and
+ * channels columns, or, turned, the other way round. */
+static void token_places(const Attention *a, Affine token, int every, bool turned, Place *place) {
   place[0] = at_place(a->n);
-  place[TOKENS] = (Place){.at = token, .row = {!turned}, .col = turned};
+  place[TOKENS] = (Place){.at = token, .row = {turned ? 0 : every}, .col = turned};
   place[HEADS] = at_place(a->head);
   place[CHANNELS] = (Place){.at = affine_constant(0), .row = {turned}, .col = !turned};
 }
 
-static Tile *load_tokens(Attention *a, Value *value, Affine token, int tokens, bool turned) {
+static Tile *load_tokens(Attention *a, Value *value, Affine token, int tokens, int every,
+                         bool turned) {
   Place place[4];
   int channels = (int)value->type.dim[CHANNELS];
-  token_places(a, token, turned, place);
+  token_places(a, token, every, turned, place);
   if ((turned ? channels : tokens) == 1)
     place[turned ? CHANNELS : TOKENS].row[0] = 0;
   return load_tile(a, value, 4, place, turned ? channels : tokens, turned ? tokens : channels);
 }
 
-/* One number a token, [batch, tokens, heads, 1], as columns (lanes) or rows (steps). */
-static Tile *load_numbers(Attention *a, Value *value, bool lanes) {
+/* Steps of a part, its first one, and those in `value` as [steps, channels]. */
+static int part_rows(const Attention *a) { return a->step.block / a->parts; }
+
+static Affine part_at(const Attention *a, int part) { return affine_offset(a->step_at, part); }
+
+static Tile *load_part(Attention *a, Value *value, int part) {
+  return load_tokens(a, value, part_at(a, part), part_rows(a), a->parts, false);
+}
+
+/* One number a token, [batch, tokens, heads, 1], as columns (lanes) or rows (steps of a part). */
+static Tile *load_numbers(Attention *a, Value *value, bool lanes, int part) {
   Place place[4] = {at_place(a->n),
-                    {.at = lanes ? a->at : a->step_at},
+                    {.at = lanes ? a->at : part_at(a, part)},
                     at_place(a->head),
                     at_place(affine_constant(0))};
-  int count = lanes ? a->lane.block : a->step.block;
+  int count = lanes ? a->lane.block : part_rows(a);
   place[TOKENS].col = lanes;
-  place[TOKENS].row[0] = !lanes && count > 1;
+  place[TOKENS].row[0] = !lanes && count > 1 ? a->parts : 0;
   return load_tile(a, value, 4, place, lanes ? 1 : count, lanes ? count : 1);
 }
 
-static Tile *load_group(Attention *a, Value *value, Affine at, int rows, int cols) {
-  Place place[2] = {at_place(a->n), {.at = at, .row = {rows > 1}, .col = cols > 1}};
+static Tile *load_group(Attention *a, Value *value, Affine at, int every, int rows, int cols) {
+  Place place[2] = {at_place(a->n), {.at = at, .row = {rows > 1 ? every : 0}, .col = cols > 1}};
   return load_tile(a, value, 2, place, rows, cols);
 }
 
 static void store_tokens(Attention *a, Value *value, Tile *turned) {
   Place place[4];
-  token_places(a, a->at, true, place);
+  token_places(a, a->at, 1, true, place);
   place[CHANNELS].row[0] = turned->rows > 1;
   store_tile(a, value, place, turned);
 }
@@ -169,7 +189,7 @@ static void store_tokens(Attention *a, Value *value, Tile *turned) {
 /* 1 where step column and lane row are partners. A query that sees no key has the log of its sum
  * far below zero: as a step, it is everybody's partner. */
 static Tile *partners(Attention *a, Affine steps_at, int count, Tile *lane_group) {
-  Tile *step_group = load_group(a, a->step.group, steps_at, 1, count);
+  Tile *step_group = load_group(a, a->step.group, steps_at, 1, 1, count);
   Tile *seen =
       map_into(a, tile_of(a, DT_f32, a->lane.block, count), K_eq, lane_group, step_group, NULL);
   if (!a->queries_are_lanes) {
@@ -183,7 +203,7 @@ static Tile *partners(Attention *a, Affine steps_at, int count, Tile *lane_group
   }
   if (a->step.tokens % count == 0)
     return seen;
-  Tile *index = positions(a, steps_at, 1, count);
+  Tile *index = positions(a, steps_at, 1, 1, count);
   Tile *inside = map(a, K_lt, index, scalar(a, (double)a->step.tokens), NULL);
   return map(a, K_mul, seen, inside, NULL);
 }
@@ -227,13 +247,13 @@ static void lower_ranges(Attention *a, Lower *lower) {
   int scan = steps < SCAN ? (int)ceil_div(steps, vector) * vector : SCAN; /* whole vectors */
   a->one = scalar(a, 1);
   Tile *end = scalar(a, (double)steps), *none = scalar(a, -1);
-  Tile *group = load_group(a, a->lane.group, a->at, lanes, 1);
+  Tile *group = load_group(a, a->lane.group, a->at, 1, lanes, 1);
   Tile *low = number(a, (double)steps, lanes, 1), *high = number(a, -1, lanes, 1);
   Block *outside = frame->block;
   Stmt *loop;
   IndexVar *at = frame_loop(frame, "j", 0, steps, scan, &loop);
   Tile *seen = partners(a, affine_var(at, 1), scan, group);
-  Tile *index = positions(a, affine_var(at, 1), 1, scan);
+  Tile *index = positions(a, affine_var(at, 1), 1, 1, scan);
   Tile *from = map_into(a, tile_of(a, DT_f32, lanes, scan), K_select, seen, index, end);
   Tile *to = map_into(a, tile_of(a, DT_f32, lanes, scan), K_select, seen, index, none);
   map_into(a, low, K_min, low, fold(a, K_min, from, false), NULL);
@@ -246,7 +266,7 @@ static void lower_ranges(Attention *a, Lower *lower) {
   }
   if (a->lane.tokens % lanes) { /* lanes past the last token want nothing */
     Tile *inside =
-        map(a, K_lt, positions(a, a->at, lanes, 1), scalar(a, (double)a->lane.tokens), NULL);
+        map(a, K_lt, positions(a, a->at, 1, lanes, 1), scalar(a, (double)a->lane.tokens), NULL);
     map_into(a, low, K_select, inside, low, end);
     map_into(a, high, K_select, inside, high, none);
   }
@@ -307,69 +327,110 @@ static void open_steps(Attention *a) {
   a->step_at = affine_var(j, a->step.block);
 }
 
-/* [channels, lanes] of the lanes' x, times the scale. */
-static Tile *scaled_lanes(Attention *a) {
-  Tile *x = load_tokens(a, a->lane.x, a->at, a->lane.block, true);
-  Tile *scaled = map(a, K_mul, frame_cast(&a->frame, x, DT_f32), scalar(a, a->scale), NULL);
-  return frame_cast(&a->frame, scaled, x->dtype);
+/* [channels, lanes] of the lanes' x or y, times a scale; or pairs [channels / 2, lanes]. */
+static Tile *load_lanes(Attention *a, Value *value, double scale) {
+  bool pairs = a->parts > 1;
+  Tile *x = load_tokens(a, value, a->at, a->lane.block, 1, !pairs);
+  if (scale != 1) {
+    Tile *scaled = map(a, K_mul, frame_cast(&a->frame, x, DT_f32), scalar(a, scale), NULL);
+    x = frame_cast(&a->frame, scaled, x->dtype);
+  }
+  return pairs ? frame_turned_pairs(&a->frame, x) : x;
 }
 
 static Tile *lane_groups(Attention *a) {
-  return a->lane.group ? load_group(a, a->lane.group, a->at, 1, a->lane.block) : NULL;
+  return a->lane.group ? load_group(a, a->lane.group, a->at, 1, 1, a->lane.block) : NULL;
 }
 
 /* [steps, lanes] sums of products of a step tensor's channels with a tile of lanes. */
-static Tile *products(Attention *a, Value *steps, Tile *lanes) {
-  Tile *sum = number(a, 0, a->step.block, a->lane.block);
-  frame_dot(&a->frame, sum, load_tokens(a, steps, a->step_at, a->step.block, false), lanes);
+static Tile *products(Attention *a, Value *steps, Tile *lanes, int part) {
+  Tile *sum = number(a, 0, part_rows(a), a->lane.block);
+  frame_dot(&a->frame, sum, load_part(a, steps, part), lanes);
   return sum;
 }
 
 /* 1 for steps that are tokens; NULL where all are. */
-static Tile *real_steps(Attention *a) {
+static Tile *real_steps(Attention *a, int part) {
   if (a->step.tokens % a->step.block == 0)
     return NULL;
-  return map(a, K_lt, positions(a, a->step_at, a->step.block, 1), scalar(a, (double)a->step.tokens),
-             NULL);
+  return map(a, K_lt, positions(a, part_at(a, part), a->parts, part_rows(a), 1),
+             scalar(a, (double)a->step.tokens), NULL);
 }
 
-static Tile *scores(Attention *a, Tile *lanes, Tile *groups) {
-  Tile *s = products(a, a->step.x, lanes);
+static Tile *scores(Attention *a, Tile *lanes, Tile *groups, int part) {
+  Tile *s = products(a, a->step.x, lanes, part);
   if (!groups)
     return s;
-  Tile *own = load_group(a, a->step.group, a->step_at, a->step.block, 1);
+  Tile *own = load_group(a, a->step.group, part_at(a, part), a->parts, part_rows(a), 1);
   Tile *apart = map_into(a, tile_of(a, DT_f32, s->rows, s->cols), K_eq, own, groups, NULL);
   apart = map(a, K_sub, apart, a->one, NULL);
   return map_into(a, s, K_fma, apart, a->penalty_tile, s);
 }
 
+/* A part of the steps' x or y, with zeros past the last token: there lie another sample's. */
+static Tile *load_real_part(Attention *a, Value *value, int part) {
+  Tile *x = load_part(a, value, part), *real = real_steps(a, part);
+  if (!real)
+    return x;
+  Tile *zero = frame_cast(&a->frame, scalar(a, 0), x->dtype);
+  return map_into(a, tile_of(a, x->dtype, x->rows, x->cols), K_select, real, x, zero);
+}
+
 /* Adds x^T . weights to a [channels, lanes] accumulator. */
-static void accumulate(Attention *a, Tile *sum, Value *steps, Tile *weights) {
-  frame_dot(&a->frame, sum, load_tokens(a, steps, a->step_at, a->step.block, true), weights);
+static void accumulate(Attention *a, Tile *sum, Value *steps, const Parts *weights) {
+  Frame *frame = &a->frame;
+  if (a->parts == 1) {
+    Tile *x = load_tokens(a, steps, a->step_at, a->step.block, 1, true);
+    frame_dot(frame, sum, x, weights->at[0]);
+    return;
+  }
+  Tile *even = load_real_part(a, steps, 0);
+  Tile *x = frame_turned(frame, frame_pairs(frame, even, load_real_part(a, steps, 1)));
+  frame_dot(frame, sum, x, frame_pairs(frame, weights->at[0], weights->at[1]));
 }
 
 static void close_kernel(Attention *a) { frame_finish(&a->frame, a->node->op->name); }
 
 /* ---- forward ---- */
 
+/* The scores of a block of steps become weights, exp(score - the largest one so far). Returns by
+ * what to shrink what was made of others. */
+static Tile *weigh(Attention *a, Parts *s, Tile *most, Tile *sum) {
+  Tile *larger = most;
+  for (int part = 0; part < a->parts; part++)
+    larger = map(a, K_max, larger, fold(a, K_max, s->at[part], true), NULL);
+  Tile *shrink = map(a, K_exp, map(a, K_sub, most, larger, NULL), NULL, NULL);
+  map_into(a, most, K_max, larger, larger, NULL);
+  Parts sums = {0};
+  for (int part = 0; part < a->parts; part++) {
+    s->at[part] = map(a, K_exp, map(a, K_sub, s->at[part], larger, NULL), NULL, NULL);
+    sums.at[part] = fold(a, K_add, s->at[part], true);
+  }
+  Tile *all = sums.at[0];
+  if (a->parts > 1)
+    all = map(a, K_add, all, sums.at[1], NULL);
+  map_into(a, sum, K_fma, sum, shrink, all);
+  return shrink;
+}
+
 static void lower_forward(Attention *a, Lower *lower) {
   int lanes = a->lane.block;
   open_kernel(a, lower, "");
-  Tile *q = scaled_lanes(a), *groups = lane_groups(a);
+  Tile *q = load_lanes(a, a->lane.x, a->scale), *groups = lane_groups(a);
   Tile *out = number(a, 0, a->value_width, lanes);
   Tile *most = number(a, far_below, 1, lanes), *sum = number(a, 0, 1, lanes);
   Block *outside = a->frame.block;
   open_steps(a);
-  Tile *s = scores(a, q, groups), *real = real_steps(a);
-  if (real)
-    map_into(a, s, K_select, real, s, scalar(a, far_below));
-  Tile *larger = map(a, K_max, most, fold(a, K_max, s, true), NULL);
-  Tile *shrink = map(a, K_exp, map(a, K_sub, most, larger, NULL), NULL, NULL);
-  map_into(a, most, K_max, larger, larger, NULL);
-  Tile *p = map(a, K_exp, map(a, K_sub, s, larger, NULL), NULL, NULL);
-  map_into(a, sum, K_fma, sum, shrink, fold(a, K_add, p, true));
+  Parts s;
+  for (int part = 0; part < a->parts; part++) {
+    s.at[part] = scores(a, q, groups, part);
+    Tile *real = real_steps(a, part);
+    if (real)
+      map_into(a, s.at[part], K_select, real, s.at[part], scalar(a, far_below));
+  }
+  Tile *shrink = weigh(a, &s, most, sum);
   map_into(a, out, K_mul, out, shrink, NULL);
-  accumulate(a, out, a->step.y, p);
+  accumulate(a, out, a->step.y, &s);
   a->frame.block = outside;
   Tile *share = map_into(a, tile_of(a, DT_f32, 1, lanes), K_div, a->one, sum, NULL);
   store_tokens(a, &a->node->out[0], map(a, K_mul, out, share, NULL));
@@ -383,16 +444,27 @@ static void lower_forward(Attention *a, Lower *lower) {
 /* ---- backward ---- */
 
 /* exp(scores - lse), zero for steps that are no tokens. */
-static Tile *probabilities(Attention *a, Tile *lanes, Tile *groups, Tile *lse) {
-  Tile *s = scores(a, lanes, groups), *real = real_steps(a);
+static Tile *probabilities(Attention *a, Tile *lanes, Tile *groups, Tile *lse, int part) {
+  Tile *s = scores(a, lanes, groups, part), *real = real_steps(a, part);
   Tile *p = map(a, K_exp, map(a, K_sub, s, lse, NULL), NULL, NULL);
   return real ? map_into(a, p, K_select, real, p, scalar(a, 0)) : p;
 }
 
 /* Gradients of scores, without the scale. */
-static Tile *score_gradients(Attention *a, Tile *p, Tile *lane_y, Tile *delta) {
-  Tile *dp = products(a, a->step.y, lane_y);
-  return map(a, K_mul, p, map(a, K_sub, dp, delta, NULL), NULL);
+static Tile *score_gradients(Attention *a, Tile *p, Tile *lane_y, Tile *delta, int part) {
+  Tile *dp = products(a, a->step.y, lane_y, part);
+  Tile *ds = map(a, K_mul, p, map(a, K_sub, dp, delta, NULL), NULL);
+  Tile *real = a->parts > 1 ? real_steps(a, part) : NULL;
+  return real ? map_into(a, ds, K_select, real, ds, scalar(a, 0)) : ds;
+}
+
+/* A number of every query: lanes, the same for all parts, or steps. */
+static Parts query_numbers(Attention *a, Value *value) {
+  Parts numbers;
+  bool lanes = a->queries_are_lanes;
+  for (int part = 0; part < a->parts; part++)
+    numbers.at[part] = lanes && part ? numbers.at[0] : load_numbers(a, value, lanes, part);
+  return numbers;
 }
 
 /* Of queries: dq; of keys: dk and dv. One kernel that walks over a head's keys and adds to dq in
@@ -401,22 +473,28 @@ static void lower_gradient(Attention *a, Lower *lower) {
   bool by_query = a->queries_are_lanes;
   int lanes = a->lane.block;
   open_kernel(a, lower, by_query ? "_query" : "_key");
-  Tile *x = scaled_lanes(a), *groups = lane_groups(a);
-  Tile *y = load_tokens(a, a->lane.y, a->at, lanes, true);
-  Tile *lse = by_query ? load_numbers(a, a->lse, true) : NULL;
-  Tile *delta = by_query ? load_numbers(a, a->delta, true) : NULL;
+  Tile *x = load_lanes(a, a->lane.x, a->scale), *groups = lane_groups(a);
+  Tile *y = load_lanes(a, a->lane.y, 1);
+  Parts lse, delta, p, ds;
+  if (by_query) {
+    lse = query_numbers(a, a->lse);
+    delta = query_numbers(a, a->delta);
+  }
   Tile *dx = number(a, 0, a->width, lanes);
   Tile *dy = by_query ? NULL : number(a, 0, a->value_width, lanes);
   Block *outside = a->frame.block;
   open_steps(a);
   if (!by_query) {
-    lse = load_numbers(a, a->lse, false);
-    delta = load_numbers(a, a->delta, false);
+    lse = query_numbers(a, a->lse);
+    delta = query_numbers(a, a->delta);
   }
-  Tile *p = probabilities(a, x, groups, lse);
+  for (int part = 0; part < a->parts; part++)
+    p.at[part] = probabilities(a, x, groups, lse.at[part], part);
   if (dy)
-    accumulate(a, dy, a->step.y, p);
-  accumulate(a, dx, a->step.x, score_gradients(a, p, y, delta));
+    accumulate(a, dy, a->step.y, &p);
+  for (int part = 0; part < a->parts; part++)
+    ds.at[part] = score_gradients(a, p.at[part], y, delta.at[part], part);
+  accumulate(a, dx, a->step.x, &ds);
   a->frame.block = outside;
   dx = map(a, K_mul, dx, scalar(a, a->scale), NULL);
   store_tokens(a, &a->node->out[by_query ? 0 : 1], dx);
@@ -445,7 +523,18 @@ static void choose_blocks(Attention *a, const Facts *facts) {
     steps = STEPS;
   }
   a->lane.block = lanes;
-  a->step.block = a->step.tokens < steps ? (int)a->step.tokens : steps;
+  if (a->step.tokens < steps)
+    steps = (int)(ceil_div(a->step.tokens, a->parts) * a->parts);
+  a->step.block = steps;
+}
+
+/* 2 where factors are bf16 on a machine that multiplies pairs of them. */
+static int choose_parts(const Attention *a, const Facts *facts) {
+  bool pairs = facts->bf16_pairs && a->width % 2 == 0 && a->value_width % 2 == 0;
+  Value *factors[] = {a->lane.x, a->lane.y, a->step.x, a->step.y};
+  for (int i = 0; i < 4; i++)
+    pairs = pairs && (!factors[i] || stored_dtype(factors[i]) == DT_bf16);
+  return pairs ? 2 : 1;
 }
 
 /* By queries or by keys: which of them are lanes. */
@@ -473,6 +562,7 @@ static Attention describe(Lower *lower, bool by_key) {
                  .penalty = node_float(node, "penalty"),
                  .frame.lower = lower,
                  .ranges = -1};
+  a.parts = choose_parts(&a, lower->facts);
   choose_blocks(&a, lower->facts);
   return a;
 }
