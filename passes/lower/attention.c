@@ -27,7 +27,7 @@ enum { STEPS = 64, GPU_STEPS = 32, GPU_LANES = 32, LEAST = 4, SCAN = 512 };
 enum { TOKENS = 1, HEADS, CHANNELS };
 static const double far_below = -1e30; /* any score, and still finite */
 
-/* Something [steps of a part, lanes], by part of the block of steps. */
+/* Something [steps of a part, lanes or 1], by part of the block of steps. */
 typedef struct Parts {
   Tile *at[2];
 } Parts;
@@ -52,6 +52,7 @@ typedef struct Attention {
   int ranges;         /* scratch: first and past step block of each lane block; -1: all */
   Affine n, head, at; /* of this block: batch, head, first lane */
   Affine step_at;     /* first token of this step */
+  Parts real;         /* 1 for steps that are tokens; NULL where all are */
   Tile *penalty_tile, *one;
 } Attention;
 
@@ -160,16 +161,19 @@ static Tile *load_part(Attention *a, Value *value, int part) {
   return load_tokens(a, value, part_at(a, part), part_rows(a), a->parts, false);
 }
 
-/* One number a token, [batch, tokens, heads, 1], as columns (lanes) or rows (steps of a part). */
-static Tile *load_numbers(Attention *a, Value *value, bool lanes, int part) {
-  Place place[4] = {at_place(a->n),
-                    {.at = lanes ? a->at : part_at(a, part)},
-                    at_place(a->head),
-                    at_place(affine_constant(0))};
+/* One number a query, [batch, tokens, heads, 1]: a row of lanes, or columns of steps. */
+static Parts load_numbers(Attention *a, Value *value) {
+  bool lanes = a->queries_are_lanes;
   int count = lanes ? a->lane.block : part_rows(a);
-  place[TOKENS].col = lanes;
+  Place place[4] = {
+      at_place(a->n), {.col = lanes}, at_place(a->head), at_place(affine_constant(0))};
   place[TOKENS].row[0] = !lanes && count > 1 ? a->parts : 0;
-  return load_tile(a, value, 4, place, lanes ? 1 : count, lanes ? count : 1);
+  Parts numbers = {0};
+  for (int part = 0; part < (lanes ? 1 : a->parts); part++) {
+    place[TOKENS].at = lanes ? a->at : part_at(a, part);
+    numbers.at[part] = load_tile(a, value, 4, place, lanes ? 1 : count, lanes ? count : 1);
+  }
+  return lanes ? (Parts){{numbers.at[0], numbers.at[0]}} : numbers;
 }
 
 static Tile *load_group(Attention *a, Value *value, Affine at, int every, int rows, int cols) {
@@ -325,6 +329,9 @@ static void open_steps(Attention *a) {
   loop->low = low;
   loop->high = high;
   a->step_at = affine_var(j, a->step.block);
+  for (int part = 0; part < a->parts && a->step.tokens % a->step.block; part++)
+    a->real.at[part] = map(a, K_lt, positions(a, part_at(a, part), a->parts, part_rows(a), 1),
+                           scalar(a, (double)a->step.tokens), NULL);
 }
 
 /* [channels, lanes] of the lanes' x or y, times a scale; or pairs [channels / 2, lanes]. */
@@ -342,75 +349,76 @@ static Tile *lane_groups(Attention *a) {
   return a->lane.group ? load_group(a, a->lane.group, a->at, 1, 1, a->lane.block) : NULL;
 }
 
-/* [steps, lanes] sums of products of a step tensor's channels with a tile of lanes. */
-static Tile *products(Attention *a, Value *steps, Tile *lanes, int part) {
-  Tile *sum = number(a, 0, part_rows(a), a->lane.block);
-  frame_dot(&a->frame, sum, load_part(a, steps, part), lanes);
-  return sum;
+/* `other` for steps that are no tokens. */
+static void mask(Attention *a, Parts *x, double other) {
+  for (int part = 0; part < a->parts && a->real.at[part]; part++)
+    map_into(a, x->at[part], K_select, a->real.at[part], x->at[part], scalar(a, other));
 }
 
-/* 1 for steps that are tokens; NULL where all are. */
-static Tile *real_steps(Attention *a, int part) {
-  if (a->step.tokens % a->step.block == 0)
-    return NULL;
-  return map(a, K_lt, positions(a, part_at(a, part), a->parts, part_rows(a), 1),
-             scalar(a, (double)a->step.tokens), NULL);
-}
-
-static Tile *scores(Attention *a, Tile *lanes, Tile *groups, int part) {
-  Tile *s = products(a, a->step.x, lanes, part);
-  if (!groups)
-    return s;
-  Tile *own = load_group(a, a->step.group, part_at(a, part), a->parts, part_rows(a), 1);
-  Tile *apart = map_into(a, tile_of(a, DT_f32, s->rows, s->cols), K_eq, own, groups, NULL);
-  apart = map(a, K_sub, apart, a->one, NULL);
-  return map_into(a, s, K_fma, apart, a->penalty_tile, s);
-}
-
-/* A part of the steps' x or y, with zeros past the last token: there lie another sample's. */
-static Tile *load_real_part(Attention *a, Value *value, int part) {
-  Tile *x = load_part(a, value, part), *real = real_steps(a, part);
-  if (!real)
-    return x;
-  Tile *zero = frame_cast(&a->frame, scalar(a, 0), x->dtype);
-  return map_into(a, tile_of(a, x->dtype, x->rows, x->cols), K_select, real, x, zero);
-}
-
-/* Adds x^T . weights to a [channels, lanes] accumulator. */
-static void accumulate(Attention *a, Tile *sum, Value *steps, const Parts *weights) {
-  Frame *frame = &a->frame;
-  if (a->parts == 1) {
-    Tile *x = load_tokens(a, steps, a->step_at, a->step.block, 1, true);
-    frame_dot(frame, sum, x, weights->at[0]);
-    return;
+/* Sums of products of a step tensor's channels with a tile of lanes. */
+static Parts products(Attention *a, Value *steps, Tile *lanes) {
+  Parts sums = {0};
+  for (int part = 0; part < a->parts; part++) {
+    sums.at[part] = number(a, 0, part_rows(a), a->lane.block);
+    frame_dot(&a->frame, sums.at[part], load_part(a, steps, part), lanes);
   }
-  Tile *even = load_real_part(a, steps, 0);
-  Tile *x = frame_turned(frame, frame_pairs(frame, even, load_real_part(a, steps, 1)));
-  frame_dot(frame, sum, x, frame_pairs(frame, weights->at[0], weights->at[1]));
+  return sums;
+}
+
+/* Takes the penalty from scores of tokens of different groups. */
+static void keep_apart(Attention *a, Parts *scores, Tile *groups) {
+  for (int part = 0; part < a->parts && groups; part++) {
+    Tile *s = scores->at[part];
+    Tile *own = load_group(a, a->step.group, part_at(a, part), a->parts, part_rows(a), 1);
+    Tile *apart = map_into(a, tile_of(a, DT_f32, s->rows, s->cols), K_eq, own, groups, NULL);
+    apart = map(a, K_sub, apart, a->one, NULL);
+    map_into(a, s, K_fma, apart, a->penalty_tile, s);
+  }
+}
+
+/* The left factor of sums over steps, [channels, steps] or pairs [channels, steps / 2], with zeros
+ * past the last token, where another sample's may lie. Pairs are made at the head of a block of
+ * steps, ahead of a dot: what is between two dots is one nest. */
+static Tile *turned_steps(Attention *a, Value *value) {
+  if (a->parts == 1)
+    return load_tokens(a, value, a->step_at, a->step.block, 1, true);
+  Parts x = {0};
+  for (int part = 0; part < a->parts; part++) {
+    Tile *read = x.at[part] = load_part(a, value, part), *real = a->real.at[part];
+    if (real)
+      map_into(a, x.at[part] = tile_of(a, read->dtype, read->rows, read->cols), K_select, real,
+               read, frame_cast(&a->frame, scalar(a, 0), read->dtype));
+  }
+  return frame_turned(&a->frame, frame_pairs(&a->frame, x.at[0], x.at[1]));
+}
+
+/* And the right one: weights of steps. */
+static Tile *joined(Attention *a, const Parts *x) {
+  return a->parts > 1 ? frame_pairs(&a->frame, x->at[0], x->at[1]) : x->at[0];
 }
 
 static void close_kernel(Attention *a) { frame_finish(&a->frame, a->node->op->name); }
 
 /* ---- forward ---- */
 
-/* The scores of a block of steps become weights, exp(score - the largest one so far). Returns by
- * what to shrink what was made of others. */
-static Tile *weigh(Attention *a, Parts *s, Tile *most, Tile *sum) {
+/* Adds a block of steps to the lanes' results: their weights are exp(score - the largest one so
+ * far), and what was added under a smaller one shrinks. */
+static void add_steps(Attention *a, Parts *scores, Tile *y, Tile *most, Tile *sum, Tile *out) {
+  Parts p = {0}, sums = {0};
   Tile *larger = most;
   for (int part = 0; part < a->parts; part++)
-    larger = map(a, K_max, larger, fold(a, K_max, s->at[part], true), NULL);
+    larger = map(a, K_max, larger, fold(a, K_max, scores->at[part], true), NULL);
   Tile *shrink = map(a, K_exp, map(a, K_sub, most, larger, NULL), NULL, NULL);
   map_into(a, most, K_max, larger, larger, NULL);
-  Parts sums = {0};
-  for (int part = 0; part < a->parts; part++) {
-    s->at[part] = map(a, K_exp, map(a, K_sub, s->at[part], larger, NULL), NULL, NULL);
-    sums.at[part] = fold(a, K_add, s->at[part], true);
-  }
-  Tile *all = sums.at[0];
-  if (a->parts > 1)
-    all = map(a, K_add, all, sums.at[1], NULL);
+  for (int part = 0; part < a->parts; part++)
+    p.at[part] = map(a, K_exp, map(a, K_sub, scores->at[part], larger, NULL), NULL, NULL);
+  Tile *weights = joined(a, &p);
+  for (int part = 0; part < a->parts; part++)
+    sums.at[part] = fold(a, K_add, p.at[part], true);
+  Tile *all = a->parts > 1 ? map(a, K_add, sums.at[0], sums.at[1], NULL) : sums.at[0];
   map_into(a, sum, K_fma, sum, shrink, all);
-  return shrink;
+  map_into(a, out, K_mul, out, shrink, NULL);
+  frame_dot(&a->frame, out, y, weights);
 }
 
 static void lower_forward(Attention *a, Lower *lower) {
@@ -421,16 +429,11 @@ static void lower_forward(Attention *a, Lower *lower) {
   Tile *most = number(a, far_below, 1, lanes), *sum = number(a, 0, 1, lanes);
   Block *outside = a->frame.block;
   open_steps(a);
-  Parts s;
-  for (int part = 0; part < a->parts; part++) {
-    s.at[part] = scores(a, q, groups, part);
-    Tile *real = real_steps(a, part);
-    if (real)
-      map_into(a, s.at[part], K_select, real, s.at[part], scalar(a, far_below));
-  }
-  Tile *shrink = weigh(a, &s, most, sum);
-  map_into(a, out, K_mul, out, shrink, NULL);
-  accumulate(a, out, a->step.y, &s);
+  Tile *y = turned_steps(a, a->step.y);
+  Parts scores = products(a, a->step.x, q);
+  keep_apart(a, &scores, groups);
+  mask(a, &scores, far_below);
+  add_steps(a, &scores, y, most, sum, out);
   a->frame.block = outside;
   Tile *share = map_into(a, tile_of(a, DT_f32, 1, lanes), K_div, a->one, sum, NULL);
   store_tokens(a, &a->node->out[0], map(a, K_mul, out, share, NULL));
@@ -444,27 +447,24 @@ static void lower_forward(Attention *a, Lower *lower) {
 /* ---- backward ---- */
 
 /* exp(scores - lse), zero for steps that are no tokens. */
-static Tile *probabilities(Attention *a, Tile *lanes, Tile *groups, Tile *lse, int part) {
-  Tile *s = scores(a, lanes, groups, part), *real = real_steps(a, part);
-  Tile *p = map(a, K_exp, map(a, K_sub, s, lse, NULL), NULL, NULL);
-  return real ? map_into(a, p, K_select, real, p, scalar(a, 0)) : p;
+static Parts probabilities(Attention *a, const Parts *scores, const Parts *lse) {
+  Parts p = {0};
+  for (int part = 0; part < a->parts; part++)
+    p.at[part] = map(a, K_exp, map(a, K_sub, scores->at[part], lse->at[part], NULL), NULL, NULL);
+  mask(a, &p, 0);
+  return p;
 }
 
 /* Gradients of scores, without the scale. */
-static Tile *score_gradients(Attention *a, Tile *p, Tile *lane_y, Tile *delta, int part) {
-  Tile *dp = products(a, a->step.y, lane_y, part);
-  Tile *ds = map(a, K_mul, p, map(a, K_sub, dp, delta, NULL), NULL);
-  Tile *real = a->parts > 1 ? real_steps(a, part) : NULL;
-  return real ? map_into(a, ds, K_select, real, ds, scalar(a, 0)) : ds;
-}
-
-/* A number of every query: lanes, the same for all parts, or steps. */
-static Parts query_numbers(Attention *a, Value *value) {
-  Parts numbers;
-  bool lanes = a->queries_are_lanes;
-  for (int part = 0; part < a->parts; part++)
-    numbers.at[part] = lanes && part ? numbers.at[0] : load_numbers(a, value, lanes, part);
-  return numbers;
+static Parts score_gradients(Attention *a, const Parts *p, const Parts *dp, const Parts *delta) {
+  Parts ds = {0};
+  for (int part = 0; part < a->parts; part++) {
+    Tile *apart = map(a, K_sub, dp->at[part], delta->at[part], NULL);
+    ds.at[part] = map(a, K_mul, p->at[part], apart, NULL);
+  }
+  if (a->parts > 1)
+    mask(a, &ds, 0);
+  return ds;
 }
 
 /* Of queries: dq; of keys: dk and dv. One kernel that walks over a head's keys and adds to dq in
@@ -475,26 +475,27 @@ static void lower_gradient(Attention *a, Lower *lower) {
   open_kernel(a, lower, by_query ? "_query" : "_key");
   Tile *x = load_lanes(a, a->lane.x, a->scale), *groups = lane_groups(a);
   Tile *y = load_lanes(a, a->lane.y, 1);
-  Parts lse, delta, p, ds;
+  Parts lse = {0}, delta = {0};
   if (by_query) {
-    lse = query_numbers(a, a->lse);
-    delta = query_numbers(a, a->delta);
+    lse = load_numbers(a, a->lse);
+    delta = load_numbers(a, a->delta);
   }
   Tile *dx = number(a, 0, a->width, lanes);
   Tile *dy = by_query ? NULL : number(a, 0, a->value_width, lanes);
   Block *outside = a->frame.block;
   open_steps(a);
   if (!by_query) {
-    lse = query_numbers(a, a->lse);
-    delta = query_numbers(a, a->delta);
+    lse = load_numbers(a, a->lse);
+    delta = load_numbers(a, a->delta);
   }
-  for (int part = 0; part < a->parts; part++)
-    p.at[part] = probabilities(a, x, groups, lse.at[part], part);
+  Tile *left_x = turned_steps(a, a->step.x), *left_y = dy ? turned_steps(a, a->step.y) : NULL;
+  Parts scores = products(a, a->step.x, x), dp = products(a, a->step.y, y);
+  keep_apart(a, &scores, groups);
+  Parts p = probabilities(a, &scores, &lse), ds = score_gradients(a, &p, &dp, &delta);
+  Tile *weights = dy ? joined(a, &p) : NULL, *gradients = joined(a, &ds);
   if (dy)
-    accumulate(a, dy, a->step.y, &p);
-  for (int part = 0; part < a->parts; part++)
-    ds.at[part] = score_gradients(a, p.at[part], y, delta.at[part], part);
-  accumulate(a, dx, a->step.x, &ds);
+    frame_dot(&a->frame, dy, left_y, weights);
+  frame_dot(&a->frame, dx, left_x, gradients);
   a->frame.block = outside;
   dx = map(a, K_mul, dx, scalar(a, a->scale), NULL);
   store_tokens(a, &a->node->out[by_query ? 0 : 1], dx);
