@@ -37,8 +37,8 @@ static LLVMValueRef constant_splat(LLVMValueRef scalar, int width) {
 }
 
 static LLVMValueRef integer(const Walk *walk, Dtype dtype, int width, int64_t number) {
-  return constant_splat(
-      LLVMConstInt(scalar_type(walk, dtype), (unsigned long long)number, true), width);
+  return constant_splat(LLVMConstInt(scalar_type(walk, dtype), (unsigned long long)number, true),
+                        width);
 }
 
 LLVMValueRef walk_number(const Walk *walk, double number, Dtype dtype, int width) {
@@ -199,13 +199,12 @@ static LLVMValueRef shift(Walk *walk, Kop kop, Dtype dtype, int width, const LLV
   LLVMValueRef by = LLVMBuildSelect(builder, fits, x[1], last, "");
   if (kop == K_shr && dtype != DT_u8)
     return LLVMBuildAShr(builder, x[0], by, "");
-  LLVMValueRef moved = kop == K_shr ? LLVMBuildLShr(builder, x[0], by, "")
-                                    : LLVMBuildShl(builder, x[0], by, "");
+  LLVMValueRef moved =
+      kop == K_shr ? LLVMBuildLShr(builder, x[0], by, "") : LLVMBuildShl(builder, x[0], by, "");
   return LLVMBuildSelect(builder, fits, moved, integer(walk, dtype, width, 0), "");
 }
 
-static LLVMValueRef integer_op(Walk *walk, Kop kop, Dtype dtype, int width,
-                               const LLVMValueRef *x) {
+static LLVMValueRef integer_op(Walk *walk, Kop kop, Dtype dtype, int width, const LLVMValueRef *x) {
   LLVMBuilderRef builder = walk->builder;
   LLVMValueRef zero = integer(walk, dtype, width, 0);
   switch (kop) {
@@ -263,23 +262,38 @@ static LLVMValueRef horizontal(Walk *walk, Kop kop, Dtype dtype, int width, LLVM
 }
 
 /* Lanes of two vectors in turns: first, second, first, … */
+static LLVMValueRef take_turns(Walk *walk, int width, LLVMValueRef first, LLVMValueRef second) {
+  LLVMValueRef numbers[2 * MOST_LANES];
+  for (int i = 0; i < width; i++) {
+    numbers[2 * i] = LLVMConstInt(walk->i32, (unsigned)i, false);
+    numbers[2 * i + 1] = LLVMConstInt(walk->i32, (unsigned)(width + i), false);
+  }
+  LLVMValueRef order = LLVMConstVector(numbers, 2 * (unsigned)width);
+  return LLVMBuildBitCast(walk->builder,
+                          LLVMBuildShuffleVector(walk->builder, first, second, order, ""),
+                          walk_type(walk, DT_i32, width), "");
+}
+
+/* Two vectors of 16 f32, rounded by one instruction that puts one behind the other. */
+static LLVMValueRef pair_rounded(Walk *walk, const LLVMValueRef *x) {
+  LLVMValueRef arguments[] = {x[1], x[0]}; /* the second lies lower */
+  LLVMValueRef both =
+      walk_intrinsic(walk, "llvm.x86.avx512bf16.cvtne2ps2bf16.512", NULL, arguments, 2);
+  LLVMTypeRef halves = walk_type(walk, DT_i16, 32); /* by LLVM's version it is of bfloat */
+  both = LLVMBuildBitCast(walk->builder, both, halves, "");
+  return take_turns(walk, 16, both, LLVMGetPoison(halves));
+}
+
 static LLVMValueRef pair_lanes(Walk *walk, int width, const LLVMValueRef *x) {
   LLVMBuilderRef builder = walk->builder;
   LLVMTypeRef whole = walk_type(walk, DT_i32, width);
-  LLVMValueRef numbers[2 * MOST_LANES];
   if (width == 1) {
     LLVMValueRef low = LLVMBuildZExt(builder, x[0], whole, "");
     LLVMValueRef high = LLVMBuildZExt(builder, x[1], whole, "");
     high = LLVMBuildShl(builder, high, integer(walk, DT_i32, 1, 16), "");
     return LLVMBuildOr(builder, high, low, "");
   }
-  for (int i = 0; i < width; i++) {
-    numbers[2 * i] = LLVMConstInt(walk->i32, (unsigned)i, false);
-    numbers[2 * i + 1] = LLVMConstInt(walk->i32, (unsigned)(width + i), false);
-  }
-  LLVMValueRef order = LLVMConstVector(numbers, 2 * (unsigned)width);
-  return LLVMBuildBitCast(builder, LLVMBuildShuffleVector(builder, x[0], x[1], order, ""), whole,
-                          "");
+  return take_turns(walk, width, x[0], x[1]);
 }
 
 static LLVMValueRef dot_of_pairs(Walk *walk, int width, const LLVMValueRef *x) {
@@ -318,7 +332,12 @@ LLVMValueRef walk_kop(Walk *walk, Kop kop, Dtype operand, Dtype result, int widt
   case KOP_CAST:
     return kop == K_cast ? walk_cast(walk, x[0], operand, result, width)
                          : LLVMBuildBitCast(builder, x[0], walk_type(walk, result, width), "");
-  case KOP_PAIR: return pair_lanes(walk, width, x);
+  case KOP_PAIR:
+    if (operand == DT_f32 && width == 16)
+      return pair_rounded(walk, x);
+    return pair_lanes(walk, width,
+                      (LLVMValueRef[]){walk_cast(walk, x[0], operand, DT_bf16, width),
+                                       walk_cast(walk, x[1], operand, DT_bf16, width)});
   case KOP_DOT: return dot_of_pairs(walk, width, x);
   case KOP_HORIZONTAL: return horizontal(walk, kop, operand, width, x[0]);
   case KOP_SPLAT: break;

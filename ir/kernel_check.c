@@ -124,8 +124,9 @@ static bool check_kop(Checker *c, Kop kop, Dtype result, const Dtype *dtype) {
     return true;
   }
   if (info->kind == KOP_PAIR)
-    return (dtype[0] == DT_bf16 && dtype[1] == DT_bf16 && result == DT_i32) ||
-           refuse(c, "pair takes two bf16 and gives i32");
+    return ((dtype[0] == DT_bf16 || dtype[0] == DT_f32) && dtype[1] == dtype[0] &&
+            result == DT_i32) ||
+           refuse(c, "pair takes two bf16 or two f32 and gives i32");
   if (info->kind == KOP_DOT)
     return (dtype[0] == DT_i32 && dtype[1] == DT_i32 && dtype[2] == DT_f32 && result == DT_f32) ||
            refuse(c, "%s takes two i32 of pairs and an f32, and gives f32", info->name);

@@ -11,7 +11,7 @@
 #include <math.h>
 #include <string.h>
 
-enum { REGISTER_NEST = 48, UNROLL_COLUMNS = 4, UNROLL_ROWS = 16 };
+enum { REGISTER_NEST = 48, UNROLL_COLUMNS = 4, UNROLL_ROWS = 16, UNROLL_STORES = 8 };
 
 int vectors_of(int cols, int width) { return (cols + width - 1) / width; }
 
@@ -307,8 +307,8 @@ static void store_by_columns(Walk *w, Block *block) {
     w->position.row[j] = affine_var(row, 1);
     block = &loop->body;
   }
-  if (loop && loop->high.constant <= UNROLL_ROWS)
-    loop->unroll = -1;
+  if (loop)
+    loop->unroll = loop->high.constant <= UNROLL_ROWS ? -1 : UNROLL_STORES;
   body(w, block);
 }
 

@@ -15,8 +15,6 @@ static Tile *boxed(Frame *frame, Dtype dtype, int rows, int cols) {
 }
 
 Tile *frame_pairs(Frame *frame, Tile *first, Tile *second) {
-  first = frame_cast(frame, first, DT_bf16);
-  second = frame_cast(frame, second, DT_bf16);
   Tile *pairs = boxed(frame, DT_i32, first->rows, first->cols);
   stmt_map(frame->kernel, frame->block, pairs, K_pair, first, second, NULL);
   return pairs;
