@@ -20,41 +20,11 @@
  * taken in two *parts*, the even ones and the odd ones, so that what is computed of scores comes as
  * two tiles whose elements are pairs, rounded to bf16; sums of weights are of what was not rounded.
  */
-#include "passes/lower/attention_pairs.h"
+#include "passes/lower/attention.h"
 #include <string.h>
 
-enum { STEPS = 64, GPU_STEPS = 32, GPU_LANES = 32, LEAST = 4, SCAN = 512 };
-enum { TOKENS = 1, HEADS, CHANNELS };
+enum { SCAN = 512 };                   /* steps looked at together for a range */
 static const double far_below = -1e30; /* any score, and still finite */
-
-/* Something [steps of a part, lanes or 1], by part of the block of steps. */
-typedef struct Parts {
-  Tile *at[2];
-} Parts;
-
-/* What a lane or a step is. */
-typedef struct Side {
-  Value *x, *y; /* what scores are products of; what values or their gradients are */
-  Value *group; /* [batch, tokens], NULL: none */
-  int64_t tokens;
-  int block; /* tokens of a tile */
-} Side;
-
-typedef struct Attention {
-  Frame frame;
-  const Node *node;
-  Value *lse, *delta; /* gradients only */
-  Side lane, step;
-  int width, value_width;
-  bool queries_are_lanes;
-  int parts; /* of a block of steps: 2 where products are of pairs, else 1 */
-  double scale, penalty;
-  int ranges;         /* scratch: first and past step block of each lane block; -1: all */
-  Affine n, head, at; /* of this block: batch, head, first lane */
-  Affine step_at;     /* first token of this step */
-  Parts real;         /* 1 for steps that are tokens; NULL where all are */
-  Tile *penalty_tile, *one;
-} Attention;
 
 /* ---- tiles ---- */
 
@@ -504,39 +474,7 @@ static void lower_gradient(Attention *a, Lower *lower) {
   close_kernel(a);
 }
 
-/* ---- tiles that fit ---- */
-
-/* Bytes of shared memory the largest of the three kernels takes: tiles of lanes, staged and turned
- * tiles of steps, score tiles. */
-static int64_t shared_bytes(int64_t channels, int64_t lanes, int64_t steps) {
-  return 4 * (channels * lanes + 2 * steps * channels + 3 * steps * lanes + 16 * (lanes + steps));
-}
-
-static void choose_blocks(Attention *a, const Facts *facts) {
-  int64_t channels = a->width + a->value_width;
-  int vector = facts->vector, lanes, steps;
-  if (facts->threads > 1) {
-    lanes = GPU_LANES, steps = GPU_STEPS;
-    while (steps > LEAST && shared_bytes(channels, lanes, steps) > facts->shared)
-      *(lanes > steps ? &lanes : &steps) /= 2;
-  } else {
-    lanes = vector < 8 ? 16 : a->lane.tokens <= vector ? vector : 2 * vector;
-    steps = STEPS;
-  }
-  a->lane.block = lanes;
-  if (a->step.tokens < steps)
-    steps = (int)(ceil_div(a->step.tokens, a->parts) * a->parts);
-  a->step.block = steps;
-}
-
-/* 2 where factors are bf16 on a machine that multiplies pairs of them. */
-static int choose_parts(const Attention *a, const Facts *facts) {
-  bool pairs = facts->bf16_pairs && a->width % 2 == 0 && a->value_width % 2 == 0;
-  Value *factors[] = {a->lane.x, a->lane.y, a->step.x, a->step.y};
-  for (int i = 0; i < 4; i++)
-    pairs = pairs && (!factors[i] || stored_dtype(factors[i]) == DT_bf16);
-  return pairs ? 2 : 1;
-}
+/* ---- entry ---- */
 
 /* By queries or by keys: which of them are lanes. */
 static Attention describe(Lower *lower, bool by_key) {
@@ -563,8 +501,7 @@ static Attention describe(Lower *lower, bool by_key) {
                  .penalty = node_float(node, "penalty"),
                  .frame.lower = lower,
                  .ranges = -1};
-  a.parts = choose_parts(&a, lower->facts);
-  choose_blocks(&a, lower->facts);
+  attention_choose(&a, lower->facts);
   return a;
 }
 

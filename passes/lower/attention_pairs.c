@@ -1,4 +1,4 @@
-/* Pairs for attention: see attention_pairs.h.
+/* Pairs for attention: see attention.h.
  *
  * A dot of pairs wants neighbours along k in one i32, on both sides. Where k lies along a tile's
  * columns, as channels do in tokens that are the left factor, neighbours are such a pair already.
@@ -8,7 +8,7 @@
  * cache: a left factor is read from there element by element anyway, and of two neighbours in a row
  * one load makes a pair.
  */
-#include "passes/lower/attention_pairs.h"
+#include "passes/lower/attention.h"
 
 static Tile *boxed(Frame *frame, Dtype dtype, int rows, int cols) {
   return kernel_tile(frame->kernel, "pairs", dtype, rows > 1, &rows, cols);
