@@ -454,11 +454,11 @@ static void lower_gradient(Attention *a, Lower *lower) {
   Tile *dy = by_query ? NULL : number(a, 0, a->value_width, lanes);
   Block *outside = a->frame.block;
   open_steps(a);
+  Tile *left_x = turned_steps(a, a->step.x), *left_y = dy ? turned_steps(a, a->step.y) : NULL;
   if (!by_query) {
     lse = load_numbers(a, a->lse);
     delta = load_numbers(a, a->delta);
   }
-  Tile *left_x = turned_steps(a, a->step.x), *left_y = dy ? turned_steps(a, a->step.y) : NULL;
   Parts scores = products(a, a->step.x, x), dp = products(a, a->step.y, y);
   keep_apart(a, &scores, groups);
   Parts p = probabilities(a, &scores, &lse), ds = score_gradients(a, &p, &dp, &delta);
