@@ -184,6 +184,8 @@ static bool compile_stage(Work *w, Error *error) {
     return error_set(error, "--emit %s: error: target interp has no kernels", w->emit);
   if (llvm && strncmp(target, "cuda", 4) == 0)
     return error_set(error, "--emit %s: error: wants a CPU target, not '%s'", w->emit, target);
+  if (!TRICOT_LLVM && !options_text(&w->options, "target"))
+    w->request.target = "c";
   if (cuda && strncmp(w->request.target, "cuda", 4) != 0)
     w->request.target = "cuda:sm_80";
   Compiled c;

@@ -24,7 +24,7 @@ for mask in none texts padding nobody; do
     check "bits are equal, mask $mask" cmp "$scratch/one" "$scratch/single"
   fi
 done
-"$tricot" compile "$TRICOT_SOURCE/tests/models/attention.yaml" --mode train --emit graph \
+"$tricot" compile "$TRICOT_SOURCE/tests/models/attention.yaml" --mode train --emit graph --target "$target" \
   -o "$scratch/graph.tg" || fail "no graph"
 check "the op is there" grep -q "= attention_grad " "$scratch/graph.tg"
 finish
