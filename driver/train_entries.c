@@ -20,8 +20,8 @@ static Graph *forward(const Deriving *d, const char *entry) {
       graph->outputs.at[kept++] = graph->outputs.at[i];
   if (graph)
     graph->outputs.count = kept;
-  static const char *const ahead[] = {"norm_bias", "attend"};
-  return graph ? passes_run(d->context, graph, ahead, 2, d->context->options) : NULL;
+  static const char *const ahead[] = {"norm_bias", "attend", "narrow"};
+  return graph ? passes_run(d->context, graph, ahead, 3, d->context->options) : NULL;
 }
 
 static double number(const Deriving *d, const char *name, double fallback) {

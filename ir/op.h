@@ -29,6 +29,9 @@ enum {
   OPF_BORDER = 32,     /* zero except near the border: takes part in another contraction's kernel */
   OPF_TAP_ZEROS = 64,  /* reads operand 0, [N,A0,A1,A2,C], at `taps` of places times `stride`, and
                           zeros outside of it */
+  OPF_BY_ELEMENT = 128, /* composites: each element by itself, of operands of one shape */
+  OPF_BY_ROW = 256,     /* composites: each row of operand 0 by itself, along its last axis; other
+                           operands hold for all rows */
   OPF_SCATTERS = 16    /* the result is complete only when the whole op is: nothing may follow it in
                           its kernel */
 };
