@@ -91,6 +91,8 @@ static bool joins(const Nest *nest, const Stmt *s) {
       return false; /* what one element of the domain stores another may read */
     if (earlier->kind == STMT_TILE_FOLD && (reads(s, earlier->tile) || s->tile == earlier->tile))
       return false; /* a fold is complete only after the nest */
+    if (earlier->tile && s->access.gather == earlier->tile)
+      return false; /* numbers of rows are read from their array */
     /* a broadcast operand is read from its array: it must be complete before the nest */
     if (earlier->tile && reads(s, earlier->tile) && !same_domain(earlier->tile, nest->domain))
       return false;
