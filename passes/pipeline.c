@@ -24,9 +24,9 @@ enum { FUSINGS = sizeof fusings / sizeof fusings[0] };
 enum { PASSES = sizeof table / sizeof table[0] };
 
 static const char *const standard[] = {
-    "attend", "narrow", "canon", "fold",  "cse",  "dce",   "bn_fold", "expand", "correlate",
-    "layout", "canon",  "cse",   "knit",  "canon", "fold", "cse",     "dce",    "scales",
-    "compose", "canon", "cse",   "dce",   "compact", "fuse", "remat",
+    "attend",  "narrow", "canon", "fold", "cse",     "dce",  "bn_fold", "expand", "correlate",
+    "layout",  "canon",  "cse",   "knit", "canon",   "fold", "cse",     "dce",    "scales",
+    "compose", "canon",  "cse",   "dce",  "compact", "fuse", "remat",
 };
 
 const Pass *pass_find(const char *name) {

@@ -3,9 +3,9 @@
  * last layer for those tokens alone, except keys and values; done before gradients are added, the
  * backward pass does the same.
  *
- * A *selection* is a slice, which takes some places of an axis, or an embedding, which takes rows by
- * numbers that are data. Seen as [before, rows, rest] in row-major order, a tensor's selection is
- * [before, chosen, rest]; so no reshape is in its way, even one that joins the axis with others.
+ * A *selection* is a slice, which takes some places of an axis, or an embedding, which takes rows
+ * by numbers that are data. Seen as [before, rows, rest] in row-major order, a tensor's selection
+ * is [before, chosen, rest]; so no reshape is in its way, even one that joins the axis with others.
  *
  * Three steps. The first walks backwards and gives each value a demand: nothing, the rows of one
  * selection, or everything. Readers that want different things want everything, so nothing is ever
@@ -44,7 +44,7 @@ typedef struct Chosen {
 typedef struct Narrow {
   const Graph *graph;
   Arena *arena;
-  Demand *demand;               /* by value id */
+  Demand *demand;                /* by value id */
   bool *narrow, *stopped, *done; /* by node id */
   GraphMap map;
   VEC(Chosen) chosen;
@@ -53,8 +53,8 @@ typedef struct Narrow {
 /* ---- selections ---- */
 
 static bool same_selection(const Selection *a, const Selection *b) {
-  return a->ids == b->ids && a->start == b->start && a->step == b->step &&
-         a->before == b->before && a->rows == b->rows && a->chosen == b->chosen;
+  return a->ids == b->ids && a->start == b->start && a->step == b->step && a->before == b->before &&
+         a->rows == b->rows && a->chosen == b->chosen;
 }
 
 static int64_t product(const Type *type, int past) {
@@ -112,8 +112,7 @@ static bool selects(const Node *node, Selection *s) {
   int axis = -1;
   const Type *y = &node->out[0].type;
   for (int d = 0; d < x->rank; d++)
-    if (y->dim[d] < x->dim[d] &&
-        (axis < 0 || y->dim[d] * x->dim[axis] < y->dim[axis] * x->dim[d]))
+    if (y->dim[d] < x->dim[d] && (axis < 0 || y->dim[d] * x->dim[axis] < y->dim[axis] * x->dim[d]))
       axis = d;
   if (axis >= 0)
     *s = (Selection){NULL,
@@ -228,8 +227,8 @@ static void demand(Narrow *n, const Value *value, const Demand *more) {
   Demand *d = &n->demand[value->id];
   if (d->kind == NOTHING)
     *d = *more;
-  else if (more->kind == EVERYTHING || (more->kind == ROWS && d->kind == ROWS &&
-                                        !same_selection(&d->rows, &more->rows)))
+  else if (more->kind == EVERYTHING ||
+           (more->kind == ROWS && d->kind == ROWS && !same_selection(&d->rows, &more->rows)))
     d->kind = EVERYTHING;
 }
 
@@ -240,8 +239,7 @@ static Demand wanted(const Narrow *n, const Node *node) {
     const Demand *d = &n->demand[node->out[i].id];
     if (want.kind == NOTHING)
       want = *d;
-    else if (d->kind == EVERYTHING ||
-             (d->kind == ROWS && !same_selection(&d->rows, &want.rows)))
+    else if (d->kind == EVERYTHING || (d->kind == ROWS && !same_selection(&d->rows, &want.rows)))
       want.kind = EVERYTHING;
   }
   return want;
@@ -263,8 +261,7 @@ static void spread_demands(Narrow *n) {
     bool chooses = want.kind != NOTHING && !n->narrow[i] && selects(node, &own);
     for (int j = 0; j < node->n_in && want.kind != NOTHING; j++) {
       const Demand chosen = {ROWS, own};
-      demand(n, node->in[j],
-             n->narrow[i] ? &need[j] : chooses && j == 0 ? &chosen : &everything);
+      demand(n, node->in[j], n->narrow[i] ? &need[j] : chooses && j == 0 ? &chosen : &everything);
     }
   }
 }
@@ -394,8 +391,8 @@ static void emit_narrow(Narrow *n, Builder *b, const Node *node) {
   Value *in[MOST_OPERANDS];
   CHECK(gives_rows(node, &s, need));
   for (int i = 0; i < node->n_in; i++)
-    in[i] = need[i].kind == ROWS ? rows_of(n, b, node->in[i], &need[i].rows)
-                                 : mapped(n, node->in[i]);
+    in[i] =
+        need[i].kind == ROWS ? rows_of(n, b, node->in[i], &need[i].rows) : mapped(n, node->in[i]);
   Attr attrs[MAX_ATTRS];
   int64_t stop[MAX_RANK];
   memcpy(attrs, node->attrs, sizeof attrs);
