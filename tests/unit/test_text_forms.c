@@ -154,6 +154,9 @@ static void forms(const char *target, const TextBatch *b, int64_t bucket, const 
   arena = arena_new();
   const char *padded =
       run("padded.out", entry, target, padded_inputs(b, LENGTH), b->count, (TextShape){0, LENGTH});
+  const char *whole = arena_printf(arena, "%s --skip narrow", target);
+  assert_true(same_results(padded, run("other.out", entry, whole, padded_inputs(b, LENGTH),
+                                       b->count, (TextShape){0, LENGTH})) >= least);
   if (bucket)
     assert_true(same_results(padded, run("other.out", entry, target, padded_inputs(b, bucket),
                                          b->count, (TextShape){0, bucket})) >= least);
