@@ -133,6 +133,7 @@ void lower_fold(Lower *lower);
 void lower_contraction(Lower *lower);
 /* With fewer products, where that pays; false: nothing was done. */
 bool lower_winograd(Lower *lower);
+bool lower_winograd_gradient(Lower *lower);
 void lower_window(Lower *lower);
 void lower_gather(Lower *lower);
 void lower_chain(Lower *lower);

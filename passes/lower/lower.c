@@ -67,7 +67,8 @@ void lower_region(const Node *region, const Facts *facts, Arena *arena, const ch
   }
   if (anchors > 1 && (chained || by_rows))
     lower_chain(&lower);
-  else if (lower.anchor && lower.anchor->op->cls == OP_CONTR && lower_winograd(&lower))
+  else if (lower.anchor && lower.anchor->op->cls == OP_CONTR &&
+           (lower_winograd(&lower) || lower_winograd_gradient(&lower)))
     ; /* done */
   else if (anchors > 1)
     lower_terms(&lower);

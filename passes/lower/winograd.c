@@ -15,16 +15,17 @@
  * own memory, multiplies them point by point, and adds the results to the tile's sums. When all
  * lines are done it goes on with the epilogue. The weights are transformed by a kernel ahead.
  *
+ * The gradient by the weights is winograd_gradient.c's.
+ *
  * In: contractions with taps, of f32, stride 1, for one thread. Sums are rounded otherwise than tap
  * by tap, with errors half as large again (docs/performance.md), in a fixed order as ever.
  */
+#include "passes/lower/winograd.h"
 #include "passes/lower/contraction.h"
 #include <string.h>
 
 enum {
-  POINTS = 6,  /* products of a group */
-  RESULTS = 4, /* of a group */
-  ROWS = 8,    /* groups that are multiplied together; positions of a tile along the last axis */
+  ROWS = 8, /* groups that are multiplied together; positions of a tile along the last axis */
   MAX_LINES = 9,
   LEAST_DEPTH = 16, /* channels: below, transforms cost what products save */
   WEIGHT_ROWS = 8
@@ -47,9 +48,9 @@ typedef struct Winograd {
   int n_lines;
   int64_t depth; /* input channels */
   int box[3];    /* positions of a tile along the axes of space */
-  int weights;   /* scratch tensor [lines, POINTS, depth, columns] */
+  int weights;   /* scratch tensor [lines, WINOGRAD_POINTS, depth, columns] */
   Affine corner[3];
-  Buffer *points, *products; /* [POINTS, ROWS, depth], [POINTS, ROWS, columns] */
+  Buffer *points, *products; /* [WINOGRAD_POINTS, ROWS, depth], [WINOGRAD_POINTS, ROWS, columns] */
   Buffer *sums;              /* [box…, columns]; NULL: there is one line */
 } Winograd;
 
@@ -138,9 +139,9 @@ static void choose_tile(Winograd *w) {
   bool has[3] = {false};
   for (int l = 0; l < w->n_lines; l++)
     has[w->lines[l].axis] = true;
-  w->box[0] = has[0] ? RESULTS : 1;
-  w->box[1] = has[1] ? RESULTS : 1;
-  w->box[2] = has[0] || has[1] ? ROWS : ROWS * RESULTS;
+  w->box[0] = has[0] ? WINOGRAD_RESULTS : 1;
+  w->box[1] = has[1] ? WINOGRAD_RESULTS : 1;
+  w->box[2] = has[0] || has[1] ? ROWS : ROWS * WINOGRAD_RESULTS;
 }
 
 /* Positions computed for one that is wanted. */
@@ -174,73 +175,14 @@ static bool choose(Winograd *w, Lower *lower) {
   choose_tile(w);
   w->result = find_sum(w, body);
   return w->result && w->depth >= LEAST_DEPTH && w->depth % lower->facts->vector == 0 &&
-         taps * (double)RESULTS >= least_gain * POINTS * w->n_lines && waste(w) <= most_waste;
-}
-
-/* ---- linear combinations ---- */
-
-static Tile *number(Frame *frame, double x) { return frame_fill(frame, x, DT_f32, false, false); }
-
-static Tile *add(Frame *frame, Tile *a, Tile *b) { return frame_map(frame, K_add, a, b, NULL); }
-
-static Tile *sub(Frame *frame, Tile *a, Tile *b) { return frame_map(frame, K_sub, a, b, NULL); }
-
-static Tile *times(Frame *frame, double x, Tile *a) {
-  return frame_map(frame, K_mul, a, number(frame, x), NULL);
-}
-
-/* a + x * b */
-static Tile *add_times(Frame *frame, Tile *a, double x, Tile *b) {
-  return frame_map(frame, K_fma, b, number(frame, x), a);
-}
-
-/* The points are 0, +-P, +-Q and infinity. Products with their powers are exact in binary, and the
- * error is two thirds of that with 1 and 2 (measured; Barabasz et al., arXiv 1803.10986, on
- * points).
- */
-static const double P = 5.0 / 8, Q = 3.0 / 2;
-
-/* B^T d: values at the points of the polynomial with coefficients d, but for factors. */
-static void transform_input(Frame *f, Tile *const *d, Tile **v) {
-  Tile *even_p = add_times(f, d[4], -Q * Q, d[2]), *odd_p = add_times(f, d[3], -Q * Q, d[1]);
-  Tile *even_q = add_times(f, d[4], -P * P, d[2]), *odd_q = add_times(f, d[3], -P * P, d[1]);
-  double sum = P * P + Q * Q, product = P * P * Q * Q;
-  v[0] = add_times(f, add_times(f, d[4], -sum, d[2]), product, d[0]);
-  v[1] = add_times(f, even_p, P, odd_p);
-  v[2] = add_times(f, even_p, -P, odd_p);
-  v[3] = add_times(f, even_q, Q, odd_q);
-  v[4] = add_times(f, even_q, -Q, odd_q);
-  v[5] = add_times(f, add_times(f, d[5], -sum, d[3]), product, d[1]);
-}
-
-/* A^T m */
-static void transform_output(Frame *f, Tile *const *m, Tile **y) {
-  Tile *even_p = add(f, m[1], m[2]), *odd_p = sub(f, m[1], m[2]);
-  Tile *even_q = add(f, m[3], m[4]), *odd_q = sub(f, m[3], m[4]);
-  y[0] = add(f, m[0], add(f, even_p, even_q));
-  y[1] = add_times(f, times(f, P, odd_p), Q, odd_q);
-  y[2] = add_times(f, times(f, P * P, even_p), Q * Q, even_q);
-  y[3] = add_times(f, add_times(f, m[5], P * P * P, odd_p), Q * Q * Q, odd_q);
-}
-
-/* G g; absent taps are NULL. */
-static void transform_weights(Frame *f, Tile *const *g, Tile **u) {
-  double of_p = 1 / (2 * P * P * (P * P - Q * Q)), of_q = 1 / (2 * Q * Q * (Q * Q - P * P));
-  const double factor[POINTS][3] = {{1 / (P * P * Q * Q), 0, 0},     {of_p, of_p * P, of_p * P * P},
-                                    {of_p, -of_p * P, of_p * P * P}, {of_q, of_q * Q, of_q * Q * Q},
-                                    {of_q, -of_q * Q, of_q * Q * Q}, {0, 0, 1}};
-  for (int p = 0; p < POINTS; p++) {
-    u[p] = NULL;
-    for (int t = 0; t < 3; t++)
-      if (g[t] && factor[p][t] != 0)
-        u[p] = u[p] ? add_times(f, u[p], factor[p][t], g[t]) : times(f, factor[p][t], g[t]);
-  }
+         taps * (double)WINOGRAD_RESULTS >= least_gain * WINOGRAD_POINTS * w->n_lines &&
+         waste(w) <= most_waste;
 }
 
 /* ---- the kernel of the weights ---- */
 
 static Type weights_type(const Winograd *w) {
-  return (Type){DT_f32, 4, {w->n_lines, POINTS, w->depth, w->frame.extent[4]}};
+  return (Type){DT_f32, 4, {w->n_lines, WINOGRAD_POINTS, w->depth, w->frame.extent[4]}};
 }
 
 static Access weights_access(Winograd *w, Frame *frame, int line, int point, Affine k, int rows,
@@ -271,7 +213,7 @@ static void lower_weights(Winograd *w, Lower *lower) {
   if (columns > 1)
     frame.place[4].at = affine_var(kernel_grid(frame.kernel, "c", columns), frame.cols);
   for (int l = 0; l < w->n_lines; l++) {
-    Tile *g[3] = {0}, *u[POINTS];
+    Tile *g[3] = {0}, *u[WINOGRAD_POINTS];
     for (int t = 0; t < 3; t++) {
       if (w->lines[l].tap[t] < 0)
         continue;
@@ -280,8 +222,8 @@ static void lower_weights(Winograd *w, Lower *lower) {
       Access access = operand_access(&frame, w->lines[l].node->in[1], c, frame.place, at, NULL);
       g[t] = frame_load(&frame, &access, DT_f32, 0);
     }
-    transform_weights(&frame, g, u);
-    for (int p = 0; p < POINTS; p++) {
+    winograd_weights(&frame, g, u);
+    for (int p = 0; p < WINOGRAD_POINTS; p++) {
       Access to = weights_access(w, &frame, l, p, k, WEIGHT_ROWS, true);
       frame_store(&frame, &to, u[p]);
     }
@@ -304,7 +246,7 @@ static void open_groups(Winograd *w, const Line *line) {
   frame->n_axes = 0;
   int rows_along = line->axis < 2 ? 2 : w->box[1] > 1 ? 1 : 0; /* beside groups of the last axis */
   for (int axis = 0; axis < 3; axis++) {
-    int step = axis == line->axis ? RESULTS : 1, count = w->box[axis] / step;
+    int step = axis == line->axis ? WINOGRAD_RESULTS : 1, count = w->box[axis] / step;
     if (count == 1)
       continue;
     if (axis == rows_along || axis == 2) {
@@ -390,14 +332,14 @@ static void announce_input(Winograd *w, const Line *line, int i) {
 static void make_points(Winograd *w, const Line *line) {
   Frame *frame = &w->frame;
   int cols = frame->cols;
-  Tile *d[POINTS], *v[POINTS];
+  Tile *d[WINOGRAD_POINTS], *v[WINOGRAD_POINTS];
   frame->cols = (int)w->depth;
-  for (int i = 0; i < POINTS; i++) {
+  for (int i = 0; i < WINOGRAD_POINTS; i++) {
     Access from = input_access(w, line, i, w->corner);
     d[i] = frame_load(frame, &from, DT_f32, 0);
   }
-  transform_input(frame, d, v);
-  for (int p = 0; p < POINTS; p++) {
+  winograd_input(frame, d, v);
+  for (int p = 0; p < WINOGRAD_POINTS; p++) {
     Access to = points_access(w, w->points, p);
     frame_store(frame, &to, v[p]);
   }
@@ -408,7 +350,7 @@ static void make_points(Winograd *w, const Line *line) {
 static void multiply_points(Winograd *w, int line) {
   Frame *frame = &w->frame;
   int depth = (int)w->depth;
-  for (int p = 0; p < POINTS; p++) {
+  for (int p = 0; p < WINOGRAD_POINTS; p++) {
     announce_input(w, &w->lines[line], p); /* a few lines at a time */
     Tile *sum = frame_fill(frame, 0, DT_f32, true, true);
     Access a = points_access(w, w->points, p);
@@ -421,7 +363,7 @@ static void multiply_points(Winograd *w, int line) {
 }
 
 static void load_products(Winograd *w, Tile **m) {
-  for (int p = 0; p < POINTS; p++) {
+  for (int p = 0; p < WINOGRAD_POINTS; p++) {
     Access from = points_access(w, w->products, p);
     m[p] = frame_load(&w->frame, &from, DT_f32, 0);
   }
@@ -441,7 +383,7 @@ static void compute_results(Winograd *w, RowFolds *folds, Tile *sum) {
 static void finish_line(Winograd *w, RowFolds *folds, Tile *const *y) {
   Place *place = &w->frame.place[1], kept[3];
   memcpy(kept, place, sizeof kept);
-  for (int i = 0; i < RESULTS; i++) {
+  for (int i = 0; i < WINOGRAD_RESULTS; i++) {
     for (int axis = 0; axis < 3; axis++) {
       place[axis].at = affine_add(kept[axis].at, w->corner[axis]);
       if (axis == w->lines[0].axis)
@@ -455,27 +397,27 @@ static void finish_line(Winograd *w, RowFolds *folds, Tile *const *y) {
 /* Adds the line's results to the sums; the first line's are the sums. */
 static void add_to_sums(Winograd *w, int number, Tile *const *y) {
   Frame *frame = &w->frame;
-  Tile *old[RESULTS];
+  Tile *old[WINOGRAD_RESULTS];
   int axis = w->lines[number].axis;
-  for (int i = 0; i < RESULTS && number > 0; i++) {
+  for (int i = 0; i < WINOGRAD_RESULTS && number > 0; i++) {
     Access from = sums_access(w, axis, i);
     old[i] = frame_load(frame, &from, DT_f32, 0);
   }
-  for (int i = 0; i < RESULTS; i++) {
+  for (int i = 0; i < WINOGRAD_RESULTS; i++) {
     Access to = sums_access(w, axis, i);
-    frame_store(frame, &to, number > 0 ? add(frame, old[i], y[i]) : y[i]);
+    frame_store(frame, &to, number > 0 ? frame_map(frame, K_add, old[i], y[i], NULL) : y[i]);
   }
 }
 
 static void do_line(Winograd *w, RowFolds *folds, int number) {
   Frame *frame = &w->frame;
   Block *outside = frame->block;
-  Tile *m[POINTS], *y[RESULTS];
+  Tile *m[WINOGRAD_POINTS], *y[WINOGRAD_RESULTS];
   open_groups(w, &w->lines[number]);
   make_points(w, &w->lines[number]);
   multiply_points(w, number);
   load_products(w, m);
-  transform_output(frame, m, y);
+  winograd_output(frame, m, y);
   if (w->n_lines > 1)
     add_to_sums(w, number, y);
   else
@@ -533,9 +475,10 @@ static void emit(Winograd *w, RowFolds *folds) {
   Stmt *loop;
   place_block(w);
   frame_stream_large(frame);
-  w->points = kernel_scratch(frame->kernel, "points", (Type){DT_f32, 3, {POINTS, ROWS, w->depth}});
-  w->products =
-      kernel_scratch(frame->kernel, "products", (Type){DT_f32, 3, {POINTS, ROWS, frame->cols}});
+  w->points =
+      kernel_scratch(frame->kernel, "points", (Type){DT_f32, 3, {WINOGRAD_POINTS, ROWS, w->depth}});
+  w->products = kernel_scratch(frame->kernel, "products",
+                               (Type){DT_f32, 3, {WINOGRAD_POINTS, ROWS, frame->cols}});
   if (w->n_lines > 1)
     w->sums = kernel_scratch(frame->kernel, "sums",
                              (Type){DT_f32, 4, {w->box[0], w->box[1], w->box[2], frame->cols}});

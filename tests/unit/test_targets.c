@@ -57,6 +57,16 @@ static const struct Sample larger[] = {
      "size=[8,8,23] : f32[1,8,8,23,32]\n  %c = tap_conv %z, %w taps=[0,0,-1,0,0,0,0,0,1] "
      "stride=[1,1,1] size=[8,8,23] : f32[1,8,8,23,32]\n  %d = add %a, %b : f32[1,8,8,23,32]\n  "
      "%r = add %d, %c : f32[1,8,8,23,32]"},
+    /* their gradients by the weights, along each axis; dy made there and stored */
+    {"%x: f32[2,8,5,16,16], %dy: f32[2,8,5,16,32]",
+     "%r = tap_conv_grad_weight %x, %dy taps=[-1,0,0,0,0,0,1,0,0] stride=[1,1,1] : f32[3,16,32]"},
+    {"%x: f32[2,3,8,16,16], %y: f32[2,3,8,16,32], %m: f32[2,3,8,16,32]",
+     "%e = tanh %y : f32[2,3,8,16,32]\n  %dy = mul %e, %m : f32[2,3,8,16,32]\n  %r = "
+     "tap_conv_grad_weight %x, %dy taps=[0,1,0,0,0,0,0,-1,0] stride=[1,1,1] : f32[3,16,32]\n  "
+     "ret %r, %dy"},
+    {"%x: f32[1,5,8,32,16], %dy: f32[1,5,8,32,32]",
+     "%r = tap_conv_grad_weight %x, %dy taps=[0,0,-1,0,0,0,0,0,1] stride=[1,1,1] "
+     ": f32[3,16,32]"},
     {"%x: f32[1,20,12,24,1], %w: f32[5,1,40]",
      "%r = tap_conv %x, %w taps=[0,0,0,-3,0,0,0,2,0,0,0,-1,3,0,0] stride=[4,4,4] size=[5,3,6] "
      ": f32[1,5,3,6,40]"},
