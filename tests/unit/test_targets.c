@@ -35,9 +35,9 @@ static const struct Sample larger[] = {
      "size=[9,7,21] : f32[2,9,7,21,32]"},
     /* lines of three taps with fewer products: a star, one axis at a time, sums, their statistics
      */
-    {"%x: f32[2,8,12,31,32], %w: f32[7,32,40]",
+    {"%x: f32[1,8,8,31,16], %w: f32[7,16,40]",
      "%r = tap_conv %x, %w taps=[0,0,0,-1,0,0,1,0,0,0,-1,0,0,1,0,0,0,-1,0,0,1] stride=[1,1,1] "
-     "size=[8,12,31] : f32[2,8,12,31,40]"},
+     "size=[8,8,31] : f32[1,8,8,31,40]"},
     {"%x: f32[1,8,5,16,16], %w: f32[3,16,32]",
      "%r = tap_conv %x, %w taps=[-1,0,0,0,0,0,1,0,0] stride=[1,1,1] size=[8,5,16] "
      ": f32[1,8,5,16,32]"},
