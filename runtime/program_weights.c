@@ -66,10 +66,11 @@ static void initialize(Program *program, uint64_t seed, bool state_only) {
     end = i + 1;
     if (state_only && t->role < PLAN_STATE)
       continue;
+    program->current[i] = true;
     if (starts_as_zero(t)) {
       /* neighbours at once: the edges of each would take a page, or a huge one */
       while (end < plan->n_tensors && is_zeroed(&plan->tensors[end], state_only))
-        end++;
+        program->current[end++] = true;
       unsigned char *last = program->tensors[end - 1], *start = program->persistent.at;
       region_zero(&program->persistent, (size_t)((unsigned char *)program->tensors[i] - start),
                   (size_t)(last - start) + type_bytes(&plan->tensors[end - 1].type));
@@ -163,6 +164,7 @@ bool program_load(Program *program, const TensorFile *file, bool want_state, Err
     if (!in_files(t, want_state))
       continue;
     size_t bytes = type_bytes(&t->type);
+    program->current[i] = true;
     if (have->type.dtype == t->type.dtype) {
       if (bytes)
         memcpy(program->tensors[i], have->data, bytes);
@@ -185,7 +187,8 @@ int program_tensors(Program *program, bool state, Tensor *out, int room) {
     if (!in_files(&plan->tensors[i], state))
       continue;
     if (count < room)
-      out[count] = (Tensor){plan->tensors[i].name, plan->tensors[i].type, program->tensors[i]};
+      out[count] =
+          (Tensor){plan->tensors[i].name, plan->tensors[i].type, program_hosted(program, i)};
     count++;
   }
   return count;
