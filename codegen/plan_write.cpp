@@ -64,7 +64,7 @@ Offset<fb::Step> write_step(Builder &b, const PlanStep &step) {
   auto label = text(b, step.label), place = text(b, step.place);
   return fb::CreateStep(b, uint8_t(step.kind), step.kernel, refs, results, step.blocks,
                         step.bytes, label, place, step.flops, step.traffic, moved, step.conversion,
-                        step.paired_flops, step.open_flops);
+                        step.paired_flops, step.open_flops, step.threads, step.shared_bytes);
 }
 
 template <class T, class In, class Write>

@@ -5,6 +5,7 @@
  * parameters anew go to the plan. An updated tensor that could not be written in place is copied at
  * the end of the step list.
  */
+#include "codegen/emit.h"
 #include "driver/build.h"
 #include "driver/build_kernels.h"
 #include "driver/feed.h"
@@ -204,6 +205,10 @@ static PlanStep *final_steps(Entry *e, const Step *steps, int count) {
     const Kernel *kernel = step->kernel;
     plan->kernel = step->kernel_index;
     plan->blocks = kernel_blocks(kernel);
+    if (e->build->options.facts->threads > 1) { /* code for a device */
+      plan->threads = kernel->threads;
+      plan->shared_bytes = kernel_shared_bytes(kernel);
+    }
     plan->label = kernel->doc ? kernel->doc : "";
     if (step->from.region && step->from.region->uncounted)
       plan->label = arena_printf(arena, "%s, again", plan->label);

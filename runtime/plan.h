@@ -20,7 +20,7 @@
 #include "runtime/base/fault.h"
 #include "runtime/base/gather.h"
 
-enum { PLAN_VERSION = 5, PLAN_ALIGNMENT = 64 };
+enum { PLAN_VERSION = 6, PLAN_ALIGNMENT = 64 };
 
 typedef enum PlanRole {
   PLAN_PARAMETER,
@@ -83,6 +83,9 @@ typedef struct PlanStep {
   bool conversion; /* KERNEL: only moves elements to another order */
   double paired_flops; /* of flops: by dots of pairs of bf16 */
   double open_flops;   /* of flops: at most so many, since data decides */
+  /* KERNEL, of code for a device: threads of a block, shared memory a launch gives it; else 0 */
+  int threads;
+  int64_t shared_bytes;
 } PlanStep;
 
 typedef struct PlanEntry {

@@ -17,6 +17,7 @@ namespace {
 namespace fb = tricot::fb;
 
 constexpr int64_t MAX_BYTES = int64_t(1) << 46; // of any one memory: offsets never overflow
+constexpr int MAX_THREADS = 1024, MAX_SHARED = 1 << 20; // of a block, more than any device has
 constexpr int MAX_DEPTH = 8, MAX_TABLES = 1 << 24;
 
 struct Reader {
@@ -201,6 +202,8 @@ bool read_step(const Reader &r, const PlanEntry *entry, const fb::Step *in, bool
   out->paired_flops = in->paired_flops();
   out->open_flops = in->open_flops();
   out->conversion = in->conversion();
+  out->threads = in->threads();
+  out->shared_bytes = in->shared_bytes();
   out->n_args = count_of(in->args());
   if (in->kind() > STEP_ALL_REDUCE || !aligned(in->args()))
     return r.refuse("unknown kind of step", name);
@@ -212,6 +215,9 @@ bool read_step(const Reader &r, const PlanEntry *entry, const fb::Step *in, bool
     return r.refuse("a copy has a source and a destination", name);
   if (out->blocks < 0 || out->bytes < 0)
     return r.refuse("negative size of a step", name);
+  if (out->threads < 0 || out->threads > MAX_THREADS || out->shared_bytes < 0 ||
+      out->shared_bytes > MAX_SHARED)
+    return r.refuse("impossible size of a block", name);
   PlanRef *args = ARENA_ARRAY(r.arena, PlanRef, out->n_args);
   for (int i = 0; i < out->n_args; i++) {
     if (!read_ref(r, entry, in->args()->Get(uint32_t(i)), kernel ? 0 : out->bytes, name, &args[i]))

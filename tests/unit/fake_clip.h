@@ -139,15 +139,17 @@ static const PlanRef fake_update_args[] = {FAKE_AT(LR),
 static const PlanResult fake_image_result[] = {{2, FAKE_BATCH *FAKE_WIDTH, DT_f32}};
 static const PlanStep fake_train_steps[] = {
     {STEP_KERNEL, 0, 3, fake_image_args, FAKE_BATCH, 0, "image", "fake.yaml:3", 128, 256, 1,
-     fake_image_result, NULL, false, 0, 0},
-    {STEP_KERNEL, 1, 4, fake_text_args, FAKE_BATCH, 0, "text", "", 0, 0, 0, NULL, NULL, false, 0,
-     0},
-    {STEP_KERNEL, 2, 5, fake_loss_args, 1, 0, "loss", "", 0, 0, 0, NULL, NULL, false, 0, 0},
-    {STEP_KERNEL, 3, 5, fake_update_args, 1, 0, "update", "", 0, 0, 0, NULL, NULL, false, 0, 0}};
+     fake_image_result, NULL, false, 0, 0, 0, 0},
+    {STEP_KERNEL, 1, 4, fake_text_args, FAKE_BATCH, 0, "text", "", 0, 0, 0, NULL, NULL, false, 0, 0,
+     0, 0},
+    {STEP_KERNEL, 2, 5, fake_loss_args, 1, 0, "loss", "", 0, 0, 0, NULL, NULL, false, 0, 0, 0, 0},
+    {STEP_KERNEL, 3, 5, fake_update_args, 1, 0, "update", "", 0, 0, 0, NULL, NULL, false, 0, 0, 0,
+     0}};
 static const PlanStep fake_image_steps[] = {{STEP_KERNEL, 0, 3, fake_image_args, 1, 0, "image",
-                                             "fake.yaml:3", 64, 128, 0, NULL, NULL, false, 0, 0}};
+                                             "fake.yaml:3", 64, 128, 0, NULL, NULL, false, 0, 0, 0,
+                                             0}};
 static const PlanStep fake_text_steps[] = {
-    {STEP_KERNEL, 1, 4, fake_text_args, 1, 0, "text", "", 0, 0, 0, NULL, NULL, false, 0, 0}};
+    {STEP_KERNEL, 1, 4, fake_text_args, 1, 0, "text", "", 0, 0, 0, NULL, NULL, false, 0, 0, 0, 0}};
 
 static const PlanEntry fake_entries[] = {
     {"train_step", 4, 4, 0, 4, fake_train_in, fake_train_out, NULL, fake_train_steps, FAKE_ARENA, 0,

@@ -36,11 +36,11 @@ static Plan *sample(Arena *arena) {
   static const PlanResult written[] = {{0, 64, DT_f32}, {2, 8, DT_bf16}};
   static const int64_t moved[] = {4000, 32, 64};
   static const PlanStep prepare[] = {
-      {STEP_KERNEL, 0, 2, refs_c, 3, 0, "pack", "", 0, 64, 0, NULL, NULL, false, 0, 0}};
+      {STEP_KERNEL, 0, 2, refs_c, 3, 0, "pack", "", 0, 64, 0, NULL, NULL, false, 0, 0, 0, 0}};
   static const PlanStep steps[] = {
       {STEP_KERNEL, 1, 3, refs_a, 7, 0, "conv+relu", "models/a.yaml:31", 1e9, 4096, 2, written,
-       moved, false, 4e8, 2e8},
-      {STEP_COPY, 0, 2, refs_b, 0, 128, "copy", "", 0, 256, 0, NULL, NULL, false, 0, 0}};
+       moved, false, 4e8, 2e8, 128, 65536},
+      {STEP_COPY, 0, 2, refs_b, 0, 128, "copy", "", 0, 256, 0, NULL, NULL, false, 0, 0, 0, 0}};
   static const PlanStep refresh[] = {{.kernel = 1,
                                       .n_args = 2,
                                       .args = refs_d,
@@ -71,6 +71,8 @@ static void equal_steps(const PlanStep *a, const PlanStep *b, int count) {
     assert_true(a[i].flops == b[i].flops && a[i].traffic == b[i].traffic);
     assert_true(a[i].paired_flops == b[i].paired_flops && a[i].open_flops == b[i].open_flops);
     assert_int_equal(a[i].conversion, b[i].conversion);
+    assert_int_equal(a[i].threads, b[i].threads);
+    assert_int_equal(a[i].shared_bytes, b[i].shared_bytes);
     assert_int_equal(a[i].n_args, b[i].n_args);
     assert_int_equal(a[i].n_results, b[i].n_results);
     for (int k = 0; k < a[i].n_results; k++)
@@ -332,6 +334,8 @@ static void untrue_plans(void **state) {
   SPOIL(tensor[0].role = 5, "unknown role");
   SPOIL(tensor[1].name = "encoder.weight", "same name");
   SPOIL(entry->arena_bytes = INT64_MAX, "impossible memory size");
+  SPOIL(step[0].threads = 2048, "impossible size of a block");
+  SPOIL(step[0].shared_bytes = -1, "impossible size of a block");
   SPOIL(entry->prepare = step; entry->n_prepare = 1, "prepare step uses the arena");
   SPOIL(plan->refresh = entry->prepare, "outside its memory");
   SPOIL(ref[0] = ref[2] = (PlanRef){PLACE_PREPARED COMMA 0}; step[0].n_results = 0;
@@ -346,7 +350,7 @@ static void untrue_plans(void **state) {
   Error error;
   bytes[8]++;
   assert_false(plan_read(arena, bytes, size, &back, &error));
-  assert_non_null(strstr(error.text, "version 6, this program reads version 5"));
+  assert_non_null(strstr(error.text, "version 7, this program reads version 6"));
   arena_free(arena);
 }
 
