@@ -51,7 +51,8 @@ static void interpret(int slot, void *const *arguments) {
 SLOT(0)
 SLOT(1)
 SLOT(2)
-SLOT(3) SLOT(4) SLOT(5) SLOT(6) SLOT(7) SLOT(8) SLOT(9) SLOT(10) SLOT(11) SLOT(12) SLOT(13) SLOT(14)
+SLOT(3)
+SLOT(4) SLOT(5) SLOT(6) SLOT(7) SLOT(8) SLOT(9) SLOT(10) SLOT(11) SLOT(12) SLOT(13) SLOT(14)
     SLOT(15) SLOT(16) SLOT(17) SLOT(18) SLOT(19) SLOT(20) SLOT(21) SLOT(22) SLOT(23) SLOT(24)
         SLOT(25) SLOT(26) SLOT(27) SLOT(28) SLOT(29) SLOT(30) SLOT(31) SLOT(32) SLOT(33) SLOT(34)
             SLOT(35) SLOT(36) SLOT(37) SLOT(38) SLOT(39)
@@ -77,8 +78,21 @@ static const char *cpu_level(const char *target) {
   return strncmp(target, "cpu:", 4) == 0 ? target + 4 : "native";
 }
 
+bool target_device(const char *target, int *number) {
+  *number = 0;
+  if (strcmp(target, "cuda") == 0)
+    return true;
+  const char *digits = target + 5;
+  if (strncmp(target, "cuda:", 5) != 0 || !*digits || strspn(digits, "0123456789") > 4 ||
+      digits[strspn(digits, "0123456789")])
+    return false;
+  *number = atoi(digits);
+  return true;
+}
+
 bool target_facts(const char *target, Facts *facts, Error *error) {
-  if (strcmp(target, "cuda-shim") == 0 || strncmp(target, "cuda:", 5) == 0) {
+  if (strcmp(target, "cuda-shim") == 0 || strcmp(target, "cuda") == 0 ||
+      strncmp(target, "cuda:", 5) == 0) {
     *facts = gpu_facts;
     return true;
   }
@@ -100,7 +114,9 @@ bool target_facts(const char *target, Facts *facts, Error *error) {
 #endif
     return true;
   }
-  return error_set(error, "unknown target '%s': cpu, cpu:LEVEL, c, cuda-shim or interp", target);
+  return error_set(error,
+                   "unknown target '%s': cpu, cpu:LEVEL, cuda, cuda:NUMBER, c, cuda-shim or interp",
+                   target);
 }
 
 static ProgramKernel *find_kernel(void *context, const char *name) {
@@ -304,16 +320,61 @@ bool compiled_peak(Compiled *c, const ModelRequest *model, bool mixed, const cha
   return true;
 }
 
+/* Code for the device by NVRTC, and a program on it. */
+static bool open_on_device(Compiled *c, int threads, Error *error) {
+  char arch[CUDA_ARCH_TEXT];
+  CudaImage image = {.arch = {c->device.capability, 0}};
+  Text text = {0};
+  Cubin cubin;
+  emit_text(TEXT_CUDA, c->build.kernels.at, c->build.kernels.count, &text);
+  cuda_arch_text(image.arch, false, arch);
+  bool good = nvrtc_compile(c->arena, text.at, c->plan.model, arch, &cubin, error);
+  text_free(&text);
+  if (!good)
+    return false;
+  image.data = cubin.bytes;
+  image.size = cubin.size;
+  c->plan.level = arena_strdup(c->arena, arch);
+  CudaCode code = {&c->device, &image, 1};
+  return cuda_program_open(&c->program, &c->plan, &code, threads, error);
+}
+
+/* Before anything is compiled: is there what the target asks for? */
+static bool open_device(CudaDevice *device, const char *target, int number, Error *error) {
+  Error inner;
+  if (cuda_device_open(device, number, &inner) && nvrtc_available(&inner))
+    return true;
+  return error_set(error, "--target %s: error: %s", target, inner.text);
+}
+
 bool compiled_open(Compiled *c, const CompileRequest *request, Error *error) {
-  if (strncmp(request->target, "cuda:", 5) == 0) {
+  int number;
+  bool on_device = target_device(request->target, &number);
+  CudaDevice device = {0};
+  if (!on_device && strncmp(request->target, "cuda:", 5) == 0)
+    error_set(error,
+              "target %s: code for it is only emitted (tricot compile --emit cubin); "
+              "cuda or cuda:NUMBER run it",
+              request->target);
+  else
+    error->text[0] = 0;
+  if (*error->text || (on_device && !open_device(&device, request->target, number, error))) {
+    cuda_device_close(&device);
     *c = (Compiled){.arena = arena_new()};
     diag_init(&c->diag, c->arena);
-    return error_set(error, "target %s: GPU code is only emitted (tricot compile --emit cubin)",
-                     request->target);
+    return false;
   }
-  if (!compiled_build(c, request, error))
+  bool built = compiled_build(c, request, error);
+  c->device = device;
+  if (!built)
     return false;
   double start = seconds();
+  if (on_device) {
+    bool open = open_on_device(c, request->threads, error);
+    if (request->timing)
+      fprintf(stderr, "compile: code %.2f s\n", seconds() - start);
+    return open;
+  }
   Kernel **kernels = c->build.kernels.at;
   int count = c->build.kernels.count;
 #if TRICOT_LLVM
@@ -339,6 +400,7 @@ void compiled_close(Compiled *c) {
 #endif
   if (c->text)
     text_library_free(c->text);
+  cuda_device_close(&c->device);
   arena_free(c->arena);
   *c = (Compiled){0};
 }

@@ -7,7 +7,7 @@
 #include "codegen/emit.h"
 #include "driver/build.h"
 #include "frontend/model.h"
-#include "runtime/program.h"
+#include "runtime/cuda/program_cuda.h"
 
 /* One entry point to compile: a model's entry, or one that the compiler derives from the model's
  * training entry (driver/train_entries.h). */
@@ -26,7 +26,7 @@ typedef struct EntryRequest {
 
 typedef struct CompileRequest {
   ModelRequest model;
-  const char *target; /* "interp", "cpu", "cpu:x86-64-v3", "c", "cuda-shim" */
+  const char *target; /* "interp", "cpu", "cpu:x86-64-v3", "c", "cuda-shim", "cuda:1" */
   const EntryRequest *entries;
   int n_entries;
   int threads;        /* <= 0: one per allowed CPU */
@@ -44,6 +44,7 @@ typedef struct Compiled {
   Plan plan;
   Jit *jit;
   TextLibrary *text;
+  CudaDevice device; /* of target cuda */
   Program *program;
 } Compiled;
 
@@ -51,6 +52,8 @@ typedef struct Compiled {
 const PlanPair *model_settings(Arena *arena, const Model *model, int *count);
 /* A number among them, as runtime/job/text_form.h asks for it. */
 double model_setting(const void *model, const char *key, double otherwise);
+/* Is the target a CUDA device to run on: cuda, or cuda:NUMBER? (cuda:sm_80 is code for one.) */
+bool target_device(const char *target, int *number);
 /* Facts of a target by name; false with the known names in the error. */
 bool target_facts(const char *target, Facts *facts, Error *error);
 
