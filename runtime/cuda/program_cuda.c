@@ -262,16 +262,20 @@ static bool cuda_begin(Program *program, int entry, Error *error) {
   return !program->profile || cuda_start_clock(program, error);
 }
 
+/* What failed, where steps show that they did only when the host waits for them. */
+enum { PLACE_TEXT = 200 };
+static const char *place_text(const Program *program, int entry, char *text) {
+  snprintf(text, PLACE_TEXT, "entry point %.60s on %.100s", program->plan->entries[entry].name,
+           ((Cuda *)program->own)->device->name);
+  return text;
+}
+
 static bool cuda_end(Program *program, int entry, bool updated, Error *error) {
-  const Cuda *cuda = program->own;
-  char what[200];
-  snprintf(what, sizeof what, "entry point %.60s on %.100s", program->plan->entries[entry].name,
-           cuda->device->name);
-  if (updated) {
-    for (int i = 0; i < program->plan->n_tensors; i++)
-      program->current[i] = false;
-  }
-  return wait(cuda, what, error) && (!program->profile || cuda_read_times(program, entry, error));
+  char what[PLACE_TEXT];
+  for (int i = 0; updated && i < program->plan->n_tensors; i++)
+    program->current[i] = false;
+  return wait(program->own, place_text(program, entry, what), error) &&
+         (!program->profile || cuda_read_times(program, entry, error));
 }
 
 static void *cuda_port(const Program *program, int entry, const PlanPort *port) {
@@ -293,11 +297,12 @@ static bool copy_out(Cuda *cuda, void *to, CudaAddress from, size_t bytes, const
 
 static bool cuda_fetch_port(Program *program, int entry, const PlanPort *port, Error *error) {
   Cuda *cuda = program->own;
+  char what[PLACE_TEXT];
   bool *fetched = &cuda->entries[entry].fetched[port - program->plan->entries[entry].outputs];
   if (!*fetched)
     *fetched =
         copy_out(cuda, cuda_port(program, entry, port), cuda_address(program, entry, port->ref),
-                 (size_t)port_bytes(port), "copying an output from the device", error);
+                 (size_t)port_bytes(port), place_text(program, entry, what), error);
   return *fetched;
 }
 

@@ -53,6 +53,8 @@ typedef struct Kernel {
 typedef struct Module {
   void *handle;
   ShimHost host;
+  struct Kernel *kernels[4096]; /* that were asked for */
+  int n_kernels;
 } Module;
 
 typedef enum OpKind {

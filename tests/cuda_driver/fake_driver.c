@@ -149,6 +149,7 @@ int cuModuleLoadDataEx(Module **result, const void *data, unsigned options, int 
   const char *bytes = (const char *)data + sizeof image;
   bool good = file >= 0 && write(file, bytes, image.size) == (ssize_t)image.size;
   Module *module = mem_alloc(sizeof *module);
+  module->n_kernels = 0;
   module->handle = good ? dlopen(path, RTLD_NOW | RTLD_LOCAL) : NULL;
   close(file);
   TricotHost **host = module->handle ? dlsym(module->handle, "tricot_host") : NULL;
@@ -166,6 +167,8 @@ int cuModuleUnload(Module *module) {
   CALL();
   if (module->host.failed)
     FAULT("%s", module->host.error.text);
+  for (int i = 0; i < module->n_kernels; i++)
+    free(module->kernels[i]);
   dlclose(module->handle);
   shim_close(&module->host);
   free(module);
@@ -184,7 +187,9 @@ int cuModuleGetFunction(Kernel **result, Module *module, const char *name) {
   int *arguments = find(module, "fake_arguments_", name);
   if (!run || !shim || !arguments)
     return NOT_FOUND;
-  Kernel *kernel = mem_alloc(sizeof *kernel); /* as long as the process, like the driver's */
+  if (module->n_kernels == (int)(sizeof module->kernels / sizeof *module->kernels))
+    return OUT_OF_MEMORY;
+  Kernel *kernel = module->kernels[module->n_kernels++] = mem_alloc(sizeof *kernel);
   *kernel =
       (Kernel){.shim = shim, .edited = shim, .arguments = *arguments, .most_shared = 48 << 10};
   memcpy(&kernel->run, &run, sizeof run);
