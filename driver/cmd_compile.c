@@ -46,6 +46,7 @@ typedef struct Work {
   CompileRequest request;
   EntryRequest entries[JOB_MAX_ENTRIES + 8];
   const char *model, *emit, *output;
+  const struct Emission *emission; /* what --emit names */
 } Work;
 
 static void add_entries(Work *w, const JobRequest *request, int *n) {
@@ -130,17 +131,32 @@ static bool write_file(const char *path, const void *bytes, size_t size, Error *
   return writing_commit(&writing, error);
 }
 
-static const char *after_colon(const char *target, const char *otherwise) {
-  const char *colon = strchr(target, ':');
-  return colon ? colon + 1 : otherwise;
+static bool emit_graph(Work *w, Compiled *c, Text *out, Error *error) {
+  (void)w, (void)error;
+  for (int i = 0; i < c->build.graphs.count; i++)
+    graph_print(c->build.graphs.at[i], out);
+  return true;
 }
 
-static bool emit_cubin(Work *w, Compiled *c, Text *out, Error *error) {
+static bool emit_kernels(Work *w, Compiled *c, Text *out, Error *error) {
+  (void)w, (void)error;
+  for (int i = 0; i < c->build.kernels.count; i++)
+    kernel_print(c->build.kernels.at[i], out);
+  return true;
+}
+
+static bool emit_source(Work *w, Compiled *c, Text *out, Error *error) {
+  (void)error;
+  emit_text(strcmp(w->emit, "c") == 0 ? TEXT_C : TEXT_CUDA, c->build.kernels.at,
+            c->build.kernels.count, out);
+  return true;
+}
+
+static bool emit_cuda_code(Work *w, Compiled *c, Text *out, Error *error) {
   Text cuda = {0};
   Cubin cubin;
-  const char *arch = after_colon(w->request.target, "sm_80");
-  if (strcmp(w->emit, "ptx") == 0 && strncmp(arch, "sm_", 3) == 0)
-    arch = arena_printf(w->arena, "compute_%s", arch + 3);
+  char arch[CUDA_ARCH_TEXT];
+  cuda_arch_text(c->target.arch, strcmp(w->emit, "ptx") == 0, arch);
   emit_text(TEXT_CUDA, c->build.kernels.at, c->build.kernels.count, &cuda);
   bool good = nvrtc_compile(w->arena, cuda.at, model_name(c->model), arch, &cubin, error);
   text_free(&cuda);
@@ -149,48 +165,73 @@ static bool emit_cubin(Work *w, Compiled *c, Text *out, Error *error) {
   return good;
 }
 
-static bool emit_stage(Work *w, Compiled *c, Text *out, Error *error) {
-  Kernel **kernels = c->build.kernels.at;
-  int count = c->build.kernels.count;
-  if (strcmp(w->emit, "graph") == 0) {
-    for (int i = 0; i < c->build.graphs.count; i++)
-      graph_print(c->build.graphs.at[i], out);
-  } else if (strcmp(w->emit, "kernel") == 0) {
-    for (int i = 0; i < count; i++)
-      kernel_print(kernels[i], out);
-  } else if (strcmp(w->emit, "c") == 0 || strcmp(w->emit, "cuda") == 0) {
-    emit_text(strcmp(w->emit, "c") == 0 ? TEXT_C : TEXT_CUDA, kernels, count, out);
-  } else if (strcmp(w->emit, "ptx") == 0 || strcmp(w->emit, "cubin") == 0) {
-    return emit_cubin(w, c, out, error);
-  } else {
+static bool emit_cpu_code(Work *w, Compiled *c, Text *out, Error *error) {
 #if TRICOT_LLVM
-    CpuLevel level;
-    return cpu_level_find(after_colon(w->request.target, "native"), &level, error) &&
-           llvm_emit(kernels, count, &level, "", w->emit, out, error);
+  CpuLevel level;
+  return cpu_level_find(c->target.level, &level, error) &&
+         llvm_emit(c->build.kernels.at, c->build.kernels.count, &level, "", w->emit, out, error);
 #else
-    return error_set(error, "--emit %s: this build has no LLVM", w->emit);
+  (void)c, (void)out;
+  return error_set(error, "--emit %s: this build has no LLVM", w->emit);
 #endif
-  }
+}
+
+enum {
+  FOR_CPU = 1 << TARGET_CPU,
+  FOR_CUDA = 1 << TARGET_CUDA,
+  FOR_TEXT = 1 << TARGET_C | 1 << TARGET_CUDA_SHIM,
+  FOR_KERNELS = FOR_CPU | FOR_CUDA | FOR_TEXT,
+  FOR_ALL = FOR_KERNELS | 1 << TARGET_INTERP
+};
+
+/* Kinds of --emit. */
+static const struct Emission {
+  const char *name;
+  int targets;                                      /* that it can be asked of */
+  const char *otherwise;                            /* the target when none is named */
+  bool (*add)(Work *, Compiled *, Text *, Error *); /* NULL: an executable or a library */
+} emissions[] = {
+    {"exe", 0, "cpu", NULL},
+    {"shared", 0, "cpu", NULL},
+    {"static", 0, "cpu", NULL},
+    {"graph", FOR_ALL, TRICOT_LLVM ? "cpu" : "c", emit_graph},
+    {"kernel", FOR_KERNELS, TRICOT_LLVM ? "cpu" : "c", emit_kernels},
+    {"llvm", FOR_CPU, "cpu", emit_cpu_code},
+    {"asm", FOR_CPU, "cpu", emit_cpu_code},
+    {"object", FOR_CPU, "cpu", emit_cpu_code},
+    {"c", FOR_CPU | FOR_TEXT, "c", emit_source},
+    {"cuda", FOR_CUDA | FOR_TEXT, "cuda:sm_80", emit_source},
+    {"ptx", FOR_CUDA, "cuda:sm_80", emit_cuda_code},
+    {"cubin", FOR_CUDA, "cuda:sm_80", emit_cuda_code},
+};
+
+static const struct Emission *find_emission(const char *name) {
+  for (size_t i = 0; i < sizeof emissions / sizeof *emissions; i++)
+    if (strcmp(emissions[i].name, name) == 0)
+      return &emissions[i];
+  return NULL;
+}
+
+/* Whether a stage can be had of the target, before anything is compiled. Code of CUDA is for an
+ * architecture that was named; its text is the same for all. */
+static bool suits(const Work *w, const Target *target, Error *error) {
+  if (target->kind == TARGET_INTERP && !(w->emission->targets & 1 << TARGET_INTERP))
+    return error_set(error, "--emit %s: error: target interp has no kernels", w->emit);
+  if (!(w->emission->targets & 1 << target->kind))
+    return error_set(error, "--emit %s: error: not of the target '%s'", w->emit, target->text);
+  if (target->kind == TARGET_CUDA && !target->code_only && w->emission->add == emit_cuda_code)
+    return error_set(error, "--emit %s: error: for which architecture? (--target cuda:sm_80)",
+                     w->emit);
   return true;
 }
 
 static bool compile_stage(Work *w, Error *error) {
-  const char *target = w->request.target;
-  bool llvm =
-      strcmp(w->emit, "llvm") == 0 || strcmp(w->emit, "asm") == 0 || strcmp(w->emit, "object") == 0;
-  bool cuda =
-      strcmp(w->emit, "cuda") == 0 || strcmp(w->emit, "ptx") == 0 || strcmp(w->emit, "cubin") == 0;
-  if (strcmp(target, "interp") == 0 && strcmp(w->emit, "graph") != 0)
-    return error_set(error, "--emit %s: error: target interp has no kernels", w->emit);
-  if (llvm && strncmp(target, "cuda", 4) == 0)
-    return error_set(error, "--emit %s: error: wants a CPU target, not '%s'", w->emit, target);
-  if (!TRICOT_LLVM && !options_text(&w->options, "target"))
-    w->request.target = "c";
-  if (cuda && strncmp(w->request.target, "cuda", 4) != 0)
-    w->request.target = "cuda:sm_80";
+  Target target;
+  if (!target_parse(w->arena, w->request.target, &target, error) || !suits(w, &target, error))
+    return false;
   Compiled c;
   Text out = {0};
-  bool good = compiled_build(&c, &w->request, error) && emit_stage(w, &c, &out, error) &&
+  bool good = compiled_build(&c, &w->request, error) && w->emission->add(w, &c, &out, error) &&
               write_file(w->output, out.at ? out.at : "", out.size, error);
   if (!good)
     diag_print(&c.diag, stderr);
@@ -207,36 +248,20 @@ enum { MAX_LEVELS = 8 };
 static const char *const levels_default[] = {"x86-64-v3", "x86-64-v4", "x86-64-v4-bf16"};
 
 static int choose_levels(Work *w, const char **levels, Error *error) {
-  int n = 0;
-  const char *list =
-      strcmp(w->request.target, "cpu") == 0 ? NULL : after_colon(w->request.target, "");
-  if (strcmp(w->request.target, "cpu") != 0 && strncmp(w->request.target, "cpu:", 4) != 0) {
-    error_set(error, "--emit %s wants --target cpu or cpu:LEVEL,…, not '%s'", w->emit,
-              w->request.target);
-    return 0;
+  Target targets[MAX_LEVELS];
+  int n = target_list(w->arena, w->request.target, targets, MAX_LEVELS, error), count = 0;
+  for (int i = 0; i < n; i++) {
+    if (targets[i].kind != TARGET_CPU) {
+      error_set(error, "--emit %s wants --target cpu or cpu:LEVEL,…, not '%s'", w->emit,
+                targets[i].text);
+      return 0;
+    }
+    if (targets[i].named)
+      levels[count++] = targets[i].level;
   }
-  if (!list) {
-    for (; n < (w->request.mixed ? 3 : 2); n++)
-      levels[n] = levels_default[n];
-    return n;
-  }
-  for (; *list && n <= MAX_LEVELS; list += *list == ',') {
-    size_t length = strcspn(list, ",");
-    const char *level = arena_strndup(w->arena, list, length);
-    list += length;
-    for (int i = 0; i < n; i++)
-      if (strcmp(levels[i], level) == 0)
-        length = 0;
-    if (length && n < MAX_LEVELS)
-      levels[n++] = level;
-    else if (length)
-      n = MAX_LEVELS + 1;
-  }
-  if (n == 0 || n > MAX_LEVELS) {
-    error_set(error, "--target %s: 1 to %d levels", w->request.target, MAX_LEVELS);
-    return 0;
-  }
-  return n;
+  for (int i = 0; n && !count && i < (w->request.mixed ? 3 : 2); i++)
+    levels[i] = levels_default[i];
+  return count ? count : n ? (w->request.mixed ? 3 : 2) : 0;
 }
 
 /* "x86-64-v3" as the end of a C name. */
@@ -294,15 +319,6 @@ static bool compile_artefact(Work *w, Error *error) {
 }
 #endif
 
-static bool known_emit(const char *emit) {
-  static const char *const kinds[] = {"exe", "shared", "static", "graph", "kernel", "llvm",
-                                      "asm", "object", "c",      "cuda",  "ptx",    "cubin"};
-  for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
-    if (strcmp(kinds[i], emit) == 0)
-      return true;
-  return false;
-}
-
 static int usage_error(const Error *error) {
   fprintf(stderr, "tricot compile: error: %s\ntricot compile --help shows the options\n",
           error->text);
@@ -333,7 +349,8 @@ static int compile_with(Work *w, int argc, char **argv) {
     error_set(&error, w->output ? "which model file?" : "where to? (-o FILE)");
     return usage_error(&error);
   }
-  if (!known_emit(w->emit)) {
+  w->emission = find_emission(w->emit);
+  if (!w->emission) {
     error_set(&error, "--emit: unknown kind '%s'", w->emit);
     return usage_error(&error);
   }
@@ -352,9 +369,9 @@ static int compile_with(Work *w, int argc, char **argv) {
     w->request.model.sets = sets;
   }
   bool good = choose_entries(w, &error);
-  bool artefact = strcmp(w->emit, "exe") == 0 || strcmp(w->emit, "shared") == 0 ||
-                  strcmp(w->emit, "static") == 0;
-  if (good && artefact) {
+  if (!options_text(&w->options, "target"))
+    w->request.target = w->emission->otherwise;
+  if (good && !w->emission->add) {
 #if TRICOT_LLVM
     good = compile_artefact(w, &error);
 #else

@@ -1,135 +1,21 @@
-/* Model file to program. See compile.h.
- *
- * The interpreter is a target like the others: an entry point is one step whose "kernel" evaluates
- * the whole graph in double precision. Kernels have no context argument, so interpreted graphs
- * stand in a table and each slot has a function of its own.
- */
+/* Model file to program. See compile.h. */
 #include "driver/compile.h"
+#include "driver/interpret.h"
 #include "driver/train_entries.h"
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
 
-static const Facts gpu_facts = {.vector = 1,
-                                .registers = 64,
-                                .threads = 128,
-                                .shared = 48 << 10,
-                                .l1 = 128 << 10,
-                                .l2 = 40 << 20};
-
-/* ---- the interpreter as code ---- */
-
-enum { INTERPRETED = 40 };
-static const Graph *interpreted[INTERPRETED];
-
-static void interpret(int slot, void *const *arguments) {
-  const Graph *g = interpreted[slot];
-  Arena *arena = arena_new();
-  double **in = ARENA_ARRAY(arena, double *, g->inputs.count + 1);
-  double **out = ARENA_ARRAY(arena, double *, g->outputs.count + 1);
-  for (int i = 0; i < g->inputs.count; i++) {
-    const Type *type = &g->inputs.at[i].value->type;
-    in[i] = ARENA_ARRAY(arena, double, type_elements(type));
-    for (int64_t k = 0; k < type_elements(type); k++)
-      in[i][k] = dtype_load(type->dtype, arguments[i], k);
-  }
-  graph_eval(g, arena, in, out);
-  for (int i = 0; i < g->outputs.count; i++) {
-    const Type *type = &g->outputs.at[i].value->type;
-    for (int64_t k = 0; k < type_elements(type); k++)
-      dtype_store(type->dtype, arguments[g->inputs.count + i], k, out[i][k]);
-  }
-  arena_free(arena);
-}
-
-#define SLOT(n)                                                                                    \
-  static void interpret_##n(void *const *arguments, int64_t begin, int64_t end) {                  \
-    if (begin < end)                                                                               \
-      interpret(n, arguments);                                                                     \
-  }
-SLOT(0)
-SLOT(1)
-SLOT(2)
-SLOT(3)
-SLOT(4)
-SLOT(5) SLOT(6) SLOT(7) SLOT(8) SLOT(9) SLOT(10) SLOT(11) SLOT(12) SLOT(13) SLOT(14) SLOT(15)
-    SLOT(16) SLOT(17) SLOT(18) SLOT(19) SLOT(20) SLOT(21) SLOT(22) SLOT(23) SLOT(24) SLOT(25)
-        SLOT(26) SLOT(27) SLOT(28) SLOT(29) SLOT(30) SLOT(31) SLOT(32) SLOT(33) SLOT(34) SLOT(35)
-            SLOT(36) SLOT(37) SLOT(38) SLOT(39)
-#undef SLOT
-
-                static ProgramKernel *const interpreters[INTERPRETED] = {
-                    interpret_0,  interpret_1,  interpret_2,  interpret_3,  interpret_4,
-                    interpret_5,  interpret_6,  interpret_7,  interpret_8,  interpret_9,
-                    interpret_10, interpret_11, interpret_12, interpret_13, interpret_14,
-                    interpret_15, interpret_16, interpret_17, interpret_18, interpret_19,
-                    interpret_20, interpret_21, interpret_22, interpret_23, interpret_24,
-                    interpret_25, interpret_26, interpret_27, interpret_28, interpret_29,
-                    interpret_30, interpret_31, interpret_32, interpret_33, interpret_34,
-                    interpret_35, interpret_36, interpret_37, interpret_38, interpret_39};
-
-/* ---- targets ---- */
-
-static bool is_cpu(const char *target) {
-  return strcmp(target, "cpu") == 0 || strncmp(target, "cpu:", 4) == 0;
-}
-
-static const char *cpu_level(const char *target) {
-  return strncmp(target, "cpu:", 4) == 0 ? target + 4 : "native";
-}
-
-bool target_device(const char *target, int *number) {
-  *number = 0;
-  if (strcmp(target, "cuda") == 0)
-    return true;
-  const char *digits = target + 5;
-  if (strncmp(target, "cuda:", 5) != 0 || !*digits || strspn(digits, "0123456789") > 4 ||
-      digits[strspn(digits, "0123456789")])
-    return false;
-  *number = atoi(digits);
-  return true;
-}
-
-bool target_facts(const char *target, Facts *facts, Error *error) {
-  if (strcmp(target, "cuda-shim") == 0 || strcmp(target, "cuda") == 0 ||
-      strncmp(target, "cuda:", 5) == 0) {
-    *facts = gpu_facts;
-    return true;
-  }
-  if (strcmp(target, "interp") == 0) {
-    *facts = (Facts){.vector = 1, .registers = 16, .threads = 1};
-    return true;
-  }
-  if (is_cpu(target) || strcmp(target, "c") == 0) {
-#if TRICOT_LLVM
-    CpuLevel level;
-    if (!cpu_level_find(cpu_level(target), &level, error))
-      return false;
-    *facts = level.facts;
-    facts->bf16_pairs &= is_cpu(target); /* C text has no such instruction */
-#else
-    if (is_cpu(target))
-      return error_set(error, "target %s: this build has no LLVM", target);
-    *facts = (Facts){.vector = 8, .registers = 16, .threads = 1, .l1 = 32 << 10, .l2 = 1 << 20};
-#endif
-    return true;
-  }
-  return error_set(error,
-                   "unknown target '%s': cpu, cpu:LEVEL, cuda, cuda:NUMBER, c, cuda-shim or interp",
-                   target);
-}
+/* ---- code ---- */
 
 static ProgramKernel *find_kernel(void *context, const char *name) {
   const Compiled *compiled = context;
-  int slot;
-  if (sscanf(name, "interpret%d", &slot) == 1)
-    return slot < INTERPRETED ? interpreters[slot] : NULL;
 #if TRICOT_LLVM
   if (compiled->jit)
     return jit_find(compiled->jit, name);
 #endif
-  return compiled->text ? text_library_find(compiled->text, name) : NULL;
+  return compiled->text ? text_library_find(compiled->text, name) : interpret_find(name);
 }
 
 /* ---- graphs ---- */
@@ -258,12 +144,16 @@ static double seconds(void) {
   return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
 }
 
-bool compiled_build(Compiled *c, const CompileRequest *request, Error *error) {
+static void open_empty(Compiled *c) {
   *c = (Compiled){.arena = arena_new()};
   diag_init(&c->diag, c->arena);
+}
+
+static bool build_all(Compiled *c, const CompileRequest *request, Error *error) {
   error->text[0] = 0;
   Facts *facts = ARENA_NEW(c->arena, Facts);
-  if (!target_facts(request->target, facts, error))
+  if (!target_parse(c->arena, request->target, &c->target, error) ||
+      !target_facts(&c->target, facts, error))
     return false;
   double start = seconds();
   c->model = model_load(c->arena, &c->diag, &request->model);
@@ -271,7 +161,7 @@ bool compiled_build(Compiled *c, const CompileRequest *request, Error *error) {
     return false;
   BuildOptions options = {.facts = facts,
                           .passes = request->passes,
-                          .interpret = strcmp(request->target, "interp") == 0,
+                          .interpret = c->target.kind == TARGET_INTERP,
                           .mixed = request->mixed,
                           .memory_only = request->memory_only,
                           .dump_tiles = request->dump_tiles,
@@ -285,12 +175,12 @@ bool compiled_build(Compiled *c, const CompileRequest *request, Error *error) {
     if (!graph || !build_entry(&c->build, graph, entry->name))
       return false;
     if (options.interpret)
-      interpreted[i] = c->build.graphs.at[i];
+      interpret_set(i, c->build.graphs.at[i]);
   }
   c->plan = build_plan(&c->build);
   c->plan.model = model_name(c->model);
   c->plan.variant = model_variant(c->model) ? model_variant(c->model) : "";
-  c->plan.level = is_cpu(request->target) ? cpu_level(request->target) : request->target;
+  c->plan.level = c->target.kind == TARGET_CPU ? c->target.level : c->target.text;
   c->plan.precision = request->mixed ? "bf16" : "f32";
   c->plan.settings = model_settings(c->arena, c->model, &c->plan.n_settings);
   if (request->timing)
@@ -299,6 +189,11 @@ bool compiled_build(Compiled *c, const CompileRequest *request, Error *error) {
             "compile: layout conversions between kernels: %d\n",
             seconds() - start, c->build.kernels.count, c->build.layout_conversions);
   return true;
+}
+
+bool compiled_build(Compiled *c, const CompileRequest *request, Error *error) {
+  open_empty(c);
+  return build_all(c, request, error);
 }
 
 bool compiled_peak(Compiled *c, const ModelRequest *model, bool mixed, const char *entry,
@@ -340,56 +235,57 @@ static bool open_on_device(Compiled *c, int threads, Error *error) {
   return cuda_program_open(&c->program, &c->plan, &code, threads, error);
 }
 
+static bool open_on_host(Compiled *c, int threads, Error *error) {
+  Kernel **kernels = c->build.kernels.at;
+  int count = c->build.kernels.count;
+  TextDialect dialect = c->target.kind == TARGET_C ? TEXT_C : TEXT_CUDA;
+  switch (c->target.kind) {
+  case TARGET_CPU:
+#if TRICOT_LLVM
+    c->jit = jit_build(kernels, count, (int)sysconf(_SC_NPROCESSORS_ONLN), error);
+    if (!c->jit)
+      return false;
+#endif
+    break;
+  case TARGET_C:
+  case TARGET_CUDA_SHIM:
+    c->text = text_library_build(dialect, kernels, count, error);
+    if (!c->text)
+      return false;
+    break;
+  case TARGET_INTERP:
+  case TARGET_CUDA: break;
+  }
+  return program_open(&c->program, &c->plan, find_kernel, c, threads, error);
+}
+
 /* Before anything is compiled: is there what the target asks for? */
-static bool open_device(CudaDevice *device, const char *target, int number, Error *error) {
+static bool find_device(Compiled *c, const char *name, Error *error) {
+  Target target;
   Error inner;
-  if (cuda_device_open(device, number, &inner) && nvrtc_available(&inner))
+  if (!target_parse(c->arena, name, &target, error))
+    return false;
+  if (target.kind != TARGET_CUDA)
     return true;
-  return error_set(error, "--target %s: error: %s", target, inner.text);
+  if (target.code_only)
+    return error_set(error,
+                     "target %s: code for it is only emitted (tricot compile --emit cubin); "
+                     "cuda or cuda:NUMBER run it",
+                     name);
+  return (cuda_device_open(&c->device, target.device, &inner) && nvrtc_available(&inner)) ||
+         error_set(error, "--target %s: error: %s", name, inner.text);
 }
 
 bool compiled_open(Compiled *c, const CompileRequest *request, Error *error) {
-  int number;
-  bool on_device = target_device(request->target, &number);
-  CudaDevice device = {0};
-  if (!on_device && strncmp(request->target, "cuda:", 5) == 0)
-    error_set(error,
-              "target %s: code for it is only emitted (tricot compile --emit cubin); "
-              "cuda or cuda:NUMBER run it",
-              request->target);
-  else
-    error->text[0] = 0;
-  if (*error->text || (on_device && !open_device(&device, request->target, number, error))) {
-    cuda_device_close(&device);
-    *c = (Compiled){.arena = arena_new()};
-    diag_init(&c->diag, c->arena);
-    return false;
-  }
-  bool built = compiled_build(c, request, error);
-  c->device = device;
-  if (!built)
+  open_empty(c);
+  if (!find_device(c, request->target, error) || !build_all(c, request, error))
     return false;
   double start = seconds();
-  if (on_device) {
-    bool open = open_on_device(c, request->threads, error);
-    if (request->timing)
-      fprintf(stderr, "compile: code %.2f s\n", seconds() - start);
-    return open;
-  }
-  Kernel **kernels = c->build.kernels.at;
-  int count = c->build.kernels.count;
-#if TRICOT_LLVM
-  int cpus = (int)sysconf(_SC_NPROCESSORS_ONLN);
-  if (is_cpu(request->target) && !(c->jit = jit_build(kernels, count, cpus, error)))
-    return false;
-#endif
-  TextDialect dialect = strcmp(request->target, "c") == 0 ? TEXT_C : TEXT_CUDA;
-  bool text = dialect == TEXT_C || strcmp(request->target, "cuda-shim") == 0;
-  if (text && !(c->text = text_library_build(dialect, kernels, count, error)))
-    return false;
-  if (request->timing)
+  bool open = c->target.kind == TARGET_CUDA ? open_on_device(c, request->threads, error)
+                                            : open_on_host(c, request->threads, error);
+  if (open && request->timing)
     fprintf(stderr, "compile: code %.2f s\n", seconds() - start);
-  return program_open(&c->program, &c->plan, find_kernel, c, request->threads, error);
+  return open;
 }
 
 void compiled_close(Compiled *c) {

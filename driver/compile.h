@@ -6,6 +6,7 @@
 #define TRICOT_DRIVER_COMPILE_H
 #include "codegen/emit.h"
 #include "driver/build.h"
+#include "driver/target.h"
 #include "frontend/model.h"
 #include "runtime/cuda/program_cuda.h"
 
@@ -26,19 +27,20 @@ typedef struct EntryRequest {
 
 typedef struct CompileRequest {
   ModelRequest model;
-  const char *target; /* "interp", "cpu", "cpu:x86-64-v3", "c", "cuda-shim", "cuda:1" */
+  const char *target; /* its name, see driver/target.h */
   const EntryRequest *entries;
   int n_entries;
-  int threads;        /* <= 0: one per allowed CPU */
+  int threads; /* <= 0: one per allowed CPU */
   PassOptions passes;
-  bool mixed;         /* --precision bf16 */
+  bool mixed;                                              /* --precision bf16 */
   bool dump_tiles, dump_kernels, dump_memory, memory_only; /* see BuildOptions */
-  bool timing;        /* seconds of each stage on stderr */
+  bool timing;                                             /* seconds of each stage on stderr */
 } CompileRequest;
 
 typedef struct Compiled {
   Arena *arena;
   Diag diag;
+  Target target;
   Model *model;
   Build build;
   Plan plan;
@@ -52,10 +54,6 @@ typedef struct Compiled {
 const PlanPair *model_settings(Arena *arena, const Model *model, int *count);
 /* A number among them, as runtime/job/text_form.h asks for it. */
 double model_setting(const void *model, const char *key, double otherwise);
-/* Is the target a CUDA device to run on: cuda, or cuda:NUMBER? (cuda:sm_80 is code for one.) */
-bool target_device(const char *target, int *number);
-/* Facts of a target by name; false with the known names in the error. */
-bool target_facts(const char *target, Facts *facts, Error *error);
 
 /* Graphs, passes, kernels and plan; no code yet. Errors about the model are in compiled->diag (and
  * then error->text is empty). Call compiled_close in any case. */

@@ -10,7 +10,7 @@ const OptionRow compile_options[] = {
      NULL},
     {"set", OPTION_TEXT, "ARG=VALUE", "sets an argument: text.width=64, volume=[32,64,64]", NULL},
     {"target", OPTION_TEXT, "NAME",
-     "cpu, cpu:LEVEL, cuda, cuda:NUMBER, c, cuda-shim, interp (default cpu)", NULL},
+     "cpu, cpu:LEVEL, cuda, cuda:NUMBER, c, cuda-shim or interp (default cpu)", NULL},
     {"precision", OPTION_CHOICE, "f32|bf16",
      "of products and of what kernels hand on; sums and parameters stay f32 (default f32)", NULL},
     {"skip", OPTION_TEXT, "PASSES", "passes not to run: knit,cse", NULL},

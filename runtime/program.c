@@ -130,6 +130,16 @@ void program_close(Program *program) {
 
 const Plan *program_plan(const Program *program) { return program->plan; }
 
+const ProgramDevice *program_device(const Program *program) {
+  return program->device.name ? &program->device : NULL;
+}
+
+bool program_measure_device(Program *program, Error *error) {
+  return !program->backend->measure || program->backend->measure(program, error);
+}
+
+void program_hold_inputs(Program *program, bool hold) { program->hold = hold; }
+
 Pool *program_pool(Program *program) { return program->pool; }
 
 int program_threads(const Program *program) { return pool_threads(program->pool); }

@@ -89,6 +89,19 @@ void program_profile(Program *, bool enable);
 const int64_t *program_times(const Program *, int entry);
 /* When each step began: monotonic nanoseconds. */
 const int64_t *program_starts(const Program *, int entry);
+/* The device a program runs on, for messages and to judge its times by; NULL: this processor. */
+typedef struct ProgramDevice {
+  const char *name;
+  double copied;    /* bytes a second read and written by copies in its memory; 0: not measured */
+  int64_t l2_bytes; /* 0: not known */
+} ProgramDevice;
+const ProgramDevice *program_device(const Program *);
+/* Measures `copied`, and keeps the better of both where that was measured before. Between runs
+ * only; allocates for the time it takes. Without effect on this processor. */
+bool program_measure_device(Program *, Error *);
+/* A device copies an entry point's inputs for every run; with `hold`, not when it ran last and they
+ * are the same. */
+void program_hold_inputs(Program *, bool hold);
 /* The workers, to measure the machine with the threads that run the kernels. Between runs only. */
 Pool *program_pool(Program *);
 #endif

@@ -41,6 +41,8 @@ typedef struct Backend {
   /* Any bytes between begin and end, to read until the next call. */
   const void *(*look)(Program *, int entry, PlanRef, int64_t bytes, Error *);
   void (*retire)(Program *, int entry); /* see program_retire */
+  /* Of devices; NULL: this processor. */
+  bool (*measure)(Program *, Error *);
 } Backend;
 
 extern const Backend backend_cpu; /* options: a CpuCode */
@@ -74,6 +76,8 @@ struct Program {
   bool views_stale; /* parameters were set from outside, or by an entry point that outdates views */
   bool frozen;      /* persistent tensors do not change any more */
   bool profile;
+  bool hold;            /* program_hold_inputs */
+  ProgramDevice device; /* name NULL: none */
 };
 
 /* program_open for any backend. */

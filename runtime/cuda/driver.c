@@ -7,7 +7,13 @@
 #include <string.h>
 
 /* attributes of a device */
-enum { MULTIPROCESSORS = 16, CAPABILITY_MAJOR = 75, CAPABILITY_MINOR = 76, SHARED_OPTIN = 97 };
+enum {
+  MULTIPROCESSORS = 16,
+  L2_BYTES = 38,
+  CAPABILITY_MAJOR = 75,
+  CAPABILITY_MINOR = 76,
+  SHARED_OPTIN = 97
+};
 
 static struct {
   CudaDriver table;
@@ -122,13 +128,14 @@ bool cuda_good(const CudaDriver *table, int result, const char *what, Error *err
 
 static bool ask(CudaDevice *d, Error *error) {
   const CudaDriver *driver_table = d->driver;
-  int major = 0, minor = 0, shared = 0;
+  int major = 0, minor = 0, shared = 0, l2 = 0;
   size_t bytes = 0;
   const struct {
     int attribute, *value;
   } wanted[] = {{CAPABILITY_MAJOR, &major},
                 {CAPABILITY_MINOR, &minor},
                 {MULTIPROCESSORS, &d->multiprocessors},
+                {L2_BYTES, &l2},
                 {SHARED_OPTIN, &shared}};
   int result = driver_table->device_name(d->name, sizeof d->name, d->handle);
   for (size_t i = 0; i < sizeof wanted / sizeof *wanted && !result; i++)
@@ -137,6 +144,7 @@ static bool ask(CudaDevice *d, Error *error) {
     result = driver_table->device_memory(&bytes, d->handle);
   d->capability = 10 * major + minor;
   d->shared_bytes = shared;
+  d->l2_bytes = l2;
   d->total_bytes = (int64_t)bytes;
   return cuda_good(driver_table, result, "asking the CUDA device", error);
 }

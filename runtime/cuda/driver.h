@@ -83,6 +83,7 @@ typedef struct CudaDevice {
   int number, handle;
   int capability; /* ten times the compute capability: 80, 90 */
   int multiprocessors;
+  int64_t l2_bytes;
   int64_t shared_bytes; /* most that a launch can give a block */
   int64_t total_bytes;  /* of device memory */
   char name[128];

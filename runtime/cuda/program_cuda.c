@@ -184,7 +184,8 @@ static bool cuda_open(Program *program, const void *options, Error *error) {
   const CudaCode *code = options;
   const Plan *plan = program->plan;
   Cuda *cuda = ARENA_NEW(program->memory, Cuda);
-  *cuda = (Cuda){.device = code->device, .driver = code->device->driver};
+  *cuda = (Cuda){.device = code->device, .driver = code->device->driver, .resident = -1};
+  program->device = (ProgramDevice){.name = code->device->name, .l2_bytes = code->device->l2_bytes};
   cuda->entries = ARENA_ARRAY(program->memory, CudaEntry, plan->n_entries);
   program->own = cuda;
   if (!cuda_good(cuda->driver, cuda->driver->context_current(cuda->device->context),
@@ -252,11 +253,13 @@ static bool cuda_begin(Program *program, int entry, Error *error) {
   memset(own->fetched, 0, sizeof *own->fetched * (size_t)e->n_outputs);
   if (!result && program->touched && !upload_tensors(program, error))
     return false;
-  for (int i = 0; i < e->n_inputs && !result; i++)
+  bool there = program->hold && cuda->resident == entry;
+  for (int i = 0; i < e->n_inputs && !there && !result; i++)
     if (port_bytes(&e->inputs[i]))
       result = cuda->driver->copy_to_device(cuda_address(program, entry, e->inputs[i].ref),
                                             cuda->staging + own->input_at[i],
                                             (size_t)port_bytes(&e->inputs[i]), cuda->stream);
+  cuda->resident = result ? -1 : entry;
   if (result)
     return cuda_good(cuda->driver, result, "copying inputs to the device", error);
   return !program->profile || cuda_start_clock(program, error);
@@ -335,7 +338,8 @@ static const Backend backend_cuda = {.open = cuda_open,
                                      .fetch_port = cuda_fetch_port,
                                      .fetch_tensor = cuda_fetch_tensor,
                                      .look = cuda_look,
-                                     .retire = cuda_retire};
+                                     .retire = cuda_retire,
+                                     .measure = cuda_measure};
 
 bool cuda_program_open(Program **program, const Plan *plan, const CudaCode *code, int threads,
                        Error *error) {

@@ -38,6 +38,7 @@ typedef struct Cuda {
   CudaStep *refresh;
   CudaEvent *events; /* made when a run is first timed */
   int n_events;
+  int resident;          /* the entry point whose inputs are on the device; -1: of none */
   int64_t origin;        /* monotonic nanoseconds when event 0 was recorded */
   unsigned char *looked; /* for Backend.look */
 } Cuda;
@@ -55,4 +56,6 @@ bool cuda_run(Program *, int entry, StepGroup group, int first, int end, Error *
 bool cuda_read_times(Program *, int entry, Error *);
 /* Before the first step of a timed run. */
 bool cuda_start_clock(Program *, Error *);
+/* Copies within fresh memory of the device, timed: sets Program.device.copied. */
+bool cuda_measure(Program *, Error *);
 #endif

@@ -84,12 +84,22 @@ static bool measure(Bench *b, bool steps, Error *error) {
   return true;
 }
 
-/* The machine's peaks before and after, so that both see what the steps saw. */
+/* The peaks of the machine, or of the memory of a device. */
+static bool measure_peak(Bench *b, Error *error) {
+  Program *program = b->job->program;
+  const ProgramDevice *device = program_device(program);
+  if (!device)
+    return machine_measure(&b->peak, program_pool(program), b->job->plan->level, error);
+  if (!program_measure_device(program, error))
+    return false;
+  b->peak =
+      (MachinePeak){.vector = "", .memory_copy = device->copied, .l2_bytes = device->l2_bytes};
+  return true;
+}
+
+/* Peaks are taken before and after, so that both see what the steps saw. */
 static bool measure_steps(Bench *b, Error *error) {
-  Pool *pool = program_pool(b->job->program);
-  const char *level = b->job->plan->level;
-  if (!machine_measure(&b->peak, pool, level, error) || !measure(b, true, error) ||
-      !machine_measure(&b->peak, pool, level, error))
+  if (!measure_peak(b, error) || !measure(b, true, error) || !measure_peak(b, error))
     return false;
   b->floors = ARENA_ARRAY(b->job->arena, StepFloor, b->plan->n_steps);
   bench_floors(b->job->plan, b->plan, &b->peak, b->floors);
@@ -115,6 +125,7 @@ static bool bench(Bench *b, const char *name, Error *error) {
   if (inputs && !given_inputs(b, inputs, error))
     return false;
   bool whole = options_flag(&job->options, "whole");
+  program_hold_inputs(job->program, options_flag(&job->options, "resident"));
   if (!(whole ? measure(b, false, error) : measure_steps(b, error)) ||
       (trace && !bench_trace(b, trace, error)))
     return false;

@@ -45,8 +45,14 @@ static void add_known(Text *out, const char *key, double value) {
     text_add(out, ", \"%s\": null", key);
 }
 
-static void machine_json(const MachinePeak *p, Text *out) {
-  text_add(out, ",\n \"machine\": {\"threads\": %d, \"vector\": \"%s\"", p->threads, p->vector);
+static void machine_json(const Bench *b, Text *out) {
+  const MachinePeak *p = &b->peak;
+  const ProgramDevice *device = program_device(b->job->program);
+  text_add(out, ",\n \"machine\": {");
+  if (device)
+    add_text(out, "device", device->name);
+  else
+    text_add(out, "\"threads\": %d, \"vector\": \"%s\"", p->threads, p->vector);
   add_known(out, "fma_flops_per_second", p->f32);
   add_known(out, "bf16_flops_per_second", p->bf16);
   add_known(out, "memory_read_bytes_per_second", p->memory_read);
@@ -107,7 +113,7 @@ void bench_json(const Bench *b, Text *out) {
     text_add(out, ", \"steps_seconds\": %.6g, \"floor_seconds\": %.6g", totals.steps,
              totals.floors);
     add_known(out, "times_floor", share(b->median, totals.floors));
-    machine_json(&b->peak, out);
+    machine_json(b, out);
     text_add(out, ",\n \"steps\": [");
     for (int i = 0; i < b->plan->n_steps; i++)
       step_json(b, i, out);
@@ -117,6 +123,17 @@ void bench_json(const Bench *b, Text *out) {
 }
 
 /* ---- the table ---- */
+
+static void device_line(const ProgramDevice *device, Text *out) {
+  text_add(out, "device: %s: memory ", device->name);
+  if (device->copied > 0)
+    text_add(out, "%.1f GB/s copied", 1e-9 * device->copied);
+  else
+    text_add(out, "not measured");
+  if (device->l2_bytes)
+    text_add(out, "; L2 %.1f MiB", (double)device->l2_bytes / (1 << 20));
+  text_add(out, "\n");
+}
 
 static void machine_line(const MachinePeak *p, Text *out) {
   text_add(out, "machine: %d threads, %s: %.1f GFLOP/s f32 fma", p->threads, p->vector,
@@ -140,8 +157,11 @@ static void step_line(const Bench *b, int i, Text *out) {
   if (step->open_flops > 0)
     text_add(out, "%10s %8s %5s ", "by data", "-", "-");
   else
-    text_add(out, "%10.2f %8.1f %5.1f ", 1e-6 * step->flops, 1e-9 * step->flops / t,
-             100 * bench_seconds_at_peak(step, &b->peak) / t);
+    text_add(out, "%10.2f %8.1f ", 1e-6 * step->flops, 1e-9 * step->flops / t);
+  if (step->open_flops <= 0 && b->peak.f32 > 0)
+    text_add(out, "%5.1f ", 100 * bench_seconds_at_peak(step, &b->peak) / t);
+  else if (step->open_flops <= 0) /* of a device: not measured */
+    text_add(out, "%5s ", "-");
   text_add(out, "%9.3f %7.1f %6.1f %10.1f %-6s ", 1e-6 * step->traffic, 1e-9 * step->traffic / t,
            100 * share(step->traffic / t, machine_memory(&b->peak)), 1e6 * floor->seconds,
            *floor->bound ? floor->bound : "-");
@@ -158,8 +178,9 @@ static void total_line(const Bench *b, Text *out) {
            1e3 * t.steps, 1e-9 * t.sure);
   if (b->flops > t.sure)
     text_add(out, " and at most %.3f by data", 1e-9 * (b->flops - t.sure));
-  text_add(out, ", %.1f %% of the fma peak; %.3f GB, %.1f %% of the bandwidth of memory\n",
-           100 * share(t.at_peak, b->median), 1e-9 * t.bytes,
+  if (b->peak.f32 > 0)
+    text_add(out, ", %.1f %% of the fma peak", 100 * share(t.at_peak, b->median));
+  text_add(out, "; %.3f GB, %.1f %% of the bandwidth of memory\n", 1e-9 * t.bytes,
            100 * share(t.bytes / b->median, machine_memory(&b->peak)));
   if (t.floors > 0)
     text_add(out, "floor: %.3f ms, the sum of the steps' floors; time = %.2f x floor\n",
@@ -169,19 +190,25 @@ static void total_line(const Bench *b, Text *out) {
 
 void bench_lines(const Bench *b, Text *out) {
   const Plan *plan = b->job->plan;
+  const ProgramDevice *device = program_device(b->job->program);
   double sure = totals_of(b).sure;
-  text_add(out,
-           "%s of %s%s%s: median %.3f ms, %.3f to %.3f ms in %d runs, %d threads, %s%.1f GFLOP/s "
-           "executed\n",
-           b->plan->name, plan->model, *plan->variant ? " " : "", plan->variant, 1e3 * b->median,
-           1e3 * b->seconds[0], 1e3 * b->seconds[b->repeat - 1], b->repeat,
-           program_threads(b->job->program), b->flops > sure ? "at least " : "",
+  text_add(out, "%s of %s%s%s: median %.3f ms, %.3f to %.3f ms in %d runs, ", b->plan->name,
+           plan->model, *plan->variant ? " " : "", plan->variant, 1e3 * b->median,
+           1e3 * b->seconds[0], 1e3 * b->seconds[b->repeat - 1], b->repeat);
+  if (device)
+    text_add(out, "%s", device->name);
+  else
+    text_add(out, "%d threads", program_threads(b->job->program));
+  text_add(out, ", %s%.1f GFLOP/s executed\n", b->flops > sure ? "at least " : "",
            1e-9 * sure / b->median);
   if (b->plan->budget_bytes)
     job_budget_line(b->plan, out);
   if (!b->by_step)
     return;
-  machine_line(&b->peak, out);
+  if (device)
+    device_line(device, out);
+  else
+    machine_line(&b->peak, out);
   text_add(out, "%5s %10s %5s %10s %8s %5s %9s %7s %6s %10s %-6s %7s  %s\n", "step", "us", "%",
            "MFLOP", "GFLOP/s", "fma %", "MB", "GB/s", "mem %", "floor us", "bound", "x floor",
            "what");

@@ -38,6 +38,11 @@ static void add_thread(const Bench *b, Trace *trace, int thread, Text *out) {
   }
 }
 
+/* The host's threads have no part in the steps of a device. */
+static int rows_of_threads(const Program *program) {
+  return program_device(program) ? 0 : program_threads(program);
+}
+
 static bool trace_run(Bench *b, Trace *trace, int run, Text *out, Error *error) {
   Program *program = b->job->program;
   pool_record(program_pool(program), b->plan->n_steps + b->plan->n_prepare + 8);
@@ -57,7 +62,7 @@ static bool trace_run(Bench *b, Trace *trace, int run, Text *out, Error *error) 
     trace_event(trace, STEPS_ROW, step->label, step->kind == STEP_KERNEL ? "kernel" : "copy",
                 starts[i], starts[i] + times[i], out->at);
   }
-  for (int t = 0; t < program_threads(program); t++)
+  for (int t = 0; t < rows_of_threads(program); t++)
     add_thread(b, trace, t, out);
   return true;
 }
@@ -69,7 +74,7 @@ bool bench_trace(Bench *b, const char *path, Error *error) {
   bool good = true;
   trace_open(&trace, b->job->plan->model);
   trace_row(&trace, STEPS_ROW, "steps");
-  for (int t = 0; t < program_threads(program); t++)
+  for (int t = 0; t < rows_of_threads(program); t++)
     trace_row(&trace, THREADS_ROW + t, arena_printf(b->job->arena, "thread %d", t));
   program_profile(program, true);
   for (int run = 0; run < RUNS && good; run++)

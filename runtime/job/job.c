@@ -113,6 +113,8 @@ static const OptionRow rows[] = {
     {"profile", OPTION_FLAG, "", "time every step, as without --whole", "bench"},
     {"whole", OPTION_FLAG, "", "time whole runs only, without steps and the machine's peaks",
      "bench"},
+    {"resident", OPTION_FLAG, "", "target cuda: inputs are copied once, not for every run",
+     "bench"},
     {"trace", OPTION_TEXT, "FILE", "what ran when, for Perfetto or chrome://tracing",
      "bench train"},
     {"json", OPTION_FLAG, "", "print JSON", "predict info bench eval"},

@@ -61,10 +61,17 @@ bench="bench $small --entry train_step --repeat 2 --target cuda"
 expect 0 "bench" "$tricot" $bench --json --trace trace.json
 steps=$(grep -o '"step": [0-9]*' out | wc -l)
 check "every step has a time" [ "$(grep -o '"seconds": [0-9.e-]*[1-9]' out | wc -l)" -eq "$steps" ]
+check "of a device whose memory was measured" \
+  grep -q '"device": "Fake 0".*"memory_copy_bytes_per_second": [1-9]' out
 check "many steps" [ "$steps" -gt 100 ]
 check "the timeline is JSON" compare_json trace.json trace.json
 check "three runs of every step" \
   [ "$(grep -cE '"cat": "(kernel|copy)"' trace.json)" -eq $((3 * steps)) ]
+
+expect 0 "inputs stay" env FAKE_CUDA_LOG=held "$tricot" $bench --whole --resident
+expect 0 "inputs are copied" env FAKE_CUDA_LOG=copied "$tricot" $bench --whole
+check "five inputs for each of the two runs after the first" [ $(($(calls cuMemcpyHtoDAsync_v2 copied) -
+  $(calls cuMemcpyHtoDAsync_v2 held))) -eq 10 ]
 
 # ---- what is missing ----
 none="$bench --whole"

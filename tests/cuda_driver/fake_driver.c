@@ -105,7 +105,11 @@ int cuDeviceGetName(char *name, int room, int device) {
 
 int cuDeviceGetAttribute(int *value, int attribute, int device) {
   CALL();
-  *value = attribute == 75 ? 8 : attribute == 76 ? 0 : attribute == 16 ? 4 : 160 << 10;
+  *value = attribute == 75   ? 8
+           : attribute == 76 ? 0
+           : attribute == 16 ? 4
+           : attribute == 38 ? 1 << 20
+                             : 160 << 10;
   return device >= 40 ? DONE : INVALID_DEVICE;
 }
 
