@@ -6,6 +6,7 @@
  */
 #include "ir/kernel.h"
 #include <ctype.h>
+#include <math.h>
 #include <string.h>
 
 /* ---- scalar ops ---- */
@@ -23,6 +24,8 @@ bool kop_find(const char *name, Kop *kop) {
       return *kop = (Kop)i, true;
   return false;
 }
+
+double kop_neutral(Kop kop) { return kop == K_max ? -INFINITY : kop == K_min ? INFINITY : 0; }
 
 /* ---- index arithmetic ---- */
 

@@ -149,6 +149,8 @@ typedef struct KopInfo {
 
 extern const KopInfo kop_info[K_COUNT];
 bool kop_find(const char *name, Kop *kop);
+/* What a fold by add, max or min starts from. */
+double kop_neutral(Kop kop);
 /* One element in the machine's arithmetic: f32 ops round to float, integers wrap at their width. */
 typedef union Scalar {
   float f;

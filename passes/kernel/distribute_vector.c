@@ -8,7 +8,6 @@
  * Dots are in distribute_dot.c.
  */
 #include "passes/kernel/distribute_vector.h"
-#include <math.h>
 #include <string.h>
 
 enum { REGISTER_NEST = 48, UNROLL_COLUMNS = 4, UNROLL_ROWS = 16, UNROLL_STORES = 8 };
@@ -27,183 +26,40 @@ Buffer *tile_storage(Spread *s, const Tile *tile) {
   return s->storage[tile->id];
 }
 
-Stmt *vector_load(Spread *s, Block *block, Buffer *buffer, Affine at, Dtype dtype, int width) {
-  Stmt *stmt = stmt_add(s->to, block, STMT_LOAD);
-  stmt->buffer = buffer;
-  stmt->at = at;
-  stmt->value = kernel_value(s->to, dtype, width);
-  return stmt;
-}
-
-Stmt *vector_store(Spread *s, Block *block, Buffer *buffer, Affine at, KValue *value) {
-  Stmt *stmt = stmt_add(s->to, block, STMT_STORE);
-  stmt->buffer = buffer;
-  stmt->at = at;
-  stmt->value_arg[0] = value;
-  return stmt;
-}
-
 /* ---- nests ---- */
 
-typedef struct Walk {
-  Spread *spread;
-  const Nest *nest;
-  Block *block; /* where statements go */
-  Position position;
-  int width;       /* of this walk's values */
-  int tail;        /* > 0: only so many lanes of the vector are columns */
-  bool checked;    /* accesses may leave their tensors */
-  KValue **value;  /* by tile id, at the current position */
+typedef struct VectorWalk {
+  Walk walk;
   Buffer **folded; /* by statement: vector accumulator of a column fold */
-} Walk;
+} VectorWalk;
 
-static KValue *widen(Walk *w, KValue *value) {
-  return value->width == w->width ? value
-                                  : stmt_let(w->spread->to, w->block, K_splat, value->dtype,
-                                             w->width, value, NULL, NULL);
-}
-
-/* The tile's value at the walk's place: from this nest, or from its array. */
-static KValue *tile_value(Walk *w, const Tile *tile) {
-  if (w->value[tile->id])
-    return w->value[tile->id];
-  Spread *s = w->spread;
-  Affine at = affine_scale(tile_row(tile, &w->position), tile_row_stride(s, tile));
-  KValue *value;
-  if (tile->cols == 1)
-    value = widen(w, vector_load(s, w->block, tile_storage(s, tile), at, tile->dtype, 1)->value);
-  else
-    value = vector_load(s, w->block, tile_storage(s, tile), affine_add(at, w->position.col),
-                        tile->dtype, w->width)
-                ->value;
-  return w->value[tile->id] = value;
-}
-
-static void limit_lanes(Walk *w, Stmt *access, const Address *address) {
-  if (w->tail) {
-    access->has_lanes = true;
-    access->lanes = affine_constant(w->tail);
-  } else if (address->col_limited && w->checked && w->width > 1 &&
-             affine_low(&address->limit) < w->width) {
-    access->has_lanes = true;
-    access->lanes = address->limit;
-  }
-}
-
-static Stmt *access_stmt(Walk *w, const Stmt *from, KValue *stored) {
-  Spread *s = w->spread;
-  const Access *access = &from->access;
-  Address address = address_of(s, w->block, access, &w->position, w->width > 1);
-  KValue *dynamic = NULL;
-  if (access->gather) {
-    Affine row = affine_scale(tile_row(access->gather, &w->position), 1);
-    dynamic =
-        vector_load(s, w->block, tile_storage(s, access->gather), row, access->gather->dtype, 1)
-            ->value;
-  }
-  bool spread_out = !stored && w->width > 1 && access_col_stride(access) == 0;
-  Buffer *buffer = spread_buffer(s, access->buffer);
-  Stmt *stmt = stored ? vector_store(s, w->block, buffer, address.flat, stored)
-                      : vector_load(s, w->block, buffer, address.flat, from->tile->dtype,
-                                    spread_out ? 1 : w->width);
-  if (w->checked)
-    stmt->guards = address.guards;
-  stmt->stream = from->stream;
-  stmt->number = from->number;
-  stmt->dynamic = dynamic;
-  stmt->dynamic_factor = address.dynamic;
-  if (!spread_out)
-    limit_lanes(w, stmt, &address);
-  return stmt;
-}
-
-static void store_tile(Walk *w, const Stmt *from) {
-  KValue *value = tile_value(w, from->tile_arg[0]);
-  if (from->accumulate) {
-    Stmt read = *from;
-    Tile tile = {.dtype = from->tile_arg[0]->dtype};
-    read.tile = &tile;
-    KValue *old = access_stmt(w, &read, NULL)->value;
-    value = stmt_let(w->spread->to, w->block, K_add, value->dtype, w->width, old, value, NULL);
-  }
-  access_stmt(w, from, value);
-}
-
-static KValue *index_value(Walk *w, const Stmt *from) {
-  Affine at = from->at;
-  for (int j = 0; j < MAX_ROW_AXES; j++)
-    if (from->row_factor[j])
-      at = affine_add(at, affine_scale(w->position.row[j], from->row_factor[j]));
-  Stmt *s = stmt_add(w->spread->to, w->block, STMT_INDEX_VALUE);
-  s->at = affine_add(at, affine_scale(w->position.col, from->col_factor));
-  s->col_factor = from->col_factor;
-  s->value = kernel_value(w->spread->to, from->tile->dtype, w->width);
-  return s->value;
+static Affine array_cell(Walk *w, const Tile *tile, Buffer **buffer) {
+  *buffer = tile_storage(w->spread, tile);
+  Affine at = affine_scale(tile_row(tile, &w->position), tile_row_stride(w->spread, tile));
+  return tile->cols == 1 ? at : affine_add(at, w->position.col);
 }
 
 /* One more vector into a fold: over rows into the result's array, over columns into lanes. */
-static void fold_step(Walk *w, int index, const Stmt *from) {
+static void fold_step(Walk *w, int index) {
   Spread *s = w->spread;
-  KValue *value = tile_value(w, from->tile_arg[0]);
-  Buffer *buffer = from->fold_rows ? tile_storage(s, from->tile) : w->folded[index];
+  const Stmt *from = w->nest->stmt[index];
+  KValue *value = walk_value(w, from->tile_arg[0]);
+  Buffer **folded = ((VectorWalk *)w)->folded;
+  Buffer *buffer = from->fold_rows ? tile_storage(s, from->tile) : folded[index];
   Affine at = from->fold_rows && from->tile->cols > 1 ? w->position.col : affine_constant(0);
   if (!from->fold_rows && w->tail) {
-    double neutral = from->kop == K_max ? -INFINITY : from->kop == K_min ? INFINITY : 0;
     Stmt *lane = stmt_add(s->to, w->block, STMT_INDEX_VALUE);
     lane->col_factor = 1;
     lane->value = kernel_value(s->to, DT_f32, w->width);
     KValue *tail = stmt_const(s->to, w->block, w->tail, DT_f32, w->width);
     KValue *inside = stmt_let(s->to, w->block, K_lt, DT_f32, w->width, lane->value, tail, NULL);
-    KValue *other = stmt_const(s->to, w->block, neutral, value->dtype, w->width);
+    KValue *other =
+        stmt_const(s->to, w->block, kop_neutral(from->kop), value->dtype, w->width);
     value = stmt_let(s->to, w->block, K_select, value->dtype, w->width, inside, value, other);
   }
   KValue *old = vector_load(s, w->block, buffer, at, value->dtype, w->width)->value;
   KValue *sum = stmt_let(s->to, w->block, from->kop, value->dtype, w->width, old, value, NULL);
   vector_store(s, w->block, buffer, at, sum);
-}
-
-static void statement(Walk *w, int index) {
-  Spread *s = w->spread;
-  const Stmt *from = w->nest->stmt[index];
-  KValue *value = NULL, *args[MAX_KOP_ARGS] = {0};
-  switch (from->kind) {
-  case STMT_TILE_FILL:
-    value = stmt_const(s->to, w->block, from->number, from->tile->dtype, w->width);
-    break;
-  case STMT_TILE_INDEX: value = index_value(w, from); break;
-  case STMT_TILE_LOAD: value = widen(w, access_stmt(w, from, NULL)->value); break;
-  case STMT_TILE_MAP:
-    for (int i = 0; i < kop_info[from->kop].arity; i++)
-      args[i] = tile_value(w, from->tile_arg[i]);
-    value = stmt_let(s->to, w->block, from->kop, from->tile->dtype, w->width, args[0], args[1],
-                     args[2]);
-    break;
-  case STMT_TILE_STORE: store_tile(w, from); return;
-  case STMT_TILE_FOLD: fold_step(w, index, from); return;
-  default: FAULT("not a tile statement");
-  }
-  w->value[from->tile->id] = value;
-}
-
-/* Every statement at one position, then what must outlive the nest. */
-static void body(Walk *w, Block *block) {
-  Spread *s = w->spread;
-  w->block = block;
-  memset(w->value, 0, sizeof(KValue *) * (size_t)s->from->tiles.count);
-  for (int i = 0; i < w->nest->count; i++)
-    statement(w, i);
-  for (int i = 0; i < w->nest->count; i++) {
-    const Stmt *from = w->nest->stmt[i];
-    const Tile *tile = from->tile;
-    bool last = tile && from->kind != STMT_TILE_FOLD;
-    for (int j = i + 1; last && j < w->nest->count; j++)
-      last = w->nest->stmt[j]->tile != tile;
-    if (!last || nest_private(s, w->nest, tile))
-      continue;
-    Affine at = affine_scale(tile_row(tile, &w->position), tile_row_stride(s, tile));
-    vector_store(s, w->block, tile_storage(s, tile), affine_add(at, w->position.col),
-                 w->value[tile->id]);
-  }
 }
 
 static void columns(Walk *w, Block *block, bool unrolled) {
@@ -212,19 +68,19 @@ static void columns(Walk *w, Block *block, bool unrolled) {
   w->tail = 0;
   if (whole == w->width) {
     w->position.col = affine_constant(0);
-    body(w, block);
+    walk_body(w, block);
   } else if (whole > 0) {
     IndexVar *col = kernel_var(s->to, "c", 0, whole - w->width);
     Stmt *loop = stmt_for(s->to, block, col, 0, whole, w->width);
     bool few = w->width > 1 && whole <= UNROLL_COLUMNS * w->width;
     loop->unroll = unrolled || few ? -1 : w->width > 1 ? UNROLL_COLUMNS : 0;
     w->position.col = affine_var(col, 1);
-    body(w, &loop->body);
+    walk_body(w, &loop->body);
   }
   if (cols > whole) {
     w->position.col = affine_constant(whole);
     w->tail = cols - whole;
-    body(w, block);
+    walk_body(w, block);
     w->tail = 0;
   }
 }
@@ -232,17 +88,18 @@ static void columns(Walk *w, Block *block, bool unrolled) {
 /* Vector accumulators of column folds, and the scalar each leaves behind. */
 static void start_folds(Walk *w, Block *block, bool by_rows) {
   Spread *s = w->spread;
+  Buffer **folded = ((VectorWalk *)w)->folded;
   for (int i = 0; i < w->nest->count; i++) {
     const Stmt *from = w->nest->stmt[i];
     if (from->kind != STMT_TILE_FOLD || from->fold_rows != by_rows)
       continue;
-    double neutral = from->kop == K_max ? -INFINITY : from->kop == K_min ? INFINITY : 0;
+    double neutral = kop_neutral(from->kop);
     int width = w->width, length = by_rows ? tile_row_stride(s, from->tile) : width;
     if (by_rows && from->tile->cols == 1)
       width = 1;
-    Buffer *buffer = by_rows ? tile_storage(s, from->tile) : w->folded[i];
+    Buffer *buffer = by_rows ? tile_storage(s, from->tile) : folded[i];
     if (!buffer)
-      buffer = w->folded[i] = kernel_buffer(s->to, "fold", SPACE_LOCAL, from->tile->dtype, width);
+      buffer = folded[i] = kernel_buffer(s->to, "fold", SPACE_LOCAL, from->tile->dtype, width);
     if (length / width > REGISTER_NEST) {
       IndexVar *at = kernel_var(s->to, "z", 0, length - width);
       Stmt *loop = stmt_for(s->to, block, at, 0, length, width);
@@ -258,12 +115,13 @@ static void start_folds(Walk *w, Block *block, bool by_rows) {
 
 static void finish_folds(Walk *w, Block *block) {
   Spread *s = w->spread;
+  Buffer **folded = ((VectorWalk *)w)->folded;
   for (int i = 0; i < w->nest->count; i++) {
     const Stmt *from = w->nest->stmt[i];
     if (from->kind != STMT_TILE_FOLD || from->fold_rows)
       continue;
     KValue *sum =
-        vector_load(s, block, w->folded[i], affine_constant(0), from->tile->dtype, w->width)->value;
+        vector_load(s, block, folded[i], affine_constant(0), from->tile->dtype, w->width)->value;
     if (w->width > 1) {
       Kop kop = from->kop == K_max ? K_hmax : from->kop == K_min ? K_hmin : K_hadd;
       sum = stmt_let(s->to, block, kop, from->tile->dtype, 1, sum, NULL, NULL);
@@ -309,7 +167,7 @@ static void store_by_columns(Walk *w, Block *block) {
   }
   if (loop)
     loop->unroll = loop->high.constant <= UNROLL_ROWS ? -1 : UNROLL_STORES;
-  body(w, block);
+  walk_body(w, block);
 }
 
 static void rows(Walk *w, Block *block, bool unrolled) {
@@ -368,54 +226,24 @@ void corner_guards(Spread *s, Guards *guards, const Access *access, const Tile *
   }
 }
 
-/* Columns that are not side by side in memory, or that can lie before their tensor, are walked one
- * by one. */
 static bool needs_scalars(const Nest *nest, int vector) {
-  for (int i = 0; i < nest->count; i++) {
-    const Stmt *s = nest->stmt[i];
-    if (s->kind != STMT_TILE_LOAD && s->kind != STMT_TILE_STORE)
-      continue;
-    int64_t stride = access_col_stride(&s->access);
-    if (stride != 1 && !(stride == 0 && s->kind == STMT_TILE_LOAD))
+  for (int i = 0; i < nest->count; i++)
+    if (walk_needs_scalars(nest->stmt[i], nest->domain, vector))
       return true;
-    if (s->inside)
-      continue;
-    int column_dims = 0;
-    for (int d = 0; d < s->access.rank; d++) {
-      const AccessDim *dim = &s->access.dim[d];
-      if (dim->col == 0)
-        continue;
-      Affine lowest = dim->at;
-      int64_t low = affine_low(&lowest);
-      for (int j = 0; j < nest->domain->n_axes; j++)
-        low += dim->row[j] < 0 ? dim->row[j] * (nest->domain->axis[j] - 1) : 0;
-      if (dim->divisor > 1 || low < 0 || ++column_dims > 1 || dim->col != 1)
-        return true;
-    }
-    /* a fill other than zero cannot come from lanes that are switched off */
-    Affine high = affine_constant(0);
-    for (int d = 0; d < s->access.rank; d++)
-      if (s->access.dim[d].col)
-        high =
-            affine_offset(s->access.dim[d].at, nest->domain->cols - s->access.buffer->type.dim[d]);
-    bool may_run_over = affine_high(&high) > 0;
-    if (may_run_over && s->kind == STMT_TILE_LOAD && s->number != 0)
-      return true;
-    if (may_run_over && nest->domain->cols % vector) /* two limits on one vector's lanes */
-      return true;
-  }
   return false;
 }
 
 void vector_nest(Spread *s, Block *to, const Nest *nest) {
   const Tile *domain = nest->domain;
-  Walk w = {.spread = s, .nest = nest};
-  w.width = domain->cols == 1 || needs_scalars(nest, s->facts->vector) ? 1 : s->facts->vector;
-  w.value = ARENA_ARRAY(s->arena, KValue *, s->from->tiles.count);
-  w.folded = ARENA_ARRAY(s->arena, Buffer *, nest->count);
+  static const WalkHooks hooks = {.cell = array_cell, .fold = fold_step};
+  VectorWalk walk = {.walk = {.spread = s, .nest = nest, .hooks = &hooks}};
+  Walk *w = &walk.walk;
+  w->width = domain->cols == 1 || needs_scalars(nest, s->facts->vector) ? 1 : s->facts->vector;
+  w->value = ARENA_ARRAY(s->arena, KValue *, s->from->tiles.count);
+  walk.folded = ARENA_ARRAY(s->arena, Buffer *, nest->count);
   for (int j = 0; j < MAX_ROW_AXES; j++)
-    w.position.row[j] = affine_constant(0);
-  bool unrolled = domain->rows * vectors_of(domain->cols, w.width) <= REGISTER_NEST;
+    w->position.row[j] = affine_constant(0);
+  bool unrolled = domain->rows * vectors_of(domain->cols, w->width) <= REGISTER_NEST;
   Guards guards = {0};
   bool possible = true;
   for (int i = 0; i < nest->count; i++)
@@ -425,13 +253,13 @@ void vector_nest(Spread *s, Block *to, const Nest *nest) {
   if (guards.count && possible) {
     Stmt *inside = stmt_add(s->to, to, STMT_IF);
     inside->guards = guards;
-    rows(&w, &inside->body, unrolled);
-    w.checked = true;
-    rows(&w, &inside->other, unrolled);
+    rows(w, &inside->body, unrolled);
+    w->checked = true;
+    rows(w, &inside->other, unrolled);
     return;
   }
-  w.checked = guards.count > 0 || !possible;
-  rows(&w, to, unrolled);
+  w->checked = guards.count > 0 || !possible;
+  rows(w, to, unrolled);
 }
 
 void distribute_vector(Spread *spread) {

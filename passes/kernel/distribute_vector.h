@@ -2,15 +2,13 @@
  * distribute_dot.c, distribute_panel.c. */
 #ifndef TRICOT_PASSES_KERNEL_DISTRIBUTE_VECTOR_H
 #define TRICOT_PASSES_KERNEL_DISTRIBUTE_VECTOR_H
-#include "passes/kernel/distribute.h"
+#include "passes/kernel/distribute_walk.h"
 
 int vectors_of(int cols, int width);
 /* Elements from one row of a tile's array to the next, and the array (made when first asked for).
  */
 int tile_row_stride(const Spread *, const Tile *);
 Buffer *tile_storage(Spread *, const Tile *);
-Stmt *vector_load(Spread *, Block *, Buffer *, Affine at, Dtype, int width);
-Stmt *vector_store(Spread *, Block *, Buffer *, Affine at, KValue *);
 /* Adds guards that hold exactly when no element of the domain leaves the tensor. Clears *possible
  * where no guards can say so. */
 void corner_guards(Spread *, Guards *, const Access *, const Tile *domain, bool *possible);

@@ -117,7 +117,7 @@ void chain_clear_sums(Chain *chain) {
     const Value *value = &chain->folds.at[i]->out[0];
     Type type = {DT_f32, 1, {type_elements(&value->type)}};
     chain->sums[value->id] = kernel_scratch(chain->frame.kernel, value->name, type);
-    clear(chain, value, fold_neutral(fold_kop(chain->folds.at[i])));
+    clear(chain, value, kop_neutral(fold_kop(chain->folds.at[i])));
   }
 }
 

@@ -1,6 +1,5 @@
 /* Frames: accesses through views, tiles of values, grouping of dimensions. See frame.h. */
 #include "passes/lower/frame.h"
-#include <math.h>
 #include <string.h>
 
 enum {
@@ -17,8 +16,6 @@ int64_t divisor_below(int64_t n, int64_t limit) {
       return d;
   return 1;
 }
-
-double fold_neutral(Kop kop) { return kop == K_max ? -INFINITY : kop == K_min ? INFINITY : 0; }
 
 bool fold_is_variance(const Node *reduce) { return strcmp(reduce->op->name, "variance") == 0; }
 

@@ -192,7 +192,6 @@ Tile *row_folds_join(Frame *frame, const Moments *to, const Moments *from);
 int64_t ceil_div(int64_t a, int64_t b);
 /* The largest divisor of n that is at most limit. */
 int64_t divisor_below(int64_t n, int64_t limit);
-double fold_neutral(Kop kop);
 Kop fold_kop(const Node *reduce); /* of a variance: of its sums */
 bool fold_is_variance(const Node *reduce);
 #endif

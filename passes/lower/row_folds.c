@@ -54,7 +54,7 @@ void row_folds_start(Frame *frame, RowFolds *folds, bool columns) {
   folds->columns = columns;
   for (int i = 0; i < folds->nodes.count; i++) {
     const Node *node = folds->nodes.at[i];
-    folds->sums[i] = frame_fill(frame, fold_neutral(fold_kop(node)), DT_f32, false, columns);
+    folds->sums[i] = frame_fill(frame, kop_neutral(fold_kop(node)), DT_f32, false, columns);
     if (!fold_is_variance(node))
       continue;
     folds->means[i] = frame_fill(frame, 0, DT_f32, false, columns);
@@ -140,7 +140,7 @@ Tile *row_folds_part(Frame *frame, const Node *fold, bool ragged) {
   Kop kop = fold_kop(fold);
   Tile *inside = ragged ? frame_rows_inside(frame) : NULL;
   Tile *value = frame_whole(frame, frame_value(frame, fold->in[0]));
-  return fold_all(frame, &by_columns, kop, only_inside(frame, inside, value, fold_neutral(kop)));
+  return fold_all(frame, &by_columns, kop, only_inside(frame, inside, value, kop_neutral(kop)));
 }
 
 void row_folds_add(Frame *frame, RowFolds *folds, bool ragged) {
@@ -156,7 +156,7 @@ void row_folds_add(Frame *frame, RowFolds *folds, bool ragged) {
       total = row_folds_join(frame, &to, &part);
       continue;
     }
-    value = only_inside(frame, inside, value, fold_neutral(kop));
+    value = only_inside(frame, inside, value, kop_neutral(kop));
     assign(frame, folds->sums[i], kop, folds->sums[i], fold_all(frame, folds, kop, value), NULL);
   }
   if (total)

@@ -121,7 +121,7 @@ static Totals start_totals(Frame *frame, const Partial *partials, int count, boo
   Totals t = {ARENA_ARRAY(arena, Tile *, count), ARENA_ARRAY(arena, Tile *, count), NULL};
   bool rows = frame->n_axes > 0;
   for (int i = 0; i < count; i++) {
-    t.sums[i] = frame_fill(frame, fold_neutral(partials[i].kop), DT_f32, rows, true);
+    t.sums[i] = frame_fill(frame, kop_neutral(partials[i].kop), DT_f32, rows, true);
     if (partials[i].mean_temp >= 0)
       t.means[i] = frame_fill(frame, 0, DT_f32, rows, true);
   }
