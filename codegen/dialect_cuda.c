@@ -109,7 +109,7 @@ static void horizontal(Emitter *e, const Stmt *s) {
                            "%2$s.at[lane + half]"
                          : "%1$s.at[lane] < %2$s.at[lane + half] ? %1$s.at[lane] : "
                            "%2$s.at[lane + half]";
-  const char *fold = spell(e, "fold%d", s->value->id);
+  const char *fold = spell(e, "v%d_folded", s->value->id);
   line(e, "%s %s = v%d;", spell_type(e, v->dtype, v->width), fold, v->id);
   line(e, "for (int half = %d; half; half /= 2)", v->width / 2);
   line(e, "  for (int lane = 0; lane < half; lane++)");

@@ -8,6 +8,7 @@
  * follows from the facts alone.
  */
 #include "passes/kernel/distribute.h"
+#include "passes/kernel/distribute_thread.h"
 
 const Tile *stmt_domain(const Stmt *s) {
   return s->kind == STMT_TILE_STORE || s->kind == STMT_TILE_FOLD ? s->tile_arg[0] : s->tile;
@@ -102,7 +103,7 @@ static bool joins(const Nest *nest, const Stmt *s) {
 
 bool store_walks_apart(const Spread *spread, const Stmt *s) {
   return s->kind == STMT_TILE_STORE && spread->facts->vector > 1 && s->tile_arg[0]->cols > 1 &&
-         access_col_stride(&s->access) != 1;
+         access_col_stride(spread, &s->access) != 1;
 }
 
 static bool independent(const Nest *nest, const Stmt *s) {
@@ -143,10 +144,16 @@ static void add_to_nest(Spread *spread, const SpreadHooks *hooks, Nest *nest, co
   nest->stmt[nest->count++] = s;
 }
 
+static bool is_dead(const Spread *spread, const Stmt *s) {
+  return s->tile && s->kind != STMT_TILE_PREFETCH && !spread->live[s->tile->id];
+}
+
 void spread_block(Spread *spread, const SpreadHooks *hooks, const Block *from, Block *to) {
   Nest *nest = ARENA_NEW(spread->arena, Nest);
   for (int i = 0; i < from->count; i++) {
     const Stmt *s = from->at[i];
+    if (is_dead(spread, s))
+      continue;
     if (s->kind == STMT_TILE_LOAD && spread->deferred[s->tile->id])
       continue;
     if (s->kind >= STMT_TILE_FILL && s->kind <= STMT_TILE_STORE && s->kind != STMT_TILE_DOT) {
@@ -177,17 +184,19 @@ Buffer *spread_buffer(const Spread *spread, Buffer *buffer) {
   return buffer->space == SPACE_SHARED ? spread->scratch[buffer->id] : buffer;
 }
 
-int64_t access_stride(const Access *access, int dim) {
+int64_t access_stride(const Spread *spread, const Access *access, int dim) {
+  const Buffer *buffer = access->buffer;
   int64_t stride = 1;
   for (int d = access->rank - 1; d > dim; d--)
-    stride *= access->buffer->type.dim[d];
+    stride *= d == access->rank - 1 && buffer->space == SPACE_SHARED ? spread->pitch[buffer->id]
+                                                                     : buffer->type.dim[d];
   return stride;
 }
 
-int64_t access_col_stride(const Access *access) {
+int64_t access_col_stride(const Spread *spread, const Access *access) {
   int64_t sum = 0;
   for (int d = 0; d < access->rank; d++)
-    sum += access->dim[d].col * access_stride(access, d);
+    sum += access->dim[d].col * access_stride(spread, access, d);
   return sum;
 }
 
@@ -224,7 +233,7 @@ Address address_of(Spread *spread, Block *block, const Access *access, const Pos
   Address address = {.flat = affine_constant(0)};
   for (int d = 0; d < access->rank; d++) {
     const AccessDim *dim = &access->dim[d];
-    int64_t extent = access->buffer->type.dim[d], stride = access_stride(access, d);
+    int64_t extent = access->buffer->type.dim[d], stride = access_stride(spread, access, d);
     if (access->gather && access->gather_dim == d) {
       address.dynamic = stride;
       continue;
@@ -254,6 +263,8 @@ KValue *widened(Spread *spread, Block *block, KValue *value) {
 }
 
 Affine tile_row(const Tile *tile, const Position *position) {
+  if (position->flat_rows == tile->rows)
+    return position->flat;
   Affine row = affine_constant(0);
   for (int j = 0; j < tile->n_axes; j++)
     row = affine_add(affine_scale(row, tile->axis[j]), position->row[j]);
@@ -267,12 +278,14 @@ Affine tile_row(const Tile *tile, const Position *position) {
 static bool crosses_memory(const Spread *spread, const Stmt *dot, const Tile *tile) {
   const Stmt *load = spread->deferred[tile->id];
   return dot->tile_arg[1] == tile && load && tile->cols > 1 &&
-         access_col_stride(&load->access) != 1;
+         access_col_stride(spread, &load->access) != 1;
 }
 
 static void count_references(Spread *spread, const Block *block, bool *other_use) {
   for (int i = 0; i < block->count; i++) {
     const Stmt *s = block->at[i];
+    if (is_dead(spread, s))
+      continue;
     for (int t = 0; t < spread->from->tiles.count; t++) {
       const Tile *tile = spread->from->tiles.at[t];
       bool defines = s->tile == tile, uses = reads(s, tile);
@@ -287,6 +300,24 @@ static void count_references(Spread *spread, const Block *block, bool *other_use
     count_references(spread, &s->body, other_use);
     count_references(spread, &s->other, other_use);
   }
+}
+
+/* Marks tiles from which a store follows; false: nothing new. */
+static bool mark_live(const Block *block, bool *live) {
+  bool more = false;
+  for (int i = 0; i < block->count; i++) {
+    const Stmt *s = block->at[i];
+    more |= mark_live(&s->body, live) || mark_live(&s->other, live);
+    if (s->kind != STMT_TILE_STORE && !(s->tile && live[s->tile->id]))
+      continue;
+    const Tile *read[MAX_KOP_ARGS + 1] = {s->access.gather};
+    for (int a = 0; a < MAX_KOP_ARGS; a++)
+      read[a + 1] = s->tile_arg[a];
+    for (int a = 0; a <= MAX_KOP_ARGS; a++)
+      if (read[a] && !live[read[a]->id])
+        more = live[read[a]->id] = true;
+  }
+  return more;
 }
 
 Kernel *kernel_distribute(const Kernel *from, const Facts *facts, Arena *arena) {
@@ -304,11 +335,14 @@ Kernel *kernel_distribute(const Kernel *from, const Facts *facts, Arena *arena) 
     vec_push(arena, &to->buffers, from->buffers.at[i]);
   to->n_arguments = from->n_arguments;
   spread.scratch = ARENA_ARRAY(arena, Buffer *, from->buffers.count + 1);
+  spread.pitch = ARENA_ARRAY(arena, int64_t, from->buffers.count + 1);
   for (int i = from->n_arguments; i < from->buffers.count; i++) {
     const Buffer *tensor = from->buffers.at[i];
+    int64_t last = tensor->type.rank ? tensor->type.dim[tensor->type.rank - 1] : 1;
+    spread.pitch[i] = facts->threads > 1 ? thread_pitch(tensor->type.dtype, last) : last;
     spread.scratch[i] =
         kernel_buffer(to, tensor->name, facts->threads > 1 ? SPACE_SHARED : SPACE_LOCAL,
-                      tensor->type.dtype, type_elements(&tensor->type));
+                      tensor->type.dtype, type_elements(&tensor->type) / last * spread.pitch[i]);
   }
   for (int i = 0; i < from->tables.count; i++)
     vec_push(arena, &to->tables, from->tables.at[i]);
@@ -320,6 +354,9 @@ Kernel *kernel_distribute(const Kernel *from, const Facts *facts, Arena *arena) 
   spread.deferred = ARENA_ARRAY(arena, const Stmt *, n_tiles + 1);
   spread.references = ARENA_ARRAY(arena, int, n_tiles + 1);
   bool *other_use = ARENA_ARRAY(arena, bool, n_tiles + 1);
+  spread.live = ARENA_ARRAY(arena, bool, n_tiles + 1);
+  while (mark_live(&from->body, spread.live))
+    ;
   count_references(&spread, &from->body, other_use);
   for (int t = 0; t < n_tiles; t++)
     if (other_use[t])

@@ -12,8 +12,11 @@ typedef struct Spread {
   Kernel *to;
   Buffer **storage;      /* by tile id: local or shared array of rows x row_stride */
   const Stmt **deferred; /* by tile id: a load read only by dots: never materialised */
+  bool *live;            /* by tile id: a store depends on it */
   int *references;       /* by tile id: statements that define or read it */
   Buffer **scratch;      /* by id of the TILE stage's buffers: a shared tensor's array */
+  int64_t *pitch;        /* of these: elements from one row of the last dimension to the next */
+  void *own;             /* of the way of distribution */
 } Spread;
 
 /* A run of statements over one domain of rows x columns that becomes one loop nest. */
@@ -48,6 +51,8 @@ void spread_block(Spread *spread, const SpreadHooks *hooks, const Block *from, B
 /* Where a tile's element is: the values of row axes and column as affine expressions. */
 typedef struct Position {
   Affine row[MAX_ROW_AXES], col;
+  Affine flat;   /* the row's number in the box */
+  int flat_rows; /* rows of that box; 0: `flat` is not known */
 } Position;
 
 typedef struct Address {
@@ -67,8 +72,8 @@ Address address_of(Spread *spread, Block *block, const Access *access, const Pos
                    bool vector_columns);
 /* What stands for a buffer of the TILE stage in the LOOP stage. */
 Buffer *spread_buffer(const Spread *spread, Buffer *buffer);
-int64_t access_stride(const Access *access, int dim); /* elements */
-int64_t access_col_stride(const Access *access);      /* flat, of one column step */
+int64_t access_stride(const Spread *, const Access *access, int dim); /* elements */
+int64_t access_col_stride(const Spread *, const Access *access); /* flat, of one column step */
 /* A factor of a dot in f32, in which all products are taken. */
 KValue *widened(Spread *spread, Block *block, KValue *value);
 /* Row-major place of a row in a tile's storage. */

@@ -52,14 +52,14 @@ static KValue *element_of_a(Dot *d, Block *block, int row, int later) {
     Affine at = affine_offset(column, (int64_t)row * tile_row_stride(s, d->a));
     return vector_load(s, block, tile_storage(s, d->a), at, d->a->dtype, 1)->value;
   }
-  Affine along = affine_scale(column, access_col_stride(d->access_a));
+  Affine along = affine_scale(column, access_col_stride(s, d->access_a));
   if (d->pointer)
     return vector_load(s, block, d->pointer[row], along, d->a->dtype, 1)->value;
   Position position = row_position(d->a, row);
   Affine flat = affine_constant(0);
   for (int i = 0; i < d->access_a->rank; i++)
     flat = affine_add(flat, affine_scale(access_value(&d->access_a->dim[i], &position),
-                                         access_stride(d->access_a, i)));
+                                         access_stride(s, d->access_a, i)));
   return vector_load(s, block, spread_buffer(s, d->access_a->buffer), affine_add(flat, along),
                      d->a->dtype, 1)
       ->value;
@@ -114,7 +114,7 @@ static void k_guards(Spread *s, const Access *access, const Affine *k, bool k_is
 /* Two steps of k at a time, on machines that have it. */
 static bool takes_pairs(const Dot *d) {
   return dot_takes_pairs(d->spread, d->a, d->b, d->width) &&
-         (!d->access_a || access_col_stride(d->access_a) == 1);
+         (!d->access_a || access_col_stride(d->spread, d->access_a) == 1);
 }
 
 /* Two elements of A, of this and the next k. */
@@ -264,7 +264,7 @@ static bool among(const Guards *guards, const Guard *guard) {
 static void row_pointers(Dot *d, Block *block) {
   Spread *s = d->spread;
   const Access *access = d->access_a;
-  int64_t along = access_col_stride(access);
+  int64_t along = access_col_stride(s, access);
   d->pointer = ARENA_ARRAY(s->arena, Buffer *, d->a->rows);
   for (int row = 0; row < d->a->rows; row++) {
     Position position = row_position(d->a, row);
@@ -350,7 +350,7 @@ void vector_dot(Spread *s, Block *to, const Stmt *from) {
   d.paired = d.b->dtype == DT_i32;
   d.step = d.paired && d.a->dtype == DT_bf16 ? 2 : 1;
   CHECK(!d.paired || (s->facts->bf16_pairs && d.width > 1));
-  CHECK(!load_b || (access_col_stride(d.access_b) == 1) || from->tile->cols == 1);
+  CHECK(!load_b || (access_col_stride(s, d.access_b) == 1) || from->tile->cols == 1);
   uniform_guards(&d, &d.uniform);
   if (d.uniform.count) {
     Stmt *some = stmt_add(s->to, to, STMT_IF);
@@ -382,7 +382,7 @@ void vector_prefetch(Spread *s, Block *to, const Stmt *from) {
   Guards guards = {0};
   bool possible = true;
   corner_guards(s, &guards, &from->access, domain, &possible);
-  if (!possible || (domain->cols > 1 && access_col_stride(&from->access) != 1))
+  if (!possible || (domain->cols > 1 && access_col_stride(s, &from->access) != 1))
     return;
   if (guards.count) {
     Stmt *inside = stmt_add(s->to, to, STMT_IF);

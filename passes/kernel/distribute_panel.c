@@ -140,7 +140,7 @@ static void panel(Panel *p, Block *block) {
   Spread *s = p->spread;
   int depth = p->b.tile->rows, paired = 0;
   if (dot_takes_pairs(s, p->a.tile, p->b.tile, p->width) &&
-      (!p->a.access || access_col_stride(p->a.access) == 1))
+      (!p->a.access || access_col_stride(s, p->a.access) == 1))
     paired = depth / 2 * 2;
   p->held =
       kernel_buffer(s->to, "panel", SPACE_LOCAL, DT_f32, (int64_t)p->rows * p->vectors * p->width);

@@ -226,9 +226,9 @@ void corner_guards(Spread *s, Guards *guards, const Access *access, const Tile *
   }
 }
 
-static bool needs_scalars(const Nest *nest, int vector) {
+static bool needs_scalars(const Spread *s, const Nest *nest) {
   for (int i = 0; i < nest->count; i++)
-    if (walk_needs_scalars(nest->stmt[i], nest->domain, vector))
+    if (walk_needs_scalars(s, nest->stmt[i], nest->domain, s->facts->vector))
       return true;
   return false;
 }
@@ -238,7 +238,7 @@ void vector_nest(Spread *s, Block *to, const Nest *nest) {
   static const WalkHooks hooks = {.cell = array_cell, .fold = fold_step};
   VectorWalk walk = {.walk = {.spread = s, .nest = nest, .hooks = &hooks}};
   Walk *w = &walk.walk;
-  w->width = domain->cols == 1 || needs_scalars(nest, s->facts->vector) ? 1 : s->facts->vector;
+  w->width = domain->cols == 1 || needs_scalars(s, nest) ? 1 : s->facts->vector;
   w->value = ARENA_ARRAY(s->arena, KValue *, s->from->tiles.count);
   walk.folded = ARENA_ARRAY(s->arena, Buffer *, nest->count);
   for (int j = 0; j < MAX_ROW_AXES; j++)

@@ -58,7 +58,7 @@ static Stmt *access_stmt(Walk *w, const Stmt *from, KValue *stored) {
     Affine row = w->hooks->cell(w, access->gather, &numbers);
     dynamic = vector_load(s, w->block, numbers, row, access->gather->dtype, 1)->value;
   }
-  bool spread_out = !stored && w->width > 1 && access_col_stride(access) == 0;
+  bool spread_out = !stored && w->width > 1 && access_col_stride(s, access) == 0;
   Buffer *buffer = spread_buffer(s, access->buffer);
   Stmt *stmt = stored ? vector_store(s, w->block, buffer, address.flat, stored)
                       : vector_load(s, w->block, buffer, address.flat, from->tile->dtype,
@@ -140,14 +140,15 @@ void walk_body(Walk *w, Block *block) {
       continue;
     Buffer *buffer;
     Affine at = w->hooks->cell(w, tile, &buffer);
-    vector_store(s, w->block, buffer, at, w->value[tile->id]);
+    if (buffer)
+      vector_store(s, w->block, buffer, at, w->value[tile->id]);
   }
 }
 
-bool walk_needs_scalars(const Stmt *s, const Tile *domain, int vector) {
+bool walk_needs_scalars(const Spread *spread, const Stmt *s, const Tile *domain, int vector) {
   if (s->kind != STMT_TILE_LOAD && s->kind != STMT_TILE_STORE)
     return false;
-  int64_t stride = access_col_stride(&s->access);
+  int64_t stride = access_col_stride(spread, &s->access);
   if (stride != 1 && !(stride == 0 && s->kind == STMT_TILE_LOAD))
     return true;
   if (s->inside)

@@ -11,7 +11,8 @@
 typedef struct Walk Walk;
 
 typedef struct WalkHooks {
-  /* The cell of a tile at the walk's place (of its first column), and the array it lies in. */
+  /* The cell of a tile at the walk's place (of its first column), and the array it lies in; NULL:
+   * it needs none. */
   Affine (*cell)(Walk *, const Tile *, Buffer **);
   /* The value of a tile that needs no array, at the walk's place; NULL: it has one. May be NULL. */
   KValue *(*value)(Walk *, const Tile *);
@@ -44,5 +45,5 @@ KValue *walk_source(Walk *, const Stmt *);
 void walk_body(Walk *, Block *);
 /* Can accesses of the nest not be made of vectors of columns: are these not side by side in memory,
  * or can they lie before their tensor? `vector`: lanes. */
-bool walk_needs_scalars(const Stmt *, const Tile *domain, int vector);
+bool walk_needs_scalars(const Spread *, const Stmt *, const Tile *domain, int vector);
 #endif
