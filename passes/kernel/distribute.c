@@ -273,11 +273,12 @@ Affine tile_row(const Tile *tile, const Position *position) {
 
 /* ---- analysis and entry ---- */
 
-/* Is the tile a dot's second operand, loaded with columns that do not lie side by side? Such a one
- * is copied where it is loaded: once, if that is outside the loop around the dot. */
+/* Is the tile one thread's second operand of a dot, loaded with columns that do not lie side by
+ * side? Such a one is copied where it is loaded: once, if that is outside the loop around the dot.
+ * Many threads copy operands in any case, and turn them. */
 static bool crosses_memory(const Spread *spread, const Stmt *dot, const Tile *tile) {
   const Stmt *load = spread->deferred[tile->id];
-  return dot->tile_arg[1] == tile && load && tile->cols > 1 &&
+  return spread->facts->threads == 1 && dot->tile_arg[1] == tile && load && tile->cols > 1 &&
          access_col_stride(spread, &load->access) != 1;
 }
 
@@ -350,9 +351,10 @@ Kernel *kernel_distribute(const Kernel *from, const Facts *facts, Arena *arena) 
     vec_push(arena, &to->vars, from->vars.at[i]);
 
   int n_tiles = from->tiles.count;
-  spread.storage = ARENA_ARRAY(arena, Buffer *, n_tiles + 1);
+  spread.n_ids = 2 * n_tiles;
+  spread.storage = ARENA_ARRAY(arena, Buffer *, spread.n_ids + 1);
   spread.deferred = ARENA_ARRAY(arena, const Stmt *, n_tiles + 1);
-  spread.references = ARENA_ARRAY(arena, int, n_tiles + 1);
+  spread.references = ARENA_ARRAY(arena, int, spread.n_ids + 1);
   bool *other_use = ARENA_ARRAY(arena, bool, n_tiles + 1);
   spread.live = ARENA_ARRAY(arena, bool, n_tiles + 1);
   while (mark_live(&from->body, spread.live))

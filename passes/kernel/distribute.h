@@ -10,6 +10,7 @@ typedef struct Spread {
   const Facts *facts;
   const Kernel *from;
   Kernel *to;
+  int n_ids;             /* of tiles: the kernel's own, then room for as many that are made here */
   Buffer **storage;      /* by tile id: local or shared array of rows x row_stride */
   const Stmt **deferred; /* by tile id: a load read only by dots: never materialised */
   bool *live;            /* by tile id: a store depends on it */

@@ -194,7 +194,7 @@ void thread_nest(Spread *s, Block *to, const Nest *nest) {
                            .nest = rest,
                            .width = layout_of(s, nest->domain)->vector,
                            .checked = true}};
-  w.walk.value = ARENA_ARRAY(s->arena, KValue *, s->from->tiles.count);
+  w.walk.value = ARENA_ARRAY(s->arena, KValue *, s->n_ids);
   w.folded = ARENA_ARRAY(s->arena, Buffer *, rest->count + 1);
   for (int i = 0; i < rest->count; i++)
     if (rest->stmt[i]->kind == STMT_TILE_FOLD)

@@ -6,13 +6,79 @@
  */
 #include "passes/kernel/distribute_thread.h"
 
-/* A load that only dots read is done here. */
-static void stage(Spread *s, Block *to, const Tile *operand) {
-  const Stmt *load = s->deferred[operand->id];
-  if (!load)
-    return;
-  Nest nest = {.stmt = {load}, .count = 1, .domain = operand};
-  thread_nest(s, to, &nest);
+/* Where an operand lies: element (row, column) at the address of a position with these. */
+typedef struct Operand {
+  const Tile *tile;
+  const Access *access; /* of a tensor of the block's own, read as it lies; NULL: in an array, */
+  Buffer *buffer;
+  bool turned; /* which holds the tile's columns as rows */
+} Operand;
+
+static bool cannot_miss(const Stmt *load) {
+  for (int d = 0; d < load->access.rank; d++) {
+    const AccessDim *dim = &load->access.dim[d];
+    int64_t low = affine_low(&dim->at), high = affine_high(&dim->at);
+    for (int j = 0; j < load->tile->n_axes; j++)
+      *(dim->row[j] < 0 ? &low : &high) += dim->row[j] * (load->tile->axis[j] - 1);
+    *(dim->col < 0 ? &low : &high) += dim->col * (load->tile->cols - 1);
+    if (dim->divisor > 1 || low < 0 || high >= load->access.buffer->type.dim[d])
+      return false;
+  }
+  return true;
+}
+
+/* Loads of lines of the block's own tensors that cannot miss them are done by the dot itself. */
+static bool lies_there(Spread *s, const Stmt *load) {
+  return load && load->access.buffer->space == SPACE_SHARED && !load->access.gather &&
+         access_col_stride(s, &load->access) == 1 && (load->inside || cannot_miss(load));
+}
+
+static Operand operand_of(Spread *s, Block *to, const Tile *tile) {
+  const Stmt *load = s->deferred[tile->id], *turned = threads_of(s)->turned[tile->id];
+  if (lies_there(s, load))
+    return (Operand){tile, &load->access, spread_buffer(s, load->access.buffer), false};
+  const Stmt *staged = turned ? turned : load;
+  if (staged) {
+    Nest nest = {.stmt = {staged}, .count = 1, .domain = staged->tile};
+    thread_nest(s, to, &nest);
+  }
+  const Tile *held = staged ? staged->tile : tile;
+  return (Operand){held, NULL, thread_storage(s, held), turned != NULL};
+}
+
+/* The address of an element, of the first of some columns. Divisions go to `block`. */
+static Affine element(Spread *s, Block *block, const Operand *o, const Position *row,
+                      Affine column) {
+  if (o->access) {
+    Position position = *row;
+    position.col = column;
+    return address_of(s, block, o->access, &position, false).flat;
+  }
+  int64_t pitch = thread_pitch(o->tile->dtype, o->tile->cols);
+  Affine down = row->flat;
+  return o->turned ? affine_add(affine_scale(column, pitch), down)
+                   : affine_add(affine_scale(down, pitch), column);
+}
+
+/* `width` elements of a row of B; put side by side where they lie apart. */
+static KValue *line_of_b(Spread *s, Block *block, const Operand *b, Affine k, const Position *at,
+                         int width) {
+  Position row = {.flat = k};
+  for (int j = 0; j < MAX_ROW_AXES; j++)
+    row.row[j] = affine_constant(0);
+  row.row[0] = k;
+  Dtype dtype = b->tile->dtype;
+  Buffer *side_by_side = NULL;
+  for (int i = 0; b->turned && width > 1 && i < width; i++) {
+    if (!side_by_side)
+      side_by_side = kernel_buffer(s->to, "line", SPACE_LOCAL, dtype, width);
+    Affine place = element(s, block, b, &row, affine_offset(at->col, i));
+    vector_store(s, block, side_by_side, affine_constant(i),
+                 vector_load(s, block, b->buffer, place, dtype, 1)->value);
+  }
+  Affine place = side_by_side ? affine_constant(0) : element(s, block, b, &row, at->col);
+  Buffer *from = side_by_side ? side_by_side : b->buffer;
+  return widened(s, block, vector_load(s, block, from, place, dtype, width)->value);
 }
 
 static KValue *spread_out(Spread *s, Block *block, KValue *value, int width) {
@@ -22,35 +88,30 @@ static KValue *spread_out(Spread *s, Block *block, KValue *value, int width) {
 }
 
 void thread_dot(Spread *s, Block *to, const Stmt *from) {
-  const Tile *sum = from->tile, *a = from->tile_arg[0], *b = from->tile_arg[1];
-  CHECK(b->dtype != DT_i32); /* pairs are made where the facts say bf16_pairs */
-  stage(s, to, a);
-  stage(s, to, b);
+  const Tile *sum = from->tile;
+  CHECK(from->tile_arg[1]->dtype != DT_i32); /* pairs are made where the facts say bf16_pairs */
+  Operand a = operand_of(s, to, from->tile_arg[0]), b = operand_of(s, to, from->tile_arg[1]);
+  int depth = from->tile_arg[0]->cols;
   Affine k = affine_constant(0);
   Block *block = to;
-  if (a->cols > 1) {
-    IndexVar *var = kernel_var(s->to, "k", 0, a->cols - 1);
-    Stmt *loop = stmt_for(s->to, to, var, 0, a->cols, 1);
+  if (depth > 1) {
+    IndexVar *var = kernel_var(s->to, "k", 0, depth - 1);
+    Stmt *loop = stmt_for(s->to, to, var, 0, depth, 1);
     loop->unroll = s->from->schedule.unroll_k;
     block = &loop->body;
     k = affine_var(var, 1);
   }
   Unit u = units_open(s, block, sum, UNITS_ALL);
   int width = layout_of(s, sum)->vector;
-  Affine row = affine_scale(tile_row(a, &u.position), thread_pitch(a->dtype, a->cols));
-  Affine line = affine_scale(k, thread_pitch(b->dtype, b->cols));
-  if (b->cols > 1)
-    line = affine_add(line, u.position.col);
-  KValue *va =
-      vector_load(s, u.block, thread_storage(s, a), affine_add(row, k), a->dtype, 1)->value;
-  KValue *vb = vector_load(s, u.block, thread_storage(s, b), line, b->dtype, width)->value;
+  Affine place = element(s, u.block, &a, &u.position, k);
+  KValue *va = vector_load(s, u.block, a.buffer, place, a.tile->dtype, 1)->value;
   va = spread_out(s, u.block, widened(s, u.block, va), width);
-  vb = widened(s, u.block, vb);
+  KValue *vb = line_of_b(s, u.block, &b, k, &u.position, width);
   Buffer *sums = thread_storage(s, sum);
   Affine home = affine_scale(u.number, width);
   if (sums->space != SPACE_LOCAL)
-    home = affine_add(affine_scale(tile_row(sum, &u.position), thread_pitch(DT_f32, sum->cols)),
-                      u.position.col);
+    home =
+        affine_add(affine_scale(u.position.flat, thread_pitch(DT_f32, sum->cols)), u.position.col);
   KValue *old = vector_load(s, u.block, sums, home, DT_f32, width)->value;
   vector_store(s, u.block, sums, home, stmt_let(s->to, u.block, K_fma, DT_f32, width, va, vb, old));
 }

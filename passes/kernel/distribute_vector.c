@@ -239,7 +239,7 @@ void vector_nest(Spread *s, Block *to, const Nest *nest) {
   VectorWalk walk = {.walk = {.spread = s, .nest = nest, .hooks = &hooks}};
   Walk *w = &walk.walk;
   w->width = domain->cols == 1 || needs_scalars(s, nest) ? 1 : s->facts->vector;
-  w->value = ARENA_ARRAY(s->arena, KValue *, s->from->tiles.count);
+  w->value = ARENA_ARRAY(s->arena, KValue *, s->n_ids);
   walk.folded = ARENA_ARRAY(s->arena, Buffer *, nest->count);
   for (int j = 0; j < MAX_ROW_AXES; j++)
     w->position.row[j] = affine_constant(0);

@@ -127,7 +127,7 @@ static void statement(Walk *w, int index) {
 void walk_body(Walk *w, Block *block) {
   Spread *s = w->spread;
   w->block = block;
-  memset(w->value, 0, sizeof(KValue *) * (size_t)s->from->tiles.count);
+  memset(w->value, 0, sizeof(KValue *) * (size_t)s->n_ids);
   for (int i = 0; i < w->nest->count; i++)
     statement(w, i);
   for (int i = 0; i < w->nest->count; i++) {

@@ -71,16 +71,12 @@ static bool fragments(int threads, const Tile *domain, Layout *layout) {
   return least && layout->units <= MOST_UNITS;
 }
 
-static Layout choose_layout(const Spread *s, const Tile *domain) {
-  Uses uses = {0};
+/* So that neighbouring threads touch neighbouring memory. */
+static Layout share_out(const Spread *s, const Tile *domain, const Uses *uses) {
   Layout layout = {.kind = LAYOUT_DEALT, .vector = 1};
   int threads = s->to->threads;
-  find_uses(s, &s->from->body, domain, &uses);
-  if (uses.dots && !uses.scalars[2] && fragments(threads, domain, &layout))
-    return layout;
-  layout = (Layout){.kind = LAYOUT_DEALT, .vector = 1};
-  for (int v = 2; v <= (uses.narrow ? MOST_LANES : MOST_LANES / 2); v *= 2)
-    if (domain->cols % v == 0 && !uses.scalars[v] &&
+  for (int v = 2; v <= (uses->narrow ? MOST_LANES : MOST_LANES / 2); v *= 2)
+    if (domain->cols % v == 0 && !uses->scalars[v] &&
         (int64_t)domain->rows * domain->cols / v >= threads)
       layout.vector = v;
   int across = domain->cols / layout.vector;
@@ -93,6 +89,23 @@ static Layout choose_layout(const Spread *s, const Tile *domain) {
     layout.units = (domain->rows + groups - 1) / groups * (across / group);
   }
   return layout;
+}
+
+static Layout choose_layout(const Spread *s, const Tile *domain) {
+  Uses uses = {0};
+  Layout layout;
+  find_uses(s, &s->from->body, domain, &uses);
+  if (uses.dots && !uses.scalars[2] && fragments(s->to->threads, domain, &layout))
+    return layout;
+  return share_out(s, domain, &uses);
+}
+
+/* The layout of a load by itself. */
+static Layout deal(const Spread *s, const Stmt *load) {
+  Uses uses = {.narrow = dtype_size(load->tile->dtype) < 4};
+  for (int v = 2; v <= MOST_LANES; v *= 2)
+    uses.scalars[v] = walk_needs_scalars(s, load, load->tile, v);
+  return share_out(s, load->tile, &uses);
 }
 
 bool layout_folds(const Layout *layout) { return layout->kind != LAYOUT_DEALT; }
@@ -167,6 +180,35 @@ static void find_sources(const Block *block, const Stmt **source, bool *open, bo
       open[block->at[i]->tile->id] = false;
 }
 
+/* Operands whose rows lie side by side in memory and whose columns do not are loaded with the two
+ * exchanged: neighbouring threads then read neighbouring memory. */
+static const Stmt *turn(Spread *s, const Tile *tile, int id) {
+  const Stmt *load = s->deferred[tile->id];
+  if (!load || tile->n_axes != 1 || tile->cols == 1 || load->access.gather)
+    return NULL;
+  int64_t down = 0;
+  for (int d = 0; d < load->access.rank; d++)
+    down += load->access.dim[d].row[0] * access_stride(s, &load->access, d);
+  if (down != 1 || access_col_stride(s, &load->access) == 1)
+    return NULL;
+  Tile *across = ARENA_NEW(s->arena, Tile);
+  *across = (Tile){.name = tile->name,
+                   .id = id,
+                   .dtype = tile->dtype,
+                   .n_axes = 1,
+                   .axis = {tile->cols},
+                   .rows = tile->cols,
+                   .cols = tile->rows};
+  Stmt *turned = ARENA_NEW(s->arena, Stmt);
+  *turned = *load;
+  turned->tile = across;
+  for (int d = 0; d < load->access.rank; d++) {
+    turned->access.dim[d].row[0] = load->access.dim[d].col;
+    turned->access.dim[d].col = load->access.dim[d].row[0];
+  }
+  return turned;
+}
+
 static IndexVar *part_of_thread(Spread *s, const char *name, int divisor, int modulus) {
   Stmt *stmt = stmt_add(s->to, &s->to->body, STMT_INDEX);
   int64_t most = (s->to->threads - 1) / divisor;
@@ -202,14 +244,20 @@ static void name_places(Spread *s, const Layout *layout) {
 void threads_plan(Spread *s) {
   int n = s->from->tiles.count;
   Threads *t = s->own = ARENA_NEW(s->arena, Threads);
-  *t = (Threads){.layouts = ARENA_ARRAY(s->arena, Layout, n + 1),
-                 .stays = ARENA_ARRAY(s->arena, bool, n + 1),
-                 .source = ARENA_ARRAY(s->arena, const Stmt *, n + 1)};
+  *t = (Threads){.layouts = ARENA_ARRAY(s->arena, Layout, s->n_ids + 1),
+                 .stays = ARENA_ARRAY(s->arena, bool, s->n_ids + 1),
+                 .source = ARENA_ARRAY(s->arena, const Stmt *, s->n_ids + 1),
+                 .turned = ARENA_ARRAY(s->arena, const Stmt *, n + 1)};
   bool *open = ARENA_ARRAY(s->arena, bool, n + 1), *spoiled = ARENA_ARRAY(s->arena, bool, n + 1);
   for (int i = 0; i < n; i++) {
     t->layouts[i] = choose_layout(s, s->from->tiles.at[i]);
     if (t->layouts[i].kind == LAYOUT_FRAGMENT)
       name_places(s, &t->layouts[i]);
+  }
+  for (int i = 0; i < n; i++) {
+    t->turned[i] = turn(s, s->from->tiles.at[i], n + i);
+    if (t->turned[i])
+      t->layouts[n + i] = deal(s, t->turned[i]);
   }
   find_sources(&s->from->body, t->source, open, spoiled, s);
   for (int i = 0; i < n; i++)
