@@ -7,6 +7,7 @@
  * axes become a grid of strips whose partial results are added in order by a second kernel.
  */
 #include "passes/lower/contraction.h"
+#include "passes/lower/halo.h"
 #include <string.h>
 
 enum {
@@ -14,9 +15,7 @@ enum {
   MAX_WRITTEN_OUT = 160, /* taps */
   FEW_BLOCKS = 256,
   STRIPS = 32,
-  GPU_ROWS = 32,
-  GPU_COLUMNS = 32,
-  GPU_K = 16,
+  GPU_K = 32,
   TILE_STEPS = 50,
   WASTE = 32
 };
@@ -25,19 +24,18 @@ enum {
 
 int contraction_columns(const Facts *facts, int64_t width) {
   if (facts->threads > 1)
-    return width < GPU_COLUMNS ? (int)width : GPU_COLUMNS;
+    return shared_columns(width);
   int across = width > facts->vector ? 2 : 1;
   return width < across * facts->vector ? (int)width : across * facts->vector;
 }
 
 /* Register tile: as many rows as accumulators fit beside one row of B and one element of A. */
-static Tiling choose_tile(const Facts *facts, const Contraction *c, const Frame *frame) {
+static Tiling choose_tile(const Facts *facts, const Contraction *c, const Frame *frame,
+                          const Node *node) {
   Tiling tiling = {0};
   tiling.cols = contraction_columns(facts, frame->extent[frame->rank - 1]);
-  if (facts->threads > 1) {
-    choose_box(frame->rank - 1, frame->extent, c->box_dims, GPU_ROWS, 1, tiling.box);
-    return tiling;
-  }
+  if (facts->threads > 1)
+    return shared_tile(facts, c, frame, node);
   int across = (int)ceil_div(tiling.cols, facts->vector);
   int rows_that_fit = (facts->registers - across - 1) / across;
   double steps = 1; /* of the tile: each multiplies all rows with one row of B */
@@ -123,6 +121,11 @@ static void k_loops(Frame *frame, const Node *node, const Contraction *c, int fi
   Stmt *loop;
   Affine offset[3];
   Taps taps = {0};
+  Halo halo;
+  if (!left && first == 0 && halo_plan(frame, node, c, &halo)) {
+    halo_terms(frame, node, c, &halo, sum);
+    return;
+  }
   if (!left && (c->tap_k >= 0 || c->tap_out >= 0))
     taps = taps_of(frame, node);
   if (c->tap_out >= 0)
@@ -233,7 +236,7 @@ static void anchor_results(Frame *frame) {
 
 Tiling contraction_tiling(const Frame *frame, const Node *node) {
   Contraction c = contraction_of(node);
-  Tiling tiling = choose_tile(frame->lower->facts, &c, frame);
+  Tiling tiling = choose_tile(frame->lower->facts, &c, frame, node);
   if (c.tap_k >= 0)
     tiling.band = choose_band(frame->lower->facts, node, tiling.box);
   return tiling;
@@ -272,7 +275,7 @@ void lower_contraction(Lower *lower) {
   Contraction c = node->op->flags & OPF_BORDER
                       ? (Contraction){.tap_k = -1, .tap_out = -1, .box_dims = 0xE}
                       : contraction_of(node);
-  Tiling tiling = choose_tile(lower->facts, &c, &frame);
+  Tiling tiling = choose_tile(lower->facts, &c, &frame, node);
   int64_t strips;
   int strip_axes = choose_strips(&c, &frame, &tiling, &strips);
   if (strips > 1) {
