@@ -34,16 +34,15 @@ static bool lies_there(Spread *s, const Stmt *load) {
 }
 
 static Operand operand_of(Spread *s, Block *to, const Tile *tile) {
-  const Stmt *load = s->deferred[tile->id], *turned = threads_of(s)->turned[tile->id];
+  const Stmt *load = s->deferred[tile->id], *staged = threads_of(s)->staged[tile->id];
   if (lies_there(s, load))
     return (Operand){tile, &load->access, spread_buffer(s, load->access.buffer), false};
-  const Stmt *staged = turned ? turned : load;
   if (staged) {
     Nest nest = {.stmt = {staged}, .count = 1, .domain = staged->tile};
     thread_nest(s, to, &nest);
   }
   const Tile *held = staged ? staged->tile : tile;
-  return (Operand){held, NULL, thread_storage(s, held), turned != NULL};
+  return (Operand){held, NULL, thread_storage(s, held), threads_of(s)->turned[tile->id]};
 }
 
 /* The address of an element, of the first of some columns. Divisions go to `block`. */

@@ -180,33 +180,36 @@ static void find_sources(const Block *block, const Stmt **source, bool *open, bo
       open[block->at[i]->tile->id] = false;
 }
 
-/* Operands whose rows lie side by side in memory and whose columns do not are loaded with the two
- * exchanged: neighbouring threads then read neighbouring memory. */
-static const Stmt *turn(Spread *s, const Tile *tile, int id) {
-  const Stmt *load = s->deferred[tile->id];
-  if (!load || tile->n_axes != 1 || tile->cols == 1 || load->access.gather)
-    return NULL;
+/* Do rows of a load lie side by side in memory, and columns not? Then it is done with the two
+ * exchanged: neighbouring threads read neighbouring memory. */
+static bool lies_turned(const Spread *s, const Stmt *load) {
   int64_t down = 0;
   for (int d = 0; d < load->access.rank; d++)
     down += load->access.dim[d].row[0] * access_stride(s, &load->access, d);
-  if (down != 1 || access_col_stride(s, &load->access) == 1)
-    return NULL;
-  Tile *across = ARENA_NEW(s->arena, Tile);
-  *across = (Tile){.name = tile->name,
-                   .id = id,
-                   .dtype = tile->dtype,
-                   .n_axes = 1,
-                   .axis = {tile->cols},
-                   .rows = tile->cols,
-                   .cols = tile->rows};
-  Stmt *turned = ARENA_NEW(s->arena, Stmt);
-  *turned = *load;
-  turned->tile = across;
-  for (int d = 0; d < load->access.rank; d++) {
-    turned->access.dim[d].row[0] = load->access.dim[d].col;
-    turned->access.dim[d].col = load->access.dim[d].row[0];
+  return load->tile->n_axes == 1 && load->tile->cols > 1 && !load->access.gather && down == 1 &&
+         access_col_stride(s, &load->access) != 1;
+}
+
+static void stage_operand(Spread *s, const Tile *tile, int id) {
+  Threads *t = threads_of(s);
+  const Stmt *load = s->deferred[tile->id];
+  if (!load)
+    return;
+  Tile *own = arena_copy(s->arena, tile, sizeof *tile);
+  Stmt *staged = arena_copy(s->arena, load, sizeof *load);
+  own->id = id;
+  staged->tile = own;
+  t->staged[tile->id] = staged;
+  t->turned[tile->id] = lies_turned(s, load);
+  if (t->turned[tile->id]) {
+    own->axis[0] = own->rows = tile->cols;
+    own->cols = tile->rows;
+    for (int d = 0; d < load->access.rank; d++) {
+      staged->access.dim[d].row[0] = load->access.dim[d].col;
+      staged->access.dim[d].col = load->access.dim[d].row[0];
+    }
   }
-  return turned;
+  t->layouts[id] = deal(s, staged);
 }
 
 static IndexVar *part_of_thread(Spread *s, const char *name, int divisor, int modulus) {
@@ -247,18 +250,16 @@ void threads_plan(Spread *s) {
   *t = (Threads){.layouts = ARENA_ARRAY(s->arena, Layout, s->n_ids + 1),
                  .stays = ARENA_ARRAY(s->arena, bool, s->n_ids + 1),
                  .source = ARENA_ARRAY(s->arena, const Stmt *, s->n_ids + 1),
-                 .turned = ARENA_ARRAY(s->arena, const Stmt *, n + 1)};
+                 .staged = ARENA_ARRAY(s->arena, const Stmt *, n + 1),
+                 .turned = ARENA_ARRAY(s->arena, bool, n + 1)};
   bool *open = ARENA_ARRAY(s->arena, bool, n + 1), *spoiled = ARENA_ARRAY(s->arena, bool, n + 1);
   for (int i = 0; i < n; i++) {
     t->layouts[i] = choose_layout(s, s->from->tiles.at[i]);
     if (t->layouts[i].kind == LAYOUT_FRAGMENT)
       name_places(s, &t->layouts[i]);
   }
-  for (int i = 0; i < n; i++) {
-    t->turned[i] = turn(s, s->from->tiles.at[i], n + i);
-    if (t->turned[i])
-      t->layouts[n + i] = deal(s, t->turned[i]);
-  }
+  for (int i = 0; i < n; i++)
+    stage_operand(s, s->from->tiles.at[i], n + i);
   find_sources(&s->from->body, t->source, open, spoiled, s);
   for (int i = 0; i < n; i++)
     if (spoiled[i])

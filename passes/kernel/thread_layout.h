@@ -31,8 +31,9 @@ typedef struct Threads { /* Spread.own */
   Layout *layouts;       /* by tile id, of the tile's domain */
   bool *stays;           /* by tile id: every reader finds its cells in its own thread's array */
   const Stmt **source;   /* by tile id: the statement that gives its value anywhere; NULL: none */
-  const Stmt **turned;   /* by tile id: the load of a dot's operand with rows and columns exchanged,
-                            into a tile of its own; NULL: it is loaded as it is */
+  const Stmt **staged;   /* by tile id: the load of a dot's operand, into a tile of its own so that
+                            it has its own layout; NULL: the dot reads what is there */
+  bool *turned;          /* by tile id: there, with rows and columns exchanged */
   IndexVar *lane_row, *lane_column;  /* g and t */
   IndexVar *warp_row[MAX_WARPS_LOG]; /* by log2 of warps_down */
   IndexVar *warp_column[MAX_WARPS_LOG];

@@ -67,9 +67,7 @@ static bool find_spans(const Frame *frame, const Access *low, const Access *high
 
 bool halo_plan(Frame *frame, const Node *node, const Contraction *c, Halo *halo) {
   const Facts *facts = frame->lower->facts;
-  int taps;
-  node_ints(node, "taps", &taps);
-  if (facts->threads == 1 || c->tap_k != 0 || c->n_k != 2 || taps / 3 < 2)
+  if (facts->threads == 1 || c->tap_k != 0 || c->n_k != 2 || c->k_extent[0] < 2)
     return false;
   Affine none = affine_constant(0);
   Access low = at_ends(frame, node, c, none, 0), high = at_ends(frame, node, c, none, 1);
@@ -87,7 +85,7 @@ bool halo_plan(Frame *frame, const Node *node, const Contraction *c, Halo *halo)
     halo->chunk = depth <= MOST_CHUNK ? depth : LEAST_CHUNK;
   int64_t bytes = cells * (halo->chunk * element + pad);
   halo->span[halo->channel] = halo->chunk;
-  halo->weights = bytes + taps / 3 * halo->chunk * (frame->cols * cell_of_b + pad) <= room;
+  halo->weights = bytes + c->k_extent[0] * halo->chunk * (frame->cols * cell_of_b + pad) <= room;
   return depth % halo->chunk == 0 && bytes <= room * 2 / 3;
 }
 

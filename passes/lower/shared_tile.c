@@ -8,7 +8,8 @@
 #include "passes/lower/halo.h"
 
 enum { MOST_ROWS = 128, LEAST_ROWS = 32, WIDE = 64, NARROW = 32, PIECE = 8, ENOUGH_BLOCKS = 256 };
-enum { WORK = 2 }; /* of computing a position, in cells read */
+/* In cells read: what computing a position costs, and a tile for its own sake. */
+enum { WORK = 2, TILE = 64 };
 
 /* The widest column range of whole pieces that divides the width. */
 int shared_columns(int64_t width) {
@@ -20,14 +21,23 @@ int shared_columns(int64_t width) {
   return NARROW;
 }
 
+/* The least power of two that covers the extent, at most `limit`. */
+static int cover(int64_t extent, int limit) {
+  int side = 1;
+  while (side < extent && side < limit)
+    side *= 2;
+  return side;
+}
+
 static void choose_cube(const Frame *frame, const Node *node, int rows, int *box) {
   const int64_t *extent = frame->extent;
   double least = 0;
   int side[3];
-  for (side[2] = rows; side[2] >= 1; side[2] /= 2)
-    for (side[1] = 1; side[1] * side[2] <= rows; side[1] *= 2) {
-      side[0] = rows / side[1] / side[2];
-      double tiles = 1, cells = (double)halo_cells(node, side) + (double)WORK * rows;
+  for (side[2] = cover(extent[3], rows); side[2] >= 1; side[2] /= 2)
+    for (side[1] = cover(extent[2], rows / side[2]); side[1] >= 1; side[1] /= 2) {
+      side[0] = cover(extent[1], rows / side[1] / side[2]);
+      double tiles = 1, cells = (double)halo_cells(node, side);
+      cells += (double)WORK * side[0] * side[1] * side[2] + TILE;
       for (int axis = 0; axis < 3; axis++)
         tiles *= (double)ceil_div(extent[1 + axis], side[axis]);
       if (least > 0 && tiles * cells >= least)
