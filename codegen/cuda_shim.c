@@ -2,13 +2,15 @@
  *
  * In: kernels compiled over cuda_shim.h. Each thread of a block is a fiber with its own stack; all
  * run on the calling OS thread. In a round every living fiber runs, in a shuffled order, until it
- * reaches a barrier or returns. Then all must stand at the same barrier, or all must have returned:
- * anything else is what deadlocks or corrupts on a GPU, and becomes the host's error. Shared memory
+ * reaches a barrier or returns; what a warp does together is done when its last lane has come. Then
+ * all must stand at the same barrier, or all must have returned: anything else is what deadlocks or
+ * corrupts on a GPU, and becomes the host's error. Shared memory
  * is filled with NaN bits for each block. Races show because the order changes from round to round
  * with the seed. Kernels without a barrier run their threads as a loop, in a shuffled order too.
  */
 #define TRICOT_SHIM_HOST
 #include "codegen/shim_host.h"
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -78,9 +80,7 @@ typedef struct Context {
   ucontext_t state;
 } Context;
 
-static void context_switch(Context *from, Context *to) {
-  swapcontext(&from->state, &to->state);
-}
+static void context_switch(Context *from, Context *to) { swapcontext(&from->state, &to->state); }
 
 static void context_start(Context *context, unsigned char *stack, size_t size,
                           void (*entry)(void)) {
@@ -94,15 +94,26 @@ static void context_start(Context *context, unsigned char *stack, size_t size,
 
 /* ---- one call of a kernel ---- */
 
-enum { RETURNED = -1, RUNNING = 0 }; /* else: the line of the barrier a fiber waits at */
+enum { SHIM_WARP = 32 };
+enum { RETURNED = -1, RUNNING = 0 }; /* else: the line of what a fiber waits at */
+
+typedef struct WarpCall {
+  int op; /* of the warp that the thread waits in; 0: none, it waits at a barrier */
+  const void *operand[3];
+  union {
+    float f[4];
+    int32_t i[4];
+  } result __attribute__((aligned(16)));
+} WarpCall;
 
 typedef struct Run {
   TricotPlace place;
   const TricotShimKernel *kernel;
   void *const *arguments;
   Context scheduler, *fibers;
-  int *state; /* by thread */
-  int *order; /* threads, shuffled again for each round */
+  int *state;      /* by thread */
+  int *order;      /* threads, shuffled again for each round */
+  WarpCall *calls; /* by thread */
   uint64_t random;
 } Run;
 
@@ -124,6 +135,92 @@ static void barrier(int line) {
   context_switch(&current->fibers[current->place.thread], &current->scheduler);
 }
 
+/* Called inside a fiber too. */
+static void *warp(int line, int op, const void *a, const void *b, const void *c) {
+  int thread = current->place.thread;
+  WarpCall *call = &current->calls[thread];
+  call->op = op;
+  call->operand[0] = a;
+  call->operand[1] = b;
+  call->operand[2] = c;
+  current->state[thread] = line;
+  context_switch(&current->fibers[thread], &current->scheduler);
+  return &call->result;
+}
+
+static float half_of(uint32_t pair, int half) {
+  uint32_t bits = (half ? pair >> 16 : pair & 0xffff) << 16;
+  float value;
+  memcpy(&value, &bits, sizeof value);
+  return value;
+}
+
+/* The layouts and the order of sums are those of ir/kernel_eval_warp.c. */
+static void warp_mma(WarpCall *calls) {
+  float a[16][16], b[16][8];
+  for (int lane = 0; lane < SHIM_WARP; lane++) {
+    const uint32_t *of_a = calls[lane].operand[0], *of_b = calls[lane].operand[1];
+    int g = lane / 4, t = lane % 4;
+    for (int half = 0; half < 2; half++) {
+      for (int i = 0; i < 4; i++)
+        a[g + i % 2 * 8][2 * t + half + i / 2 * 8] = half_of(of_a[i], half);
+      for (int i = 0; i < 2; i++)
+        b[2 * t + half + 8 * i][g] = half_of(of_b[i], half);
+    }
+  }
+  for (int lane = 0; lane < SHIM_WARP; lane++) {
+    const float *c = calls[lane].operand[2];
+    for (int i = 0; i < 4; i++) {
+      float sum = c[i];
+      for (int k = 0; k < 16; k++)
+        sum = fmaf(a[lane / 4 + i / 2 * 8][k], b[k][lane % 4 * 2 + i % 2], sum);
+      calls[lane].result.f[i] = sum;
+    }
+  }
+}
+
+static bool warp_matrix(ShimHost *host, const Run *run, WarpCall *calls, int first, int count,
+                        bool turned) {
+  uint16_t element[8][8];
+  for (int i = 0; i < count; i++) {
+    for (int row = 0; row < 8; row++) {
+      const unsigned char *from = calls[8 * i + row].operand[0], *shared = run->place.shared;
+      if ((uintptr_t)from % 16 || from < shared || from + 16 > shared + run->kernel->shared_bytes) {
+        shim_report(host, "kernel %s, block %d, thread %d: no row of a matrix begins there",
+                    run->kernel->name, run->place.block, first + 8 * i + row);
+        return false;
+      }
+      memcpy(element[row], from, 16);
+    }
+    for (int lane = 0; lane < SHIM_WARP; lane++) {
+      int g = lane / 4, t = lane % 4 * 2;
+      uint32_t low = turned ? element[t][g] : element[g][t];
+      uint32_t high = turned ? element[t + 1][g] : element[g][t + 1];
+      calls[lane].result.i[i] = (int32_t)(low | high << 16);
+    }
+  }
+  return true;
+}
+
+/* Does what a warp waits for, when all its lanes wait for the same. */
+static bool run_warp(ShimHost *host, Run *run, int first, bool *done) {
+  WarpCall *calls = run->calls + first;
+  for (int lane = 0; lane < SHIM_WARP; lane++)
+    if (!calls[lane].op || calls[lane].op != calls[0].op ||
+        run->state[first + lane] != run->state[first])
+      return true;
+  int op = calls[0].op, matrix = op - TRICOT_MATRIX;
+  if (op == TRICOT_MMA_BF16)
+    warp_mma(calls);
+  else if (!warp_matrix(host, run, calls, first, matrix & 7, matrix & 8))
+    return false;
+  for (int lane = 0; lane < SHIM_WARP; lane++) {
+    calls[lane].op = 0;
+    run->state[first + lane] = RUNNING;
+  }
+  return *done = true;
+}
+
 static void shuffle(Run *run) {
   for (int i = run->kernel->threads - 1; i > 0; i--) {
     run->random = run->random * 6364136223846793005u + 1442695040888963407u;
@@ -134,23 +231,44 @@ static void shuffle(Run *run) {
   }
 }
 
-/* After a round: true when all returned or all wait at one barrier. */
+/* After a round in which no warp had anything to do: true when all returned or all wait at one
+ * barrier. */
 static bool round_is_uniform(ShimHost *host, const Run *run) {
   const int *state = run->state;
-  for (int t = 1; t < run->kernel->threads; t++) {
-    if (state[t] == state[0])
+  for (int t = 0; t < run->kernel->threads; t++) {
+    if (state[t] == state[0] && !run->calls[t].op)
       continue;
-    int waiting = state[0] == RETURNED ? t : 0;
-    const char *other = "returned without reaching it";
-    if (state[0] != RETURNED && state[t] != RETURNED)
-      other = "waits at another barrier";
-    shim_report(host,
-                "kernel %s, block %d: thread %d waits at the barrier of line %d, thread %d %s",
-                run->kernel->name, run->place.block, waiting, state[waiting], waiting ? 0 : t,
-                other);
+    int waiting = state[0] == RETURNED ? t : 0, other = waiting ? 0 : t ? t : 1;
+    const char *how = state[other] == RETURNED ? "returned without reaching it"
+                      : run->calls[other].op   ? "waits for its warp"
+                                               : "waits at another barrier";
+    shim_report(host, "kernel %s, block %d: thread %d waits %s of line %d, thread %d %s",
+                run->kernel->name, run->place.block, waiting,
+                run->calls[waiting].op ? "in a warp" : "at the barrier", state[waiting], other,
+                how);
     return false;
   }
   return true;
+}
+
+/* Every fiber that may run does so until it waits for something. Fibers at a barrier stay there as
+ * long as warps have something to do. */
+static bool run_round(ShimHost *host, Run *run) {
+  int threads = run->kernel->threads;
+  bool done = true;
+  while (done) {
+    shuffle(run);
+    for (int i = 0; i < threads; i++) {
+      run->place.thread = run->order[i];
+      if (run->state[run->order[i]] == RUNNING)
+        context_switch(&run->scheduler, &run->fibers[run->order[i]]);
+    }
+    done = false;
+    for (int first = 0; first + SHIM_WARP <= threads; first += SHIM_WARP)
+      if (!run_warp(host, run, first, &done))
+        return false;
+  }
+  return round_is_uniform(host, run);
 }
 
 static bool run_fibers(ShimHost *host, Run *run, unsigned char *stacks, size_t stack_size) {
@@ -159,16 +277,13 @@ static bool run_fibers(ShimHost *host, Run *run, unsigned char *stacks, size_t s
     run->state[t] = RUNNING;
     context_start(&run->fibers[t], stacks + stack_size * (size_t)t, stack_size, fiber_main);
   }
-  do {
-    shuffle(run);
-    for (int i = 0; i < threads; i++) {
-      run->place.thread = run->order[i];
-      context_switch(&run->scheduler, &run->fibers[run->order[i]]);
-    }
-    if (!round_is_uniform(host, run))
-      return false;
-  } while (run->state[0] != RETURNED);
-  return true;
+  while (run_round(host, run)) {
+    if (run->state[0] == RETURNED)
+      return true;
+    for (int t = 0; t < threads; t++)
+      run->state[t] = RUNNING;
+  }
+  return false;
 }
 
 static void run_plain(Run *run) {
@@ -199,6 +314,10 @@ static void run(TricotHost *base, const TricotShimKernel *kernel, void *const *a
       FAULT("no memory for the stacks of %s", kernel->name);
     state.fibers = mem_alloc(sizeof(Context) * threads);
     state.state = mem_alloc(sizeof(int) * threads);
+    state.calls = aligned_alloc(16, sizeof(WarpCall) * threads);
+    if (!state.calls)
+      FAULT("no memory for the warps of %s", kernel->name);
+    memset(state.calls, 0, sizeof(WarpCall) * threads);
   }
   state.place.shared = shared;
   Run *outer = current;
@@ -219,6 +338,7 @@ static void run(TricotHost *base, const TricotShimKernel *kernel, void *const *a
     munmap(stacks, stack_size * threads);
   free(state.fibers);
   free(state.state);
+  free(state.calls);
   free(state.order);
   free(shared);
 }
@@ -226,7 +346,7 @@ static void run(TricotHost *base, const TricotShimKernel *kernel, void *const *a
 /* ---- the host ---- */
 
 void shim_init(ShimHost *host) {
-  *host = (ShimHost){.base = {.place = place, .barrier = barrier, .run = run}};
+  *host = (ShimHost){.base = {.place = place, .barrier = barrier, .warp = warp, .run = run}};
   pthread_mutex_init(&host->lock, NULL);
 }
 

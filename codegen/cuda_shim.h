@@ -22,10 +22,16 @@ typedef struct TricotShimKernel {
   int has_barrier;
 } TricotShimKernel;
 
+/* Ops of warps. Of matrices: the sum of TRICOT_MATRIX, how many, and 8 if they are turned. */
+enum { TRICOT_MMA_BF16 = 1, TRICOT_MATRIX = 16 };
+
 typedef struct TricotHost TricotHost;
 struct TricotHost {
   const TricotPlace *(*place)(void);
   void (*barrier)(int line);
+  /* What the 32 lanes of a warp do together when the last of them comes: gives this lane's result,
+   * which stays until its next. Operands: of an mma a, b, c; of matrices the place of a row. */
+  void *(*warp)(int line, int op, const void *a, const void *b, const void *c);
   void (*run)(TricotHost *, const TricotShimKernel *, void *const *arguments, long long begin,
               long long end);
 };
@@ -36,9 +42,11 @@ TricotHost *tricot_host;
 #define TRICOT_BLOCK (tricot_host->place()->block)
 #define TRICOT_THREAD (tricot_host->place()->thread)
 #define TRICOT_SYNC() tricot_host->barrier(__LINE__)
+#define TRICOT_WARP(op, a, b, c) tricot_host->warp(__LINE__, op, a, b, c)
 #define TRICOT_SHARED(T, name, offset) T *name = (T *)(tricot_host->place()->shared + (offset))
 #define TRICOT_CONSTANT static const
 #define TRICOT_HELPER static inline __attribute__((unused))
+#define TRICOT_ALIGNED(bytes) __attribute__((aligned(bytes)))
 #define TRICOT_INFINITY __builtin_inff()
 #define TRICOT_NAN __builtin_nanf("")
 float fmaf(float, float, float), sqrtf(float), floorf(float), rintf(float), fabsf(float);

@@ -18,6 +18,7 @@ static const char macros[] =
     "#define TRICOT_SHARED(T, name, offset) T *name = (T *)(tricot_shared + (offset))\n"
     "#define TRICOT_CONSTANT static __device__ const\n"
     "#define TRICOT_HELPER static __device__ __forceinline__\n"
+    "#define TRICOT_ALIGNED(bytes) __align__(bytes)\n"
     "#define TRICOT_INFINITY __int_as_float(0x7f800000)\n"
     "#define TRICOT_NAN __int_as_float(0x7fc00000)\n"
     "extern __shared__ __align__(16) unsigned char tricot_shared[];\n"
@@ -39,9 +40,7 @@ static const char macros[] =
     "TRICOT_HELPER f32 tricot_bits_f32(i32 bits) {\n"
     "  union { i32 bits; f32 x; } both = {bits};\n"
     "  return both.x;\n"
-    "}\n"
-    TEXT_BF16
-    "/* truncation that ends at the type's limits; NaN gives 0 */\n"
+    "}\n" TEXT_BF16 "/* truncation that ends at the type's limits; NaN gives 0 */\n"
     "#define TRICOT_TO(T, LOW, HIGH, LEAST, MOST) \\\n"
     "  TRICOT_HELPER T tricot_to_##T(f32 x) { \\\n"
     "    return x >= HIGH ? MOST : x > LOW ? (T)x : x <= LOW ? LEAST : 0; \\\n"
@@ -53,14 +52,82 @@ static const char macros[] =
     "TRICOT_TO(i8, -128.0f, 128.0f, -128, 127)\n"
     "TRICOT_TO(u8, 0.0f, 256.0f, 0, 255)\n";
 
+/* Two numbers as bf16 in one word, the first in its lower half. */
+static const char pair_helpers[] =
+    "TRICOT_HELPER i32 tricot_pair_bf16(bf16 low, bf16 high) {\n"
+    "  return (i32)((u32)low | (u32)high << 16);\n"
+    "}\n"
+    "TRICOT_HELPER i32 tricot_pair_f32(f32 low, f32 high) {\n"
+    "#ifdef TRICOT_CUDA_SHIM_H\n"
+    "  return tricot_pair_bf16(tricot_narrow(low), tricot_narrow(high));\n"
+    "#else\n"
+    "  i32 both;\n"
+    "  asm(\"cvt.rn.bf16x2.f32 %0, %1, %2;\" : \"=r\"(both) : \"f\"(high), \"f\"(low));\n"
+    "  return both;\n"
+    "#endif\n"
+    "}\n";
+
+/* A warp's product of 16 x 16 and 16 x 8 bf16, added to 16 x 8 f32. */
+static const char mma_helper[] =
+    "#ifdef TRICOT_CUDA_SHIM_H\n"
+    "#define tricot_mma_bf16(a, b, c) (*(f32x4 *)TRICOT_WARP(TRICOT_MMA_BF16, &(a), &(b), &(c)))\n"
+    "#else\n"
+    "TRICOT_HELPER f32x4 tricot_mma_bf16(i32x4 a, i32x2 b, f32x4 c) {\n"
+    "  f32x4 d;\n"
+    "  asm volatile(\"mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 \"\n"
+    "               \"{%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%10, %11, %12, %13};\"\n"
+    "               : \"=f\"(d.at[0]), \"=f\"(d.at[1]), \"=f\"(d.at[2]), \"=f\"(d.at[3])\n"
+    "               : \"r\"(a.at[0]), \"r\"(a.at[1]), \"r\"(a.at[2]), \"r\"(a.at[3]), "
+    "\"r\"(b.at[0]),\n"
+    "                 \"r\"(b.at[1]), \"f\"(c.at[0]), \"f\"(c.at[1]), \"f\"(c.at[2]), "
+    "\"f\"(c.at[3]));\n"
+    "  return d;\n"
+    "}\n"
+    "#endif\n";
+
+/* A warp's matrices of 8 x 8 bf16 from shared memory: each lane gives the place of a row. */
+static void add_matrix_helpers(Emitter *e) {
+  for (int turned = 0; turned < 2; turned++)
+    for (int width = 1; width <= 4; width *= 2) {
+      if (!e->usage.matrix[turned][width])
+        continue;
+      const char *type = spell_type(e, DT_i32, width), *which = turned ? "_turned" : "";
+      line(e, "#ifdef TRICOT_CUDA_SHIM_H");
+      line(e, "#define tricot_matrix%d%s(row) \\", width, which);
+      line(e, "  (*(%s *)TRICOT_WARP(TRICOT_MATRIX + %d, row, 0, 0))", type, 8 * turned + width);
+      line(e, "#else");
+      line(e, "TRICOT_HELPER %s tricot_matrix%d%s(const bf16 *row) {", type, width, which);
+      line(e, "  %s m;", type);
+      line(e, "  const u32 address = (u32)__cvta_generic_to_shared(row);");
+      text_add(e->text, "  asm volatile(\"ldmatrix.sync.aligned.m8n8.x%d%s.shared.b16 {", width,
+               turned ? ".trans" : "");
+      for (int i = 0; i < width; i++)
+        text_add(e->text, "%s%%%d", i ? ", " : "", i);
+      text_add(e->text, "}, [%%%d];\"\n               : ", width);
+      for (int i = 0; i < width; i++)
+        text_add(e->text, "%s\"=r\"(m%s)", i ? ", " : "", width == 1 ? "" : spell(e, ".at[%d]", i));
+      text_add(e->text, "\n               : \"r\"(address) : \"memory\");\n");
+      line(e, "  return m;");
+      line(e, "}");
+      line(e, "#endif");
+    }
+}
+
 static void prelude(Emitter *e) {
   comment(e, "CUDA; compile with --fmad=false, or as C after codegen/cuda_shim.h.");
   text_add(e->text, "%s", macros);
   for (int d = 0; d < DT_COUNT; d++)
     for (int log = 1; log < 8; log++)
-      if (e->usage.value[d][log])
-        line(e, "typedef struct { %s at[%d]; } %sx%d;", dtype_name((Dtype)d), 1 << log,
-             dtype_name((Dtype)d), 1 << log);
+      if (e->usage.value[d][log]) {
+        int bytes = (int)dtype_size((Dtype)d) << log;
+        line(e, "typedef struct TRICOT_ALIGNED(%d) { %s at[%d]; } %sx%d;", bytes < 16 ? bytes : 16,
+             dtype_name((Dtype)d), 1 << log, dtype_name((Dtype)d), 1 << log);
+      }
+  if (e->usage.pair)
+    text_add(e->text, "%s", pair_helpers);
+  add_matrix_helpers(e);
+  if (e->usage.mma)
+    text_add(e->text, "%s", mma_helper);
 }
 
 static void open_kernel(Emitter *e) {
@@ -71,8 +138,7 @@ static void open_kernel(Emitter *e) {
   for (int i = 0; i < k->n_arguments; i++) {
     const Buffer *b = k->buffers.at[i];
     text_add(e->text, "%s%s%s *%s%s", i ? ",\n    " : "", b->written ? "" : "const ",
-             spell_type(e, b->type.dtype, 1), b->aliased ? "" : "__restrict__ ",
-             e->buffer_name[i]);
+             spell_type(e, b->type.dtype, 1), b->aliased ? "" : "__restrict__ ", e->buffer_name[i]);
   }
   text_add(e->text, "%s) {\n", k->n_arguments ? "" : "void");
   e->indent++;
@@ -103,12 +169,11 @@ static void prefetch(Emitter *e, const char *address) {
 /* The result is folded in a copy, low half with high half. */
 static void horizontal(Emitter *e, const Stmt *s) {
   const KValue *v = s->value_arg[0];
-  const char *form = s->kop == K_hadd ? "%s.at[lane] + %s.at[lane + half]"
-                     : s->kop == K_hmax
-                         ? "%1$s.at[lane] > %2$s.at[lane + half] ? %1$s.at[lane] : "
-                           "%2$s.at[lane + half]"
-                         : "%1$s.at[lane] < %2$s.at[lane + half] ? %1$s.at[lane] : "
-                           "%2$s.at[lane + half]";
+  const char *form = s->kop == K_hadd   ? "%s.at[lane] + %s.at[lane + half]"
+                     : s->kop == K_hmax ? "%1$s.at[lane] > %2$s.at[lane + half] ? %1$s.at[lane] : "
+                                          "%2$s.at[lane + half]"
+                                        : "%1$s.at[lane] < %2$s.at[lane + half] ? %1$s.at[lane] : "
+                                          "%2$s.at[lane + half]";
   const char *fold = spell(e, "v%d_folded", s->value->id);
   line(e, "%s %s = v%d;", spell_type(e, v->dtype, v->width), fold, v->id);
   line(e, "for (int half = %d; half; half /= 2)", v->width / 2);
@@ -120,7 +185,45 @@ static void horizontal(Emitter *e, const Stmt *s) {
   assign(e, s->value, spell(e, "%s.at[0]", fold));
 }
 
+/* A vector that lies at a multiple of its size is moved at once. */
+static bool move_whole(Emitter *e, const Stmt *s) {
+  if ((s->kind != STMT_LOAD && s->kind != STMT_STORE) || !access_is_whole(e, s))
+    return false;
+  const KValue *value = s->kind == STMT_LOAD ? s->value : s->value_arg[0];
+  const char *type = spell_type(e, value->dtype, value->width);
+  const char *guards = spell_guards(e, &s->guards);
+  const char *place = spell(e, "%s + %s", e->buffer_name[s->buffer->id], spell_operand(e, &s->at));
+  if (s->kind == STMT_STORE) {
+    if (guards)
+      line(e, "if (%s)", guards);
+    line(e, "%s*(%s *)(%s) = v%d;", guards ? "  " : "", type, place, value->id);
+  } else if (!guards) {
+    line(e, "const %s v%d = *(const %s *)(%s);", type, value->id, type, place);
+  } else {
+    line(e, "%s v%d;", type, value->id);
+    line(e, "if (%s)", guards);
+    line(e, "  v%d = *(const %s *)(%s);", value->id, type, place);
+    line(e, "else");
+    line(e, "  for (int lane = 0; lane < %d; lane++)", value->width);
+    line(e, "    v%d.at[lane] = %s;", value->id, spell_number(e, value->dtype, s->number));
+  }
+  return true;
+}
+
+static void warp(Emitter *e, const Stmt *s) {
+  if (s->kind == STMT_MATRIX)
+    assign(e, s->value,
+           spell(e, "tricot_matrix%d%s(%s + %s)", s->value->width, s->turned ? "_turned" : "",
+                 e->buffer_name[s->buffer->id], spell_operand(e, &s->at)));
+  else
+    assign(e, s->value,
+           spell(e, "tricot_mma_bf16(v%d, v%d, v%d)", s->value_arg[0]->id, s->value_arg[1]->id,
+                 s->value_arg[2]->id));
+}
+
 static void vector(Emitter *e, const Stmt *s) {
+  if (move_whole(e, s))
+    return;
   if (s->kind == STMT_LET && kop_info[s->kop].kind == KOP_HORIZONTAL) {
     horizontal(e, s);
     return;
@@ -148,4 +251,5 @@ const Dialect dialect_cuda = {.narrow_index = true,
                               .shared = shared,
                               .unroll = unroll,
                               .prefetch = prefetch,
-                              .vector = vector};
+                              .vector = vector,
+                              .warp = warp};

@@ -34,6 +34,17 @@ static void note_access(Emitter *e, const Stmt *stmt, int width) {
 
 static int64_t greatest_divisor(int64_t a, int64_t b) { return b ? greatest_divisor(b, a % b) : a; }
 
+bool access_is_whole(const Emitter *e, const Stmt *s) {
+  const KValue *value = s->kind == STMT_LOAD ? s->value : s->value_arg[0];
+  int64_t most = 16 / (int64_t)dtype_size(value->dtype);
+  int64_t step = value->width < most ? value->width : most;
+  bool whole = (s->buffer->space == SPACE_SHARED || s->buffer->space == SPACE_GLOBAL) &&
+               !s->dynamic && !s->has_lanes && s->at.constant % step == 0;
+  for (int i = 0; i < s->at.count; i++)
+    whole = whole && s->at.term[i].factor * e->multiple[s->at.term[i].var->id] % step == 0;
+  return whole;
+}
+
 /* Loops count in steps from their low end. A variable that is set otherwise keeps the divisor 1. */
 static void find_multiples(Emitter *e, const Block *block) {
   for (int i = 0; i < block->count; i++) {
@@ -63,6 +74,14 @@ static void note_uses(Emitter *e, const Block *block) {
       e->local_width[s->buffer->id] = 1;
     if (s->kind == STMT_STORE && s->buffer->space == SPACE_POINTER)
       e->pointer_written[s->buffer->id] = true;
+    if (s->kind == STMT_MATRIX) {
+      e->usage.matrix[s->turned][s->value->width] = true;
+      e->local_width[s->buffer->id] = 1;
+    }
+    if (s->kind == STMT_LET) {
+      e->usage.mma |= kop_info[s->kop].kind == KOP_MMA;
+      e->usage.pair |= s->kop == K_pair;
+    }
     if (s->kind == STMT_POINTER) {
       int64_t length = type_elements(&s->buffer->type);
       int64_t *zeros = &e->usage.zeros[s->buffer->type.dtype];
@@ -222,8 +241,7 @@ static void emit_index(Emitter *e, const Stmt *s) {
 
 static void emit_pointer(Emitter *e, const Stmt *s) {
   const char *guards = spell_guards(e, &s->guards), *type = dtype_name(s->buffer->type.dtype);
-  const char *address =
-      spell(e, "%s + %s", e->buffer_name[s->base->id], spell_operand(e, &s->at));
+  const char *address = spell(e, "%s + %s", e->buffer_name[s->base->id], spell_operand(e, &s->at));
   if (guards)
     address = spell(e, "%s ? %s : tricot_zeros_%s", guards, address, type);
   const char *keep = e->pointer_written[s->buffer->id] ? "" : "const ";
@@ -242,7 +260,14 @@ static void emit_stmt(Emitter *e, const Stmt *s) {
   case STMT_STORE:
   case STMT_LET:
   case STMT_CONST:
-  case STMT_INDEX_VALUE: {
+  case STMT_INDEX_VALUE:
+  case STMT_MATRIX: {
+    if (s->kind == STMT_MATRIX || (s->kind == STMT_LET && kop_info[s->kop].kind == KOP_MMA)) {
+      if (!e->dialect->warp)
+        FAULT("kernel %s: threads of this dialect form no warps", e->kernel->name);
+      e->dialect->warp(e, s);
+      break;
+    }
     bool vector = s->value && s->value->width > 1;
     for (int i = 0; i < MAX_KOP_ARGS; i++)
       vector = vector || (s->value_arg[i] && s->value_arg[i]->width > 1);
@@ -254,8 +279,8 @@ static void emit_stmt(Emitter *e, const Stmt *s) {
   }
   case STMT_BARRIER: line(e, "%s", e->dialect->barrier); break;
   case STMT_PREFETCH:
-    e->dialect->prefetch(
-        e, spell(e, "&%s[%s]", e->buffer_name[s->buffer->id], spell_address(e, s)));
+    e->dialect->prefetch(e,
+                         spell(e, "&%s[%s]", e->buffer_name[s->buffer->id], spell_address(e, s)));
     break;
   default: FAULT("kernel %s: statement %d belongs to the TILE stage", e->kernel->name, s->kind);
   }
@@ -309,7 +334,9 @@ static void emit_table(Emitter *e, const Table *table, const char *name) {
        table->count > 0 ? table->count : 1);
   for (int i = 0; i < table->count; i++)
     text_add(e->text, "%s%lld%s", i % 12 ? " " : "    ", (long long)table->values[i],
-             i + 1 == table->count ? "\n" : i % 12 == 11 ? ",\n" : ",");
+             i + 1 == table->count ? "\n"
+             : i % 12 == 11        ? ",\n"
+                                   : ",");
   line(e, "};");
 }
 

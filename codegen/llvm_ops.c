@@ -338,6 +338,7 @@ LLVMValueRef walk_kop(Walk *walk, Kop kop, Dtype operand, Dtype result, int widt
     return pair_lanes(walk, width,
                       (LLVMValueRef[]){walk_cast(walk, x[0], operand, DT_bf16, width),
                                        walk_cast(walk, x[1], operand, DT_bf16, width)});
+  case KOP_MMA: FAULT("%s belongs to warps, of which CPUs have none", "mma");
   case KOP_DOT: return dot_of_pairs(walk, width, x);
   case KOP_HORIZONTAL: return horizontal(walk, kop, operand, width, x[0]);
   case KOP_SPLAT: break;

@@ -14,6 +14,7 @@ typedef struct Dialect Dialect;
 typedef struct Usage {
   bool value[DT_COUNT][8]; /* [dtype][log2 width] */
   int64_t zeros[DT_COUNT]; /* elements of the longest SPACE_POINTER buffer */
+  bool mma, pair, matrix[2][5]; /* ops of warps: matrix by [turned][width] */
 } Usage;
 
 typedef struct Emitter {
@@ -46,6 +47,7 @@ struct Dialect {
   void (*unroll)(Emitter *, int64_t trips);
   void (*prefetch)(Emitter *, const char *address);
   void (*vector)(Emitter *, const Stmt *); /* LOAD … INDEX_VALUE where a value is a vector */
+  void (*warp)(Emitter *, const Stmt *);   /* what a warp does together; NULL: there are none */
 };
 extern const Dialect dialect_c, dialect_cuda;
 
@@ -76,6 +78,8 @@ const char *spell_kop(Emitter *, const Stmt *let); /* one element */
 void line(Emitter *, const char *format, ...) __attribute__((format(printf, 2, 3)));
 void comment(Emitter *, const char *words); /* words made harmless; several lines are kept */
 void assign(Emitter *, const KValue *value, const char *expression);
+/* Is every address of the LOAD or STORE a multiple of its vector, up to 16 bytes? */
+bool access_is_whole(const Emitter *, const Stmt *);
 void emit_scalar(Emitter *, const Stmt *stmt); /* LOAD … INDEX_VALUE, one lane */
 void emit_grid(Emitter *, const char *type);   /* several grid variables from `block` */
 #endif

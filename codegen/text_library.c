@@ -48,10 +48,12 @@ struct TextLibrary {
 
 /* ---- the files ---- */
 
+/* Does a thread of the kernel ever wait for others? */
 static bool has_barrier(const Block *block) {
   for (int i = 0; i < block->count; i++) {
     const Stmt *s = block->at[i];
-    if (s->kind == STMT_BARRIER || has_barrier(&s->body) || has_barrier(&s->other))
+    bool warp = s->kind == STMT_MATRIX || (s->kind == STMT_LET && kop_info[s->kop].kind == KOP_MMA);
+    if (s->kind == STMT_BARRIER || warp || has_barrier(&s->body) || has_barrier(&s->other))
       return true;
   }
   return false;
@@ -111,9 +113,14 @@ static const char *compiler(void) {
 }
 
 static bool start(const TextLibrary *library, Unit *unit, Error *error) {
-  static const char *const common[] = {"-x",           "c",      "-std=gnu17",
-                                       "-shared",      "-fPIC",  "-ffp-contract=off",
-                                       "-fwrapv",      "-fno-strict-aliasing",
+  static const char *const common[] = {"-x",
+                                       "c",
+                                       "-std=gnu17",
+                                       "-shared",
+                                       "-fPIC",
+                                       "-ffp-contract=off",
+                                       "-fwrapv",
+                                       "-fno-strict-aliasing",
                                        "-Wl,-Bsymbolic"};
   static const char *const for_c[] = {"-O2", "-march=native", "-fno-math-errno",
                                       "-fno-trapping-math"};
@@ -198,8 +205,8 @@ static bool load(TextLibrary *library, Unit *unit, Error *error) {
   }
   for (int i = 0; i < unit->count; i++) {
     const char *name = unit->kernels[i]->name;
-    void *code = dlsym(unit->handle,
-                       arena_printf(library->arena, "%s%s", shim ? "tricot_run_" : "", name));
+    void *code =
+        dlsym(unit->handle, arena_printf(library->arena, "%s%s", shim ? "tricot_run_" : "", name));
     if (!code)
       return error_set(error, "compiled text has no function '%s'", name);
     map_set(&library->functions, name, code);
@@ -226,8 +233,8 @@ TextLibrary *text_library_build(TextDialect dialect, Kernel *const *kernels, int
                                 Error *error) {
   const char *temporary = getenv("TMPDIR");
   Arena *arena = arena_new();
-  char *folder = arena_printf(arena, "%s/tricot-text-XXXXXX",
-                              temporary && *temporary ? temporary : "/tmp");
+  char *folder =
+      arena_printf(arena, "%s/tricot-text-XXXXXX", temporary && *temporary ? temporary : "/tmp");
   if (!mkdtemp(folder)) {
     error_set(error, "%s: %s", folder, strerror(errno));
     arena_free(arena);

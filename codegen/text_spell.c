@@ -66,9 +66,9 @@ static const char *const reserved[] = {
     "explicit", "export", "extern", "false", "float", "for", "friend", "goto", "if", "inline",
     "int", "long", "mutable", "namespace", "new", "not", "nullptr", "operator", "or", "private",
     "protected", "public", "register", "requires", "restrict", "return", "short", "signed",
-    "sizeof", "static", "struct", "switch", "template", "this", "throw", "true", "try",
-    "typedef", "typename", "typeof", "union", "unsigned", "using", "virtual", "void",
-    "volatile", "while", "xor",
+    "sizeof", "static", "struct", "switch", "template", "this", "throw", "true", "try", "typedef",
+    "typename", "typeof", "union", "unsigned", "using", "virtual", "void", "volatile", "while",
+    "xor",
     /* what the text itself uses */
     "arguments", "begin", "end", "block", "lane", "half", "fold", "fmaf", "sqrtf", "floorf",
     "rintf", "fabsf", "f32", "bf16", "i64", "i32", "i16", "i8", "u8", "u16", "u32", "u64", "unix",
@@ -185,8 +185,8 @@ const char *spell_guards(Emitter *e, const Guards *guards) {
     const char *value = spell_affine(e, &guard->value), *test[2] = {NULL, NULL};
     if (guard->modulus > 0) {
       if (guard->modulus > 1)
-        test[0] = spell(e, "%s %% %lld == 0", spell_operand(e, &guard->value),
-                        (long long)guard->modulus);
+        test[0] =
+            spell(e, "%s %% %lld == 0", spell_operand(e, &guard->value), (long long)guard->modulus);
     } else {
       if (affine_low(&guard->value) < 0)
         test[0] = spell(e, "%s >= 0", value);
@@ -232,8 +232,8 @@ const char *spell_number(Emitter *e, Dtype dtype, double number) {
   if (!dtype_is_float(dtype)) {
     long long whole = (long long)number;
     return whole >= INT32_MIN + 1LL && whole <= INT32_MAX ? spell(e, "%lld", whole)
-           : whole == INT64_MIN ? "(-9223372036854775807ll - 1)"
-                                : spell(e, "%lldll", whole);
+           : whole == INT64_MIN                           ? "(-9223372036854775807ll - 1)"
+                                                          : spell(e, "%lldll", whole);
   }
   if (isnan(number))
     return "TRICOT_NAN";
@@ -283,6 +283,9 @@ const char *spell_kop(Emitter *e, const Stmt *let) {
     arguments[i] = spell_value(e, let->value_arg[i]);
   if (info->kind == KOP_CAST)
     return spell_cast(e, let, arguments[0]);
+  if (info->kind == KOP_PAIR && e->dialect->warp)
+    return spell(e, "tricot_pair_%s(%s, %s)", dtype_name(let->value_arg[0]->dtype), arguments[0],
+                 arguments[1]);
   if (info->kind == KOP_HORIZONTAL || info->kind == KOP_SPLAT)
     return arguments[0]; /* of a vector of one */
   Dtype operand = let->value_arg[info->arity - 1]->dtype;

@@ -10,7 +10,8 @@ static const Facts gpu_facts = {.vector = 1,
                                 .threads = 128,
                                 .shared = 48 << 10,
                                 .l1 = 128 << 10,
-                                .l2 = 40 << 20};
+                                .l2 = 40 << 20,
+                                .matrix_units = true};
 
 static bool cpu_facts(const Target *target, Facts *facts, Error *error) {
 #if TRICOT_LLVM

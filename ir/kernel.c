@@ -166,6 +166,15 @@ static const char *unique_name(Kernel *kernel, const char *wanted) {
   }
 }
 
+void kernel_take_names(Kernel *kernel, const Kernel *from) {
+  for (int i = 0; i < from->n_arguments; i++)
+    take_name(kernel, from->buffers.at[i]->name);
+  for (int i = 0; i < from->tables.count; i++)
+    take_name(kernel, from->tables.at[i]->name);
+  for (int i = 0; i < from->vars.count; i++)
+    take_name(kernel, from->vars.at[i]->name);
+}
+
 static Buffer *new_buffer(Kernel *kernel, const char *name, Space space, Type type) {
   Buffer *buffer = ARENA_NEW(kernel->arena, Buffer);
   *buffer = (Buffer){

@@ -126,6 +126,7 @@ typedef enum KopKind {
   KOP_CAST,       /* result type differs: the statement's */
   KOP_PAIR,       /* two bf16 into one i32 */
   KOP_DOT,        /* (i32 pair, i32 pair, f32): f32 */
+  KOP_MMA,        /* (i32x4, i32x2, f32x4): f32x4, by the lanes of a warp together; LOOP stage */
   KOP_HORIZONTAL, /* vector to scalar; LOOP stage; halves are combined, low with high, until one is
                      left */
   KOP_SPLAT       /* scalar to vector; LOOP stage */
@@ -187,6 +188,10 @@ typedef enum StmtKind {
   STMT_LET,         /* value = kop(value arguments) */
   STMT_CONST,       /* value = number in every lane */
   STMT_INDEX_VALUE, /* value lane l = at + l*col_factor */
+  STMT_MATRIX, /* value, i32 of width 1, 2 or 4, in every lane of a warp: its pairs of so many
+                  matrices of 8 x 8 bf16. Lane l gives by buffer[at], shared, the place of row l % 8
+                  of matrix l / 8, and gets of each matrix the elements 2(l % 4) and the next of row
+                  l / 4; turned: of column l / 4. Rows are aligned to 16 bytes. */
   STMT_BARRIER,
   STMT_PREFETCH /* buffer[at] will be read soon */
 } StmtKind;
@@ -212,11 +217,13 @@ struct Stmt {
   Access access;
   bool fold_rows, accumulate;
   bool inside; /* TILE_LOAD: no element lies outside its tensor, by what encloses the statement */
+  bool turned; /* MATRIX */
   bool stream; /* TILE_STORE, STORE: will not be read soon, so caches need not keep it. The buffer
                   is aligned to STREAM_ALIGNMENT bytes. */
   int64_t row_factor[MAX_ROW_AXES], col_factor;
 
-  Buffer *buffer, *base; /* LOOKUP, LOAD, STORE, POINTER, PREFETCH; POINTER: what it goes into */
+  Buffer *buffer, *base; /* LOOKUP, LOAD, STORE, POINTER, MATRIX, PREFETCH; POINTER: what it goes
+                            into */
   KValue *value;
   KValue *value_arg[MAX_KOP_ARGS];
   KValue *dynamic; /* LOAD, STORE: scalar integer added to the address times the factor */
@@ -226,7 +233,7 @@ struct Stmt {
   int64_t divisor, modulus;
 };
 
-enum { STREAM_ALIGNMENT = 64 };
+enum { STREAM_ALIGNMENT = 64, WARP_LANES = 32, MATRIX_ROWS = 8 };
 
 typedef enum Stage { STAGE_TILE, STAGE_LOOP } Stage;
 
@@ -269,6 +276,9 @@ typedef struct Kernel {
  * kernel: a number is appended when a name is taken. */
 
 Kernel *kernel_new(Arena *arena, const char *name, Stage stage);
+/* Names of the other kernel's arguments, tables and variables, which this one is going to share, are
+ * taken. */
+void kernel_take_names(Kernel *kernel, const Kernel *from);
 Buffer *kernel_argument(Kernel *, const char *name, Type type, bool written);
 Buffer *kernel_buffer(Kernel *, const char *name, Space space, Dtype dtype, int64_t elements);
 /* A tensor that lives as long as the block (TILE stage). */

@@ -148,9 +148,36 @@ static bool check_kop(Checker *c, Kop kop, Dtype result, const Dtype *dtype) {
   return true;
 }
 
+/* What the lanes of a warp do together. */
+static bool check_warp(Checker *c) {
+  if (c->divergent)
+    return refuse(c, "threads may disagree about coming here");
+  return c->kernel->threads % WARP_LANES == 0 ||
+         refuse(c, "%d threads are no whole warps", c->kernel->threads);
+}
+
+static bool check_mma(Checker *c, const Stmt *s) {
+  static const struct {
+    Dtype dtype;
+    int width;
+  } wanted[] = {{DT_i32, 4}, {DT_i32, 2}, {DT_f32, 4}};
+  for (int i = 0; i < 3; i++) {
+    const KValue *arg = s->value_arg[i];
+    if (!check_value(c, arg))
+      return false;
+    if (arg->dtype != wanted[i].dtype || arg->width != wanted[i].width)
+      return refuse(c, "%%%d is %s", arg->id, value_type_text(arg));
+  }
+  if (s->value->dtype != DT_f32 || s->value->width != 4)
+    return refuse(c, "it gives f32x4");
+  return check_warp(c) && define_value(c, s->value);
+}
+
 static bool check_let(Checker *c, const Stmt *s) {
   const KopInfo *info = &kop_info[s->kop];
   Dtype dtype[MAX_KOP_ARGS];
+  if (info->kind == KOP_MMA)
+    return check_mma(c, s);
   for (int i = 0; i < info->arity; i++) {
     if (!check_value(c, s->value_arg[i]))
       return false;
@@ -170,7 +197,7 @@ static bool check_let(Checker *c, const Stmt *s) {
 static bool check_map(Checker *c, const Stmt *s) {
   const KopInfo *info = &kop_info[s->kop];
   Dtype dtype[MAX_KOP_ARGS];
-  if (info->kind == KOP_HORIZONTAL || info->kind == KOP_SPLAT)
+  if (info->kind == KOP_HORIZONTAL || info->kind == KOP_SPLAT || info->kind == KOP_MMA)
     return refuse(c, "%s is of the loop stage", info->name);
   for (int i = 0; i < info->arity; i++) {
     const Tile *arg = s->tile_arg[i];
@@ -340,6 +367,19 @@ static bool check_pointer(Checker *c, const Stmt *s) {
   return true;
 }
 
+static bool check_matrix(Checker *c, const Stmt *s) {
+  int width = s->value->width;
+  if (!check_buffer(c, s->buffer) || !check_affine(c, &s->at))
+    return false;
+  if (s->buffer->space != SPACE_SHARED || s->buffer->type.dtype != DT_bf16)
+    return refuse(c, "matrices come from shared buffers of bf16");
+  if (s->value->dtype != DT_i32 || (width != 1 && width != 2 && width != 4))
+    return refuse(c, "it gives i32, i32x2 or i32x4");
+  if (s->dynamic || s->has_lanes || s->guards.count)
+    return refuse(c, "matrices have no guards");
+  return check_warp(c) && define_value(c, s->value);
+}
+
 static bool check_loop_statement(Checker *c, const Stmt *s) {
   switch (s->kind) {
   case STMT_INDEX:
@@ -357,6 +397,7 @@ static bool check_loop_statement(Checker *c, const Stmt *s) {
   case STMT_LET: return check_let(c, s);
   case STMT_CONST: return check_number(c, s->number, s->value->dtype) && define_value(c, s->value);
   case STMT_INDEX_VALUE: return check_affine(c, &s->at) && define_value(c, s->value);
+  case STMT_MATRIX: return check_matrix(c, s);
   case STMT_BARRIER:
     return c->divergent ? refuse(c, "threads may disagree about coming here") : true;
   case STMT_PREFETCH: return check_buffer(c, s->buffer) && check_affine(c, &s->at);

@@ -154,7 +154,7 @@ static bool find_cell(Machine *m, const Stmt *s, int thread, int64_t index, cons
 
 /* ---- LOOP statements of one thread ---- */
 
-static Scalar *lanes_of(const Machine *m, int thread, const KValue *value) {
+Scalar *machine_lanes(const Machine *m, int thread, const KValue *value) {
   return m->values + (int64_t)thread * m->lanes + m->value_offset[value->id];
 }
 
@@ -163,7 +163,7 @@ static int64_t address(const Machine *m, const Stmt *s, int thread, const KValue
                        int *lanes) {
   int64_t index = machine_affine(m, thread, &s->at);
   if (s->dynamic)
-    index += s->dynamic_factor * lanes_of(m, thread, s->dynamic)->i;
+    index += s->dynamic_factor * machine_lanes(m, thread, s->dynamic)->i;
   *lanes = value->width;
   if (s->has_lanes) {
     int64_t wanted = machine_affine(m, thread, &s->lanes);
@@ -173,7 +173,7 @@ static int64_t address(const Machine *m, const Stmt *s, int thread, const KValue
 }
 
 static bool run_load(Machine *m, const Stmt *s, int thread) {
-  Scalar *to = lanes_of(m, thread, s->value);
+  Scalar *to = machine_lanes(m, thread, s->value);
   const Buffer *buffer;
   int64_t cell;
   int lanes;
@@ -192,7 +192,7 @@ static bool run_load(Machine *m, const Stmt *s, int thread) {
 }
 
 static bool run_store(Machine *m, const Stmt *s, int thread) {
-  const Scalar *from = lanes_of(m, thread, s->value_arg[0]);
+  const Scalar *from = machine_lanes(m, thread, s->value_arg[0]);
   const Buffer *buffer;
   int64_t cell;
   int lanes;
@@ -215,11 +215,11 @@ static void run_horizontal(const Machine *m, const Stmt *s, int thread) {
   Kop pair = s->kop == K_hadd ? K_add : s->kop == K_hmax ? K_max : K_min;
   Scalar part[1024];
   CHECK(arg->width <= 1024);
-  memcpy(part, lanes_of(m, thread, arg), sizeof *part * (size_t)arg->width);
+  memcpy(part, machine_lanes(m, thread, arg), sizeof *part * (size_t)arg->width);
   for (int half = arg->width / 2; half >= 1; half /= 2)
     for (int l = 0; l < half; l++)
       part[l] = kop_eval(pair, arg->dtype, arg->dtype, (Scalar[]){part[l], part[l + half]});
-  *lanes_of(m, thread, s->value) = part[0];
+  *machine_lanes(m, thread, s->value) = part[0];
 }
 
 /* The frequent ops on f32 without a call for each lane. */
@@ -245,14 +245,14 @@ static bool run_fast(Kop kop, int width, Scalar *to, const Scalar *a, const Scal
 static void run_let(const Machine *m, const Stmt *s, int thread) {
   const KopInfo *info = &kop_info[s->kop];
   const Scalar *from[MAX_KOP_ARGS] = {0};
-  Scalar *to = lanes_of(m, thread, s->value), args[MAX_KOP_ARGS];
+  Scalar *to = machine_lanes(m, thread, s->value), args[MAX_KOP_ARGS];
   Dtype operand = s->value_arg[info->kind == KOP_SELECT ? 1 : 0]->dtype;
   if (info->kind == KOP_HORIZONTAL) {
     run_horizontal(m, s, thread);
     return;
   }
   for (int i = 0; i < info->arity; i++)
-    from[i] = lanes_of(m, thread, s->value_arg[i]);
+    from[i] = machine_lanes(m, thread, s->value_arg[i]);
   if (operand == DT_f32 && run_fast(s->kop, s->value->width, to, from[0], from[1], from[2]))
     return;
   for (int l = 0; l < s->value->width; l++) {
@@ -298,7 +298,7 @@ static void run_pointer(const Machine *m, const Stmt *s, int thread) {
 }
 
 static bool run_statement(Machine *m, const Stmt *s, int thread) {
-  Scalar *to = s->value ? lanes_of(m, thread, s->value) : NULL;
+  Scalar *to = s->value ? machine_lanes(m, thread, s->value) : NULL;
   switch (s->kind) {
   case STMT_LOOKUP:
   case STMT_INDEX: return run_index(m, s, thread);
@@ -346,6 +346,16 @@ static bool run_everywhere(Machine *m, const Stmt *s, Active active) {
   uint64_t random = next_random(m), step = stride[random >> 60 & 3], at = (random >> 8) % n;
   for (uint64_t i = 0; i < n; i++, at = (at + step) % n)
     if (!run_statement(m, s, active.thread[at]))
+      return false;
+  return true;
+}
+
+static bool run_warps(Machine *m, const Stmt *s, Active active) {
+  if (active.count != m->threads)
+    return machine_fail(m, s, active.thread[0], "only %d of %d threads come here", active.count,
+                        m->threads);
+  for (int first = 0; first < m->threads; first += WARP_LANES)
+    if (!machine_warp_statement(m, s, first))
       return false;
   return true;
 }
@@ -403,6 +413,8 @@ static bool run_block(Machine *m, const Block *block, Active active) {
       good = run_for(m, s, active);
     else if (s->kind == STMT_IF)
       good = run_if(m, s, active);
+    else if (machine_is_warp(s))
+      good = run_warps(m, s, active);
     else if (s->kind != STMT_BARRIER)
       good = run_everywhere(m, s, active);
     else if (active.count != m->threads)

@@ -208,6 +208,8 @@ static double operations_of(const Stmt *s) {
       return 0;
     return (double)s->tile_arg[0]->rows * s->tile_arg[0]->cols;
   case STMT_LET:
+    if (info->kind == KOP_MMA) /* the warp's, shared out */
+      return info->flops;
     if (info->kind == KOP_DOT)
       return info->flops * (double)s->value->width;
     if (s->value->dtype != DT_f32 || s->value_arg[0]->dtype != DT_f32)

@@ -1,5 +1,5 @@
-/* The kernel interpreter's machine, shared by kernel_eval.c (blocks, control flow, LOOP statements)
- * and kernel_eval_tile.c (TILE statements). */
+/* The kernel interpreter's machine, shared by kernel_eval.c (blocks, control flow, LOOP stage),
+ * kernel_eval_tile.c (TILE stage) and kernel_eval_warp.c (what warps do together). */
 #ifndef TRICOT_IR_KERNEL_MACHINE_H
 #define TRICOT_IR_KERNEL_MACHINE_H
 #include "ir/kernel_text.h"
@@ -51,4 +51,10 @@ bool machine_written_now(const Machine *, const Buffer *, int64_t cell);
 /* A number as an element of the type. */
 Scalar machine_number(Dtype, double number);
 bool machine_tile_statement(Machine *, const Stmt *);
+/* The lanes of a thread's value. */
+Scalar *machine_lanes(const Machine *, int thread, const KValue *);
+/* Is it done by the lanes of a warp together? */
+bool machine_is_warp(const Stmt *);
+/* Such a statement for the warp whose first thread is given. */
+bool machine_warp_statement(Machine *, const Stmt *, int first);
 #endif

@@ -218,6 +218,10 @@ static void parse_value_definition(Parser *p, Block *block, Loc loc, const char 
     parse_conditions(p, s);
     if (scan_accept(p, "else"))
       s->number = scan_number(p);
+  } else if (scan_accept(p, "matrix")) {
+    s->kind = STMT_MATRIX;
+    s->turned = scan_accept(p, "turned");
+    parse_address(p, s, &s->buffer);
   } else if (scan_accept(p, "const")) {
     s->kind = STMT_CONST;
     s->number = scan_number(p);

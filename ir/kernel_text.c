@@ -277,6 +277,10 @@ static void print_loop_statement(const Printer *p, const Stmt *s) {
       print_number(out, s->number, s->value->dtype);
     }
     break;
+  case STMT_MATRIX:
+    text_add(out, "matrix %s", s->turned ? "turned " : "");
+    print_address(p, s->buffer, s);
+    break;
   case STMT_STORE:
     text_add(out, s->stream ? "stream " : "store ");
     print_address(p, s->buffer, s);

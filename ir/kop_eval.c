@@ -141,6 +141,7 @@ Scalar kop_eval(Kop kop, Dtype operand, Dtype result_type, const Scalar *args) {
   case KOP_CAST:
     return kop == K_bits ? reinterpret(operand, result_type, args[0])
                          : cast(operand, result_type, args[0]);
+  case KOP_MMA: FAULT("%s is no op of one thread", info->name);
   case KOP_PAIR: result.i = pair(args[0], args[1]); return result;
   case KOP_DOT: result.f = dot2(args[0], args[1], args[2].f); return result;
   case KOP_HORIZONTAL:

@@ -10,6 +10,7 @@ typedef struct Facts {
   int threads;    /* threads that share one block (1 on CPUs, 128 or so on GPUs) */
   int64_t shared; /* bytes of memory shared by a block's threads (0: none) */
   int64_t l1, l2; /* bytes of cache per core */
+  bool matrix_units; /* warps multiply fragments of bf16 (KOP_MMA) */
   bool bf16_pairs; /* multiplies pairs of bf16 and adds them to f32 at twice the rate of f32 */
   bool tap_by_tap; /* convolutions are summed up so, not with fewer products (Winograd) */
 } Facts;

@@ -127,12 +127,21 @@ static void flush(Spread *spread, const SpreadHooks *hooks, Nest *nest, Block *t
   nest->count = 0;
 }
 
+/* Ahead of such a nest nothing need come: what is loaded next may be stored in the same nest. */
+static bool only_fills(const Nest *nest) {
+  for (int i = 0; i < nest->count; i++)
+    if (nest->stmt[i]->kind != STMT_TILE_FILL)
+      return false;
+  return true;
+}
+
 static void add_to_nest(Spread *spread, const SpreadHooks *hooks, Nest *nest, const Stmt *s,
                         Block *to) {
   if (nest->count && (store_walks_apart(spread, s) || store_walks_apart(spread, nest->stmt[0])))
     flush(spread, hooks, nest, to);
   if (nest->count && !joins(nest, s)) {
-    if (!same_domain(nest->domain, stmt_domain(s)) && independent(nest, s)) {
+    bool copies = spread->facts->threads > 1 && s->kind == STMT_TILE_LOAD && only_fills(nest);
+    if (!copies && !same_domain(nest->domain, stmt_domain(s)) && independent(nest, s)) {
       Nest single = {.stmt = {s}, .count = 1, .domain = stmt_domain(s)};
       hooks->nest(spread, to, &single);
       return;
@@ -325,6 +334,7 @@ Kernel *kernel_distribute(const Kernel *from, const Facts *facts, Arena *arena) 
   CHECK(from->stage == STAGE_TILE);
   Spread spread = {.arena = arena, .facts = facts, .from = from};
   Kernel *to = spread.to = kernel_new(arena, from->name, STAGE_LOOP);
+  kernel_take_names(to, from);
   to->doc = from->doc;
   to->loc = from->loc;
   to->threads = facts->threads;

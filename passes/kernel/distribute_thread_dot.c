@@ -2,17 +2,9 @@
  *
  * Both operands are brought to shared memory, if they are not there; then k goes by, and each
  * thread adds to all its units of the sum what that k contributes, with fused multiply-adds in
- * ascending order of k.
+ * ascending order of k. Products of bf16 go to matrix units (distribute_thread_mma.c).
  */
 #include "passes/kernel/distribute_thread.h"
-
-/* Where an operand lies: element (row, column) at the address of a position with these. */
-typedef struct Operand {
-  const Tile *tile;
-  const Access *access; /* of a tensor of the block's own, read as it lies; NULL: in an array, */
-  Buffer *buffer;
-  bool turned; /* which holds the tile's columns as rows */
-} Operand;
 
 static bool cannot_miss(const Stmt *load) {
   for (int d = 0; d < load->access.rank; d++) {
@@ -46,8 +38,8 @@ static Operand operand_of(Spread *s, Block *to, const Tile *tile) {
 }
 
 /* The address of an element, of the first of some columns. Divisions go to `block`. */
-static Affine element(Spread *s, Block *block, const Operand *o, const Position *row,
-                      Affine column) {
+Affine operand_element(Spread *s, Block *block, const Operand *o, const Position *row,
+                       Affine column) {
   if (o->access) {
     Position position = *row;
     position.col = column;
@@ -71,11 +63,11 @@ static KValue *line_of_b(Spread *s, Block *block, const Operand *b, Affine k, co
   for (int i = 0; b->turned && width > 1 && i < width; i++) {
     if (!side_by_side)
       side_by_side = kernel_buffer(s->to, "line", SPACE_LOCAL, dtype, width);
-    Affine place = element(s, block, b, &row, affine_offset(at->col, i));
+    Affine place = operand_element(s, block, b, &row, affine_offset(at->col, i));
     vector_store(s, block, side_by_side, affine_constant(i),
                  vector_load(s, block, b->buffer, place, dtype, 1)->value);
   }
-  Affine place = side_by_side ? affine_constant(0) : element(s, block, b, &row, at->col);
+  Affine place = side_by_side ? affine_constant(0) : operand_element(s, block, b, &row, at->col);
   Buffer *from = side_by_side ? side_by_side : b->buffer;
   return widened(s, block, vector_load(s, block, from, place, dtype, width)->value);
 }
@@ -91,6 +83,8 @@ void thread_dot(Spread *s, Block *to, const Stmt *from) {
   CHECK(from->tile_arg[1]->dtype != DT_i32); /* pairs are made where the facts say bf16_pairs */
   Operand a = operand_of(s, to, from->tile_arg[0]), b = operand_of(s, to, from->tile_arg[1]);
   int depth = from->tile_arg[0]->cols;
+  if (thread_mma(s, to, from, &a, &b))
+    return;
   Affine k = affine_constant(0);
   Block *block = to;
   if (depth > 1) {
@@ -102,7 +96,7 @@ void thread_dot(Spread *s, Block *to, const Stmt *from) {
   }
   Unit u = units_open(s, block, sum, UNITS_ALL);
   int width = layout_of(s, sum)->vector;
-  Affine place = element(s, u.block, &a, &u.position, k);
+  Affine place = operand_element(s, u.block, &a, &u.position, k);
   KValue *va = vector_load(s, u.block, a.buffer, place, a.tile->dtype, 1)->value;
   va = spread_out(s, u.block, widened(s, u.block, va), width);
   KValue *vb = line_of_b(s, u.block, &b, k, &u.position, width);

@@ -62,7 +62,7 @@ static Touches all_touches(Sync *sync, const Stmt *s) {
     sync->differs[s->var->id] = affine_differs(sync, &s->low);
   if (s->kind == STMT_INDEX || s->kind == STMT_LOOKUP)
     sync->differs[s->var->id] = affine_differs(sync, &s->at);
-  if (s->kind == STMT_LOAD && s->buffer->space == SPACE_SHARED)
+  if ((s->kind == STMT_LOAD || s->kind == STMT_MATRIX) && s->buffer->space == SPACE_SHARED)
     touches.reads = (uint64_t)1 << sync->bit[s->buffer->id];
   if (s->kind == STMT_STORE && s->buffer->space == SPACE_SHARED)
     touches.writes = (uint64_t)1 << sync->bit[s->buffer->id];

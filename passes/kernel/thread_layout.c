@@ -6,7 +6,7 @@
  * each staged element for many products too. Everything else is shared out so that neighbouring
  * threads touch neighbouring memory, 16 bytes at a time.
  */
-#include "passes/kernel/thread_layout.h"
+#include "passes/kernel/distribute_thread.h"
 
 enum {
   MOST_UNITS = 64, /* of fragments: two accumulators each */
@@ -212,7 +212,7 @@ static void stage_operand(Spread *s, const Tile *tile, int id) {
   t->layouts[id] = deal(s, staged);
 }
 
-static IndexVar *part_of_thread(Spread *s, const char *name, int divisor, int modulus) {
+static IndexVar *thread_part(Spread *s, const char *name, int divisor, int modulus) {
   Stmt *stmt = stmt_add(s->to, &s->to->body, STMT_INDEX);
   int64_t most = (s->to->threads - 1) / divisor;
   stmt->at = affine_var(s->to->thread, 1);
@@ -235,13 +235,31 @@ static void name_places(Spread *s, const Layout *layout) {
   int log = log_of(layout->warps_down);
   CHECK(log < MAX_WARPS_LOG);
   if (!t->lane_row) {
-    t->lane_row = part_of_thread(s, "lane_row", 4, 8);
-    t->lane_column = part_of_thread(s, "lane_column", 1, 4);
+    t->lane_row = thread_part(s, "lane_row", 4, 8);
+    t->lane_column = thread_part(s, "lane_column", 1, 4);
   }
   if (t->warp_row[log])
     return;
-  t->warp_row[log] = part_of_thread(s, "warp_row", WARP, layout->warps_down);
-  t->warp_column[log] = part_of_thread(s, "warp_column", WARP * layout->warps_down, s->to->threads);
+  t->warp_row[log] = thread_part(s, "warp_row", WARP, layout->warps_down);
+  t->warp_column[log] = thread_part(s, "warp_column", WARP * layout->warps_down, s->to->threads);
+}
+
+static bool any_mma(const Spread *s, const Block *block) {
+  for (int i = 0; i < block->count; i++) {
+    const Stmt *stmt = block->at[i];
+    if ((stmt->kind == STMT_TILE_DOT && may_be_mma(s, stmt)) || any_mma(s, &stmt->body) ||
+        any_mma(s, &stmt->other))
+      return true;
+  }
+  return false;
+}
+
+static void name_lanes(Spread *s) {
+  Threads *t = threads_of(s);
+  t->lane_of_8 = thread_part(s, "lane_8", 1, 8);
+  t->lane_of_16 = thread_part(s, "lane_16", 1, 16);
+  t->second_8 = thread_part(s, "second_8", 8, 2);
+  t->second_16 = thread_part(s, "second_16", 16, 2);
 }
 
 void threads_plan(Spread *s) {
@@ -258,6 +276,8 @@ void threads_plan(Spread *s) {
     if (t->layouts[i].kind == LAYOUT_FRAGMENT)
       name_places(s, &t->layouts[i]);
   }
+  if (any_mma(s, &s->from->body))
+    name_lanes(s);
   for (int i = 0; i < n; i++)
     stage_operand(s, s->from->tiles.at[i], n + i);
   find_sources(&s->from->body, t->source, open, spoiled, s);
@@ -305,6 +325,22 @@ static void place_row(Spread *s, Unit *u, const Tile *domain, Affine row) {
     u->position.row[j] = split(s, u->block, row, below, domain->axis[j]);
     below *= domain->axis[j];
   }
+}
+
+Position unit_place(Spread *s, Block *block, const Tile *domain, Affine row) {
+  Unit u = {.block = block, .position = {.col = affine_constant(0)}};
+  place_row(s, &u, domain, row);
+  return u.position;
+}
+
+Affine fragment_row(const Spread *s, const Layout *layout) {
+  const IndexVar *warp = threads_of(s)->warp_row[log_of(layout->warps_down)];
+  return affine_var(warp, (int64_t)FRAGMENT_ROWS * layout->down);
+}
+
+Affine fragment_column(const Spread *s, const Layout *layout) {
+  const IndexVar *warp = threads_of(s)->warp_column[log_of(layout->warps_down)];
+  return affine_var(warp, (int64_t)FRAGMENT_COLUMNS * layout->across);
 }
 
 static void keep_inside(Spread *s, Unit *u, Affine at, int64_t extent) {
@@ -360,18 +396,17 @@ static void open_grouped(Spread *s, Unit *u, const Tile *domain, const Layout *l
 static void open_fragment(Spread *s, Unit *u, const Tile *domain, const Layout *layout,
                           UnitChoice choice) {
   const Threads *t = threads_of(s);
-  int log = log_of(layout->warps_down);
   bool first = choice == UNITS_FIRST_OF_COLUMN;
   Affine piece = loop_over(s, &u->block, "i", first ? 1 : layout->down, true);
   Affine half = loop_over(s, &u->block, "h", first ? 1 : 2, true);
-  Affine row = affine_add(piece, affine_var(t->warp_row[log], layout->down));
-  row = affine_add(affine_scale(row, FRAGMENT_ROWS), affine_scale(half, FRAGMENT_ROWS / 2));
-  place_row(s, u, domain, affine_add(row, affine_var(t->lane_row, 1)));
+  Affine row =
+      affine_add(affine_scale(piece, FRAGMENT_ROWS), affine_scale(half, FRAGMENT_ROWS / 2));
+  row = affine_add(row, affine_add(fragment_row(s, layout), affine_var(t->lane_row, 1)));
+  place_row(s, u, domain, row);
   u->row = affine_add(affine_scale(piece, 2), half);
   u->column = loop_over(s, &u->block, "j", choice == UNITS_FIRST_OF_ROW ? 1 : layout->across, true);
-  Affine column = affine_add(u->column, affine_var(t->warp_column[log], layout->across));
-  u->position.col = affine_add(affine_scale(column, FRAGMENT_COLUMNS),
-                               affine_var(t->lane_column, layout->vector));
+  Affine column = affine_add(affine_scale(u->column, FRAGMENT_COLUMNS), fragment_column(s, layout));
+  u->position.col = affine_add(column, affine_var(t->lane_column, layout->vector));
   u->number = affine_add(affine_scale(piece, 2 * (int64_t)layout->across),
                          affine_add(affine_scale(u->column, 2), half));
 }

@@ -34,8 +34,9 @@ typedef struct Threads { /* Spread.own */
   const Stmt **staged;   /* by tile id: the load of a dot's operand, into a tile of its own so that
                             it has its own layout; NULL: the dot reads what is there */
   bool *turned;          /* by tile id: there, with rows and columns exchanged */
-  IndexVar *lane_row, *lane_column;  /* g and t */
-  IndexVar *warp_row[MAX_WARPS_LOG]; /* by log2 of warps_down */
+  IndexVar *lane_of_8, *lane_of_16, *second_8, *second_16; /* for matrix units */
+  IndexVar *lane_row, *lane_column;                        /* g and t */
+  IndexVar *warp_row[MAX_WARPS_LOG];                       /* by log2 of warps_down */
   IndexVar *warp_column[MAX_WARPS_LOG];
 } Threads;
 
@@ -60,6 +61,11 @@ typedef struct Unit {
 typedef enum UnitChoice { UNITS_ALL, UNITS_FIRST_OF_ROW, UNITS_FIRST_OF_COLUMN } UnitChoice;
 /* Loops over the units of a thread, unrolled where they are few. */
 Unit units_open(Spread *, Block *to, const Tile *domain, UnitChoice);
+/* The place of a row of a domain, given by its number; columns at 0. */
+Position unit_place(Spread *, Block *, const Tile *domain, Affine row);
+/* The first row and column of what a thread's warp owns of a domain in fragments. */
+Affine fragment_row(const Spread *, const Layout *);
+Affine fragment_column(const Spread *, const Layout *);
 /* Rows and columns of units that a thread has; not of LAYOUT_DEALT. */
 int unit_rows(const Spread *, const Tile *domain);
 int unit_columns(const Spread *, const Tile *domain);

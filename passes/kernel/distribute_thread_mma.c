@@ -1,0 +1,170 @@
+/* Dots of bf16 on matrix units: each warp multiplies its pieces of 16 rows and 8 columns, 16 k at a
+ * time, with sums in f32 that stay in its threads (LAYOUT_FRAGMENT).
+ *
+ * Both operands are read from shared memory as matrices of 8 x 8. Of A a lane gives the places of
+ * rows where k lies side by side; where its rows do (turned), the matrices are turned as they are
+ * read. Of B it is the other way about: the unit wants columns, with k side by side.
+ */
+#include "passes/kernel/distribute_thread.h"
+#include <stdlib.h>
+
+enum { DEPTH = 16, LINE = 8, UNROLLED_DEPTH = 64 };
+
+static int64_t divisor_of(int64_t a, int64_t b) { return b ? divisor_of(b, a % b) : llabs(a); }
+
+/* A number that divides all values of a variable that some loop in the block counts. */
+static int64_t step_of(const Block *block, const IndexVar *var) {
+  for (int i = 0; i < block->count; i++) {
+    const Stmt *s = block->at[i];
+    if (s->kind == STMT_FOR && s->var == var)
+      return affine_is_constant(&s->low) ? divisor_of(s->step, s->low.constant) : 1;
+    int64_t inside = step_of(&s->body, var), other = step_of(&s->other, var);
+    if (inside != 1 || other != 1)
+      return inside != 1 ? inside : other;
+  }
+  return 1;
+}
+
+/* Do lines of 8 elements begin at multiples of 8? */
+static bool is_aligned(Spread *s, const Operand *o) {
+  if (!o->access)
+    return o->tile->cols % LINE == 0 && thread_pitch(DT_bf16, o->tile->cols) % LINE == 0;
+  for (int d = 0; d < o->access->rank; d++) {
+    const AccessDim *dim = &o->access->dim[d];
+    int64_t stride = access_stride(s, o->access, d);
+    bool whole = stride % LINE == 0 || (dim->at.constant * stride) % LINE == 0;
+    for (int j = 0; j < MAX_ROW_AXES; j++)
+      whole &= dim->row[j] * stride % LINE == 0;
+    for (int i = 0; i < dim->at.count; i++)
+      whole &= stride % LINE == 0 || dim->at.term[i].factor * stride *
+                                             step_of(&s->from->body, dim->at.term[i].var) % LINE ==
+                                         0;
+    if (!whole)
+      return false;
+  }
+  return true;
+}
+
+typedef struct Mma {
+  Spread *spread;
+  const Layout *layout;
+  const Operand *a, *b;
+  const Tile *rows, *sum; /* whose rows A's are */
+  Affine k;
+  Affine line, line_16, next_8, next_16; /* lane % 8, lane % 16, lane / 8 % 2, lane / 16 % 2 */
+} Mma;
+
+static void find_lanes(Mma *m) {
+  const Threads *t = threads_of(m->spread);
+  m->line = affine_var(t->lane_of_8, 1);
+  m->line_16 = affine_var(t->lane_of_16, 1);
+  m->next_8 = affine_var(t->second_8, LINE);
+  m->next_16 = affine_var(t->second_16, LINE);
+}
+
+static KValue *matrices(const Mma *m, Block *block, const Operand *o, Affine at, bool turned,
+                        int width) {
+  Stmt *stmt = stmt_add(m->spread->to, block, STMT_MATRIX);
+  stmt->buffer = o->buffer;
+  stmt->at = at;
+  stmt->turned = turned;
+  return stmt->value = kernel_value(m->spread->to, DT_i32, width);
+}
+
+/* The fragment of A with the warp's rows from `row` on: rows 0-7 and 8-15 at the first 8 k, then at
+ * the next 8. */
+static KValue *fragment_of_a(const Mma *m, Block *block, Affine row) {
+  Affine down = affine_add(row, m->a->turned ? m->next_8 : m->line_16), k = m->k;
+  k = affine_add(k, m->a->turned ? affine_add(m->line, m->next_16) : m->next_16);
+  Position position = unit_place(m->spread, block, m->rows, down);
+  Affine at = operand_element(m->spread, block, m->a, &position, k);
+  return matrices(m, block, m->a, at, m->a->turned, 4);
+}
+
+/* Fragments of B for 8 columns from `column` on, or 16: the first 8 k, the next 8; of the columns
+ * behind the same. */
+static KValue *fragment_of_b(const Mma *m, Block *block, Affine column, int width) {
+  Affine k = affine_add(m->k, m->b->turned ? m->next_8 : m->line_16);
+  Affine across = column;
+  if (m->b->turned)
+    across = affine_add(across, m->line);
+  if (width == 4)
+    across = affine_add(across, m->next_16);
+  Position row = {.flat = k};
+  for (int j = 0; j < MAX_ROW_AXES; j++)
+    row.row[j] = affine_constant(0);
+  row.row[0] = k;
+  Affine at = operand_element(m->spread, block, m->b, &row, across);
+  return matrices(m, block, m->b, at, !m->b->turned, width);
+}
+
+static Affine counted(const Mma *m, Block **block, const char *name, int count, int64_t step) {
+  if (count == 1)
+    return affine_constant(0);
+  IndexVar *var = kernel_var(m->spread->to, name, 0, (count - 1) * step);
+  Stmt *loop = stmt_for(m->spread->to, *block, var, 0, count * step, step);
+  loop->unroll = -1;
+  *block = &loop->body;
+  return affine_var(var, 1);
+}
+
+/* All of B that the warp needs at this k, in an array of its threads. */
+static Buffer *bring_b(const Mma *m, Block *to, const Affine *first) {
+  Spread *s = m->spread;
+  int across = m->layout->across, twos = across / 2;
+  Buffer *held = kernel_buffer(s->to, "columns", SPACE_LOCAL, DT_i32, 2 * (int64_t)across);
+  if (twos) {
+    Block *block = to;
+    Affine j = counted(m, &block, "j", twos, 2);
+    Affine column = affine_add(*first, affine_scale(j, FRAGMENT_COLUMNS));
+    vector_store(s, block, held, affine_scale(j, 2), fragment_of_b(m, block, column, 4));
+  }
+  if (across % 2) {
+    Affine column = affine_offset(*first, (int64_t)(across - 1) * FRAGMENT_COLUMNS);
+    vector_store(s, to, held, affine_constant(2 * (int64_t)(across - 1)),
+                 fragment_of_b(m, to, column, 2));
+  }
+  return held;
+}
+
+static void multiply(const Mma *m, Block *to) {
+  Spread *s = m->spread;
+  const Layout *layout = m->layout;
+  Affine first_row = fragment_row(s, layout), first_column = fragment_column(s, layout);
+  Buffer *held = bring_b(m, to, &first_column), *sums = thread_storage(s, m->sum);
+  Block *block = to;
+  Affine i = counted(m, &block, "i", layout->down, 1);
+  KValue *a = fragment_of_a(m, block, affine_add(first_row, affine_scale(i, FRAGMENT_ROWS)));
+  Affine j = counted(m, &block, "j", layout->across, 1);
+  KValue *b = vector_load(s, block, held, affine_scale(j, 2), DT_i32, 2)->value;
+  Affine piece = affine_add(affine_scale(i, 4 * (int64_t)layout->across), affine_scale(j, 4));
+  KValue *c = vector_load(s, block, sums, piece, DT_f32, 4)->value;
+  vector_store(s, block, sums, piece, stmt_let(s->to, block, K_mma_bf16, DT_f32, 4, a, b, c));
+}
+
+bool may_be_mma(const Spread *s, const Stmt *dot) {
+  const Tile *a = dot->tile_arg[0], *b = dot->tile_arg[1];
+  return s->facts->matrix_units && layout_of(s, dot->tile)->kind == LAYOUT_FRAGMENT &&
+         a->dtype == DT_bf16 && b->dtype == DT_bf16 && a->cols % DEPTH == 0;
+}
+
+bool thread_mma(Spread *s, Block *to, const Stmt *dot, const Operand *a, const Operand *b) {
+  const Tile *rows = dot->tile_arg[0];
+  const Layout *layout = layout_of(s, dot->tile);
+  if (!may_be_mma(s, dot) || thread_storage(s, dot->tile)->space != SPACE_LOCAL ||
+      !is_aligned(s, a) || !is_aligned(s, b))
+    return false;
+  Mma m = {.spread = s, .layout = layout, .a = a, .b = b, .rows = rows, .sum = dot->tile};
+  find_lanes(&m);
+  m.k = affine_constant(0);
+  Block *block = to;
+  if (rows->cols > DEPTH) {
+    IndexVar *k = kernel_var(s->to, "k", 0, rows->cols - DEPTH);
+    Stmt *loop = stmt_for(s->to, to, k, 0, rows->cols, DEPTH);
+    loop->unroll = rows->cols <= UNROLLED_DEPTH ? -1 : 0;
+    m.k = affine_var(k, 1);
+    block = &loop->body;
+  }
+  multiply(&m, block);
+  return true;
+}
