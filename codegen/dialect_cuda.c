@@ -9,6 +9,7 @@
  */
 #include "codegen/text_dialect.h"
 
+/* clang-format off */
 static const char macros[] =
     "#ifndef TRICOT_CUDA_SHIM_H\n"
     "#define TRICOT_KERNEL(threads) extern \"C\" __global__ void __launch_bounds__(threads)\n"
@@ -40,7 +41,18 @@ static const char macros[] =
     "TRICOT_HELPER f32 tricot_bits_f32(i32 bits) {\n"
     "  union { i32 bits; f32 x; } both = {bits};\n"
     "  return both.x;\n"
-    "}\n" TEXT_BF16 "/* truncation that ends at the type's limits; NaN gives 0 */\n"
+    "}\n"
+    TEXT_WIDEN
+    "#ifdef TRICOT_CUDA_SHIM_H\n"
+    TEXT_NARROW
+    "#else\n"
+    "TRICOT_HELPER bf16 tricot_narrow(f32 x) {\n"
+    "  bf16 bits;\n"
+    "  asm(\"cvt.rn.bf16.f32 %0, %1;\" : \"=h\"(bits) : \"f\"(x));\n"
+    "  return bits;\n"
+    "}\n"
+    "#endif\n"
+    "/* truncation that ends at the type's limits; NaN gives 0 */\n"
     "#define TRICOT_TO(T, LOW, HIGH, LEAST, MOST) \\\n"
     "  TRICOT_HELPER T tricot_to_##T(f32 x) { \\\n"
     "    return x >= HIGH ? MOST : x > LOW ? (T)x : x <= LOW ? LEAST : 0; \\\n"
@@ -51,6 +63,7 @@ static const char macros[] =
     "TRICOT_TO(i16, -32768.0f, 32768.0f, -32768, 32767)\n"
     "TRICOT_TO(i8, -128.0f, 128.0f, -128, 127)\n"
     "TRICOT_TO(u8, 0.0f, 256.0f, 0, 255)\n";
+/* clang-format on */
 
 /* Two numbers as bf16 in one word, the first in its lower half. */
 static const char pair_helpers[] =

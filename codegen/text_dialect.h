@@ -53,8 +53,10 @@ extern const Dialect dialect_c, dialect_cuda;
 
 /* Helpers of both preludes for bf16, which is carried as its bits: widening is exact, narrowing
  * rounds to nearest even and keeps NaN. */
-#define TEXT_BF16 \
-  "TRICOT_HELPER f32 tricot_widen(bf16 x) { return tricot_bits_f32((i32)((u32)x << 16)); }\n" \
+#define TEXT_BF16 TEXT_WIDEN TEXT_NARROW
+#define TEXT_WIDEN \
+  "TRICOT_HELPER f32 tricot_widen(bf16 x) { return tricot_bits_f32((i32)((u32)x << 16)); }\n"
+#define TEXT_NARROW \
   "TRICOT_HELPER bf16 tricot_narrow(f32 x) {\n" \
   "  u32 bits = (u32)tricot_bits_i32(x), upper = bits >> 16;\n" \
   "  return (bf16)(x != x ? upper | 64 : (bits + 0x7fff + (upper & 1)) >> 16);\n" \

@@ -276,8 +276,8 @@ typedef struct Kernel {
  * kernel: a number is appended when a name is taken. */
 
 Kernel *kernel_new(Arena *arena, const char *name, Stage stage);
-/* Names of the other kernel's arguments, tables and variables, which this one is going to share, are
- * taken. */
+/* Takes the names of the other kernel's arguments, tables and variables, which this one is going to
+ * share. */
 void kernel_take_names(Kernel *kernel, const Kernel *from);
 Buffer *kernel_argument(Kernel *, const char *name, Type type, bool written);
 Buffer *kernel_buffer(Kernel *, const char *name, Space space, Dtype dtype, int64_t elements);

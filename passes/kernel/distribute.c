@@ -350,7 +350,7 @@ Kernel *kernel_distribute(const Kernel *from, const Facts *facts, Arena *arena) 
   for (int i = from->n_arguments; i < from->buffers.count; i++) {
     const Buffer *tensor = from->buffers.at[i];
     int64_t last = tensor->type.rank ? tensor->type.dim[tensor->type.rank - 1] : 1;
-    spread.pitch[i] = facts->threads > 1 ? thread_pitch(tensor->type.dtype, last) : last;
+    spread.pitch[i] = facts->threads > 1 ? shared_pitch(tensor->type.dtype, last) : last;
     spread.scratch[i] =
         kernel_buffer(to, tensor->name, facts->threads > 1 ? SPACE_SHARED : SPACE_LOCAL,
                       tensor->type.dtype, type_elements(&tensor->type) / last * spread.pitch[i]);

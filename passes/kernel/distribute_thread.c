@@ -9,7 +9,7 @@
 #include "passes/kernel/distribute_thread.h"
 #include <string.h>
 
-int64_t thread_pitch(Dtype dtype, int64_t columns) {
+int64_t shared_pitch(Dtype dtype, int64_t columns) {
   int64_t bytes = columns * (int64_t)dtype_size(dtype), access = 16;
   bool even = bytes % access == 0 && bytes / access % 2 == 0;
   return even ? columns + access / (int64_t)dtype_size(dtype) : columns;
@@ -20,7 +20,7 @@ Buffer *thread_storage(Spread *s, const Tile *tile) {
     const Layout *layout = layout_of(s, tile);
     bool mine = threads_of(s)->stays[tile->id];
     int64_t cells = mine ? (int64_t)layout->units * layout->vector
-                         : tile->rows * thread_pitch(tile->dtype, tile->cols);
+                         : tile->rows * shared_pitch(tile->dtype, tile->cols);
     s->storage[tile->id] =
         kernel_buffer(s->to, tile->name, mine ? SPACE_LOCAL : SPACE_SHARED, tile->dtype, cells);
   }
@@ -47,7 +47,7 @@ static Affine cell(Walk *w, const Tile *tile, Buffer **buffer) {
     return affine_scale(((ThreadWalk *)w)->unit.number, w->width);
   Affine at = tile->rows == 1 ? affine_constant(0)
                               : affine_scale(tile_row(tile, &w->position),
-                                             thread_pitch(tile->dtype, tile->cols));
+                                             shared_pitch(tile->dtype, tile->cols));
   return tile->cols == 1 ? at : affine_add(at, w->position.col);
 }
 
@@ -162,7 +162,7 @@ static void finish_fold(ThreadWalk *w, Block *to, int index) {
 /* A fold of a tile whose units are dealt out: from shared memory as it is. */
 static void fold_shared(Spread *s, Block *to, const Stmt *from) {
   const Tile *source = from->tile_arg[0];
-  int64_t pitch = thread_pitch(source->dtype, source->cols);
+  int64_t pitch = shared_pitch(source->dtype, source->cols);
   if (from->fold_rows)
     fold_in_order(s, to, from, thread_storage(s, source), source->rows, 0, 1, pitch);
   else

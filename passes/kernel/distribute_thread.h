@@ -6,10 +6,6 @@
 
 /* The array of a tile: of each thread where the tile stays, else in shared memory. */
 Buffer *thread_storage(Spread *, const Tile *);
-/* Elements from one row of a tile to the next in shared memory: rows of whole accesses of 16 bytes
- * are kept an odd number of them apart, so that 8 rows read at one column lie in different banks.
- */
-int64_t thread_pitch(Dtype, int64_t columns);
 /* An operand of a dot where it lies in shared memory. */
 typedef struct Operand {
   const Tile *tile;

@@ -45,7 +45,7 @@ Affine operand_element(Spread *s, Block *block, const Operand *o, const Position
     position.col = column;
     return address_of(s, block, o->access, &position, false).flat;
   }
-  int64_t pitch = thread_pitch(o->tile->dtype, o->tile->cols);
+  int64_t pitch = shared_pitch(o->tile->dtype, o->tile->cols);
   Affine down = row->flat;
   return o->turned ? affine_add(affine_scale(column, pitch), down)
                    : affine_add(affine_scale(down, pitch), column);
@@ -104,7 +104,7 @@ void thread_dot(Spread *s, Block *to, const Stmt *from) {
   Affine home = affine_scale(u.number, width);
   if (sums->space != SPACE_LOCAL)
     home =
-        affine_add(affine_scale(u.position.flat, thread_pitch(DT_f32, sum->cols)), u.position.col);
+        affine_add(affine_scale(u.position.flat, shared_pitch(DT_f32, sum->cols)), u.position.col);
   KValue *old = vector_load(s, u.block, sums, home, DT_f32, width)->value;
   vector_store(s, u.block, sums, home, stmt_let(s->to, u.block, K_fma, DT_f32, width, va, vb, old));
 }

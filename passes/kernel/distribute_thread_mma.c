@@ -28,7 +28,7 @@ static int64_t step_of(const Block *block, const IndexVar *var) {
 /* Do lines of 8 elements begin at multiples of 8? */
 static bool is_aligned(Spread *s, const Operand *o) {
   if (!o->access)
-    return o->tile->cols % LINE == 0 && thread_pitch(DT_bf16, o->tile->cols) % LINE == 0;
+    return o->tile->cols % LINE == 0 && shared_pitch(DT_bf16, o->tile->cols) % LINE == 0;
   for (int d = 0; d < o->access->rank; d++) {
     const AccessDim *dim = &o->access->dim[d];
     int64_t stride = access_stride(s, o->access, d);

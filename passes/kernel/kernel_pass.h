@@ -9,6 +9,10 @@
 #include "ir/kernel.h"
 #include "ir/target.h"
 
+/* Elements from one row of `columns` to the next in the memory that a block's threads share: rows
+ * of whole accesses of 16 bytes are an odd number of them apart, so that 8 rows read at one column
+ * lie in different banks. */
+int64_t shared_pitch(Dtype dtype, int64_t columns);
 Kernel *kernel_distribute(const Kernel *tile_stage, const Facts *facts, Arena *arena);
 void kernel_legalize(Kernel *kernel); /* in place, LOOP stage */
 void kernel_sync(Kernel *kernel);     /* in place, LOOP stage; nothing to do with one thread */

@@ -12,7 +12,7 @@
 #include "passes/lower/window.h"
 #include <string.h>
 
-enum { ROWS = 12, SUMMED_ROWS = 32, GPU_ROWS = 16 };
+enum { ROWS = 12, SUMMED_ROWS = 32, GPU_ROWS = 64, GPU_LEAST_ROWS = 16 };
 
 Value *chain_rows_of(const Chain *chain, Value *operand) {
   return frame_resolve(&chain->frame, operand).base;
@@ -92,6 +92,11 @@ static Tiling choose_tiling(const Chain *chain) {
   if (chain->summed && facts->threads == 1 && chain->row_bytes) {
     int64_t fit = facts->l1 / chain->row_bytes;
     rows = fit > SUMMED_ROWS ? SUMMED_ROWS : fit > rows ? (int)fit : rows;
+  }
+  if (facts->threads > 1) {
+    rows = shared_rows(frame, tiling.cols, rows, GPU_LEAST_ROWS);
+    while (rows > GPU_LEAST_ROWS && rows * chain->row_bytes > facts->shared / 2)
+      rows /= 2;
   }
   choose_box(last, frame->extent, dims, rows, 0.5, tiling.box);
   if (!chain->summed && op_attr_index(first->op, "stride") >= 0)

@@ -35,7 +35,7 @@ static Tiling choose_tile(const Facts *facts, const Contraction *c, const Frame 
   Tiling tiling = {0};
   tiling.cols = contraction_columns(facts, frame->extent[frame->rank - 1]);
   if (facts->threads > 1)
-    return shared_tile(facts, c, frame, node);
+    return shared_tile(c, frame, node);
   int across = (int)ceil_div(tiling.cols, facts->vector);
   int rows_that_fit = (facts->registers - across - 1) / across;
   double steps = 1; /* of the tile: each multiplies all rows with one row of B */

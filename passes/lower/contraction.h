@@ -17,6 +17,9 @@ typedef struct Contraction {
 /* The description of a contraction. A new contraction is a row in the table of contraction_of.c. */
 Contraction contraction_of(const Node *node);
 
+/* The tile of a block of many threads (shared_tile.c). */
+Tiling shared_tile(const Contraction *, const Frame *, const Node *);
+
 /* Lowers the anchor as a product of copied operands (product.c) where that pays; false: it does
  * not, and nothing was done. frame: the anchor's, nothing placed yet. */
 bool lower_product(Lower *lower, const Frame *frame, const Contraction *, const Tiling *);

@@ -5,6 +5,7 @@
  * tap.
  */
 #include "passes/lower/halo.h"
+#include "passes/kernel/kernel_pass.h"
 #include <string.h>
 
 enum { LEAST_CHUNK = 16, MOST_CHUNK = 64 };
@@ -65,6 +66,10 @@ static bool find_spans(const Frame *frame, const Access *low, const Access *high
   return halo->channel == low->rank - 1 && axes <= MAX_ROW_AXES;
 }
 
+static int64_t row_bytes(Dtype dtype, int64_t columns) {
+  return shared_pitch(dtype, columns) * (int64_t)dtype_size(dtype);
+}
+
 bool halo_plan(Frame *frame, const Node *node, const Contraction *c, Halo *halo) {
   const Facts *facts = frame->lower->facts;
   if (facts->threads == 1 || c->tap_k != 0 || c->n_k != 2 || c->k_extent[0] < 2)
@@ -76,16 +81,16 @@ bool halo_plan(Frame *frame, const Node *node, const Contraction *c, Halo *halo)
   int64_t depth = c->k_extent[1], cells = 1, room = facts->shared;
   for (int d = 0; d < low.rank; d++)
     cells *= d == halo->channel ? 1 : halo->span[d];
-  int64_t element = (int64_t)dtype_size(low.buffer->type.dtype);
-  int64_t cell_of_b = (int64_t)dtype_size(stored_dtype(node->in[1])), pad = 16;
+  Dtype of_a = low.buffer->type.dtype, of_b = stored_dtype(node->in[1]);
   halo->chunk = depth < MOST_CHUNK ? depth : MOST_CHUNK;
-  while (halo->chunk > LEAST_CHUNK && cells * (halo->chunk * element + pad) > room * 2 / 3)
+  while (halo->chunk > LEAST_CHUNK && cells * row_bytes(of_a, halo->chunk) > room * 2 / 3)
     halo->chunk /= 2;
   if (depth % halo->chunk)
     halo->chunk = depth <= MOST_CHUNK ? depth : LEAST_CHUNK;
-  int64_t bytes = cells * (halo->chunk * element + pad);
+  int64_t bytes = cells * row_bytes(of_a, halo->chunk);
   halo->span[halo->channel] = halo->chunk;
-  halo->weights = bytes + c->k_extent[0] * halo->chunk * (frame->cols * cell_of_b + pad) <= room;
+  halo->weights =
+      bytes + c->k_extent[0] * halo->chunk * row_bytes(of_b, frame->cols) <= room;
   return depth % halo->chunk == 0 && bytes <= room * 2 / 3;
 }
 

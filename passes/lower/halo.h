@@ -15,9 +15,6 @@ typedef struct Halo {
 bool halo_plan(Frame *, const Node *, const Contraction *, Halo *);
 /* Adds all terms of the node at the frame's place to the sum. */
 void halo_terms(Frame *, const Node *, const Contraction *, const Halo *, Tile *sum);
-/* Tiles of contractions for blocks of many threads (halo.c's neighbour shared_tile.c). */
-int shared_columns(int64_t width);
-Tiling shared_tile(const Facts *, const Contraction *, const Frame *, const Node *);
 /* Cells that a tile of so many positions along the three axes reads, taps and all. */
 int64_t halo_cells(const Node *, const int *box);
 #endif

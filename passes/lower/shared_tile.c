@@ -48,6 +48,15 @@ static void choose_cube(const Frame *frame, const Node *node, int rows, int *box
     }
 }
 
+int shared_rows(const Frame *frame, int cols, int most, int least) {
+  int64_t positions = ceil_div(frame->extent[frame->rank - 1], cols);
+  for (int d = 0; d < frame->rank - 1; d++)
+    positions *= frame->extent[d];
+  while (most > least && positions < (int64_t)ENOUGH_BLOCKS * most)
+    most /= 2;
+  return most;
+}
+
 static int64_t blocks_of(const Frame *frame, const Tiling *tiling) {
   int64_t blocks = ceil_div(frame->extent[frame->rank - 1], tiling->cols);
   for (int d = 0; d < frame->rank - 1; d++)
@@ -55,9 +64,8 @@ static int64_t blocks_of(const Frame *frame, const Tiling *tiling) {
   return blocks;
 }
 
-Tiling shared_tile(const Facts *facts, const Contraction *c, const Frame *frame, const Node *node) {
+Tiling shared_tile(const Contraction *c, const Frame *frame, const Node *node) {
   Tiling tiling = {.cols = shared_columns(frame->extent[frame->rank - 1])};
-  (void)facts;
   bool cube = c->tap_k == 0 && c->n_k == 2;
   for (int axis = 0; cube && axis < 3; axis++)
     cube = node_ints(node, "divisor", NULL)[axis] == 1;

@@ -74,6 +74,10 @@ void contraction_add(Frame *frame, const Node *node, Buffer *left, Tile *sum);
 void contraction_announce(Frame *frame, const Node *node);
 /* The register tile of a contraction whose result is the frame's space, and its band. */
 Tiling contraction_tiling(const Frame *frame, const Node *node);
+/* For blocks of many threads (shared_tile.c): columns of a result so wide; rows of a tile, a power
+ * of two from `least` to `most`, such that there are enough blocks. */
+int shared_columns(int64_t width);
+int shared_rows(const Frame *frame, int cols, int most, int least);
 /* Columns of a tile of a contraction whose result is so wide. */
 int contraction_columns(const Facts *facts, int64_t width);
 /* The same for an op that is zero but for the border (compose.c). */

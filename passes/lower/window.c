@@ -9,7 +9,8 @@
 #include <math.h>
 #include <string.h>
 
-enum { STRIPS = 64, GPU_ROWS = 32, POSITIONS = 16, OFTEN = 8, MAX_WRITTEN_OUT = 32 };
+enum { STRIPS = 64, POSITIONS = 16, OFTEN = 8, MAX_WRITTEN_OUT = 32 };
+enum { GPU_ROWS = 128, GPU_LEAST_ROWS = 32 };
 
 typedef struct Window {
   const Node *node;
@@ -394,7 +395,9 @@ void lower_window(Lower *lower) {
   frame_dims(&frame, &node->out[0].type);
   Tiling tiling = {.cols = choose_columns(lower->facts, frame.extent[4])};
   int vectors = (int)ceil_div(tiling.cols, lower->facts->vector);
-  int rows_limit = lower->facts->threads > 1 ? GPU_ROWS : lower->facts->registers / 4 / vectors;
+  int rows_limit = lower->facts->threads > 1
+                       ? shared_rows(&frame, tiling.cols, GPU_ROWS, GPU_LEAST_ROWS)
+                       : lower->facts->registers / 4 / vectors;
   int64_t extent[4] = {frame.extent[0], frame.extent[1], frame.extent[2], frame.extent[3]};
   for (int d = 1; d < 4 && op_attr_index(node->op, "divisor") >= 0; d++) {
     tiling.apart[d] = extent[d] > 1 ? node_ints(node, "divisor", NULL)[d - 1] : 1;
