@@ -221,10 +221,14 @@ static bool run_warp(ShimHost *host, Run *run, int first, bool *done) {
   return *done = true;
 }
 
+static uint64_t next_random(Run *run) {
+  run->random = run->random * 6364136223846793005u + 1442695040888963407u;
+  return run->random >> 33;
+}
+
 static void shuffle(Run *run) {
   for (int i = run->kernel->threads - 1; i > 0; i--) {
-    run->random = run->random * 6364136223846793005u + 1442695040888963407u;
-    int j = (int)((run->random >> 33) % (uint64_t)(i + 1));
+    int j = (int)(next_random(run) % (uint64_t)(i + 1));
     int kept = run->order[i];
     run->order[i] = run->order[j];
     run->order[j] = kept;
@@ -251,23 +255,37 @@ static bool round_is_uniform(ShimHost *host, const Run *run) {
   return true;
 }
 
-/* Every fiber that may run does so until it waits for something. Fibers at a barrier stay there as
- * long as warps have something to do. */
-static bool run_round(ShimHost *host, Run *run) {
-  int threads = run->kernel->threads;
-  bool done = true;
-  while (done) {
+/* The fibers of so many warps get as far as they can without others, in a shuffled order. */
+static bool run_warps(ShimHost *host, Run *run, int first, int count) {
+  int threads = run->kernel->threads, warps = threads / SHIM_WARP;
+  for (bool done = true; done;) {
     shuffle(run);
     for (int i = 0; i < threads; i++) {
-      run->place.thread = run->order[i];
-      if (run->state[run->order[i]] == RUNNING)
-        context_switch(&run->scheduler, &run->fibers[run->order[i]]);
+      int thread = run->order[i], warp = thread / SHIM_WARP;
+      if (warp < first || warp >= first + count || run->state[thread] != RUNNING)
+        continue;
+      run->place.thread = thread;
+      context_switch(&run->scheduler, &run->fibers[thread]);
     }
     done = false;
-    for (int first = 0; first + SHIM_WARP <= threads; first += SHIM_WARP)
-      if (!run_warp(host, run, first, &done))
+    for (int w = first; w < first + count && w < warps; w++)
+      if (!run_warp(host, run, w * SHIM_WARP, &done))
         return false;
   }
+  return true;
+}
+
+/* Every fiber runs until it stands at a barrier, or waits in vain for its warp. In one round all
+ * keep step, in another warp after warp goes as far as it can: both happens on devices. */
+static bool run_round(ShimHost *host, Run *run) {
+  int warps = (run->kernel->threads + SHIM_WARP - 1) / SHIM_WARP;
+  bool alone = next_random(run) % 2;
+  int first = (int)(next_random(run) % (uint64_t)warps);
+  if (!alone)
+    return run_warps(host, run, 0, warps) && round_is_uniform(host, run);
+  for (int w = 0; w < warps; w++)
+    if (!run_warps(host, run, (first + w) % warps, 1))
+      return false;
   return round_is_uniform(host, run);
 }
 

@@ -12,7 +12,9 @@
 /* clang-format off */
 static const char macros[] =
     "#ifndef TRICOT_CUDA_SHIM_H\n"
-    "#define TRICOT_KERNEL(threads) extern \"C\" __global__ void __launch_bounds__(threads)\n"
+    "/* registers for 512 threads a multiprocessor at least: fewer would be used and then spilled */\n"
+    "#define TRICOT_KERNEL(threads) \\\n"
+    "  extern \"C\" __global__ void __launch_bounds__(threads, threads < 512 ? 512 / (threads) : 1)\n"
     "#define TRICOT_BLOCK ((int)blockIdx.x)\n"
     "#define TRICOT_THREAD ((int)threadIdx.x)\n"
     "#define TRICOT_SYNC() __syncthreads()\n"

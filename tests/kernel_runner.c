@@ -237,7 +237,14 @@ static bool ground_finished(const Test *test, const Kernel *kernel) {
       {.vector = 8, .registers = 16, .threads = 1, .l1 = 32768, .l2 = 1 << 20},
       {.vector = 1, .registers = 32, .threads = 1, .l1 = 32768, .l2 = 1 << 20},
       {.vector = 1, .registers = 128, .threads = 32, .shared = 49152, .l1 = 32768, .l2 = 1 << 20},
-      {.vector = 1, .registers = 128, .threads = 128, .shared = 49152, .l1 = 32768, .l2 = 1 << 20}};
+      {.vector = 1, .registers = 128, .threads = 128, .shared = 49152, .l1 = 32768, .l2 = 1 << 20},
+      {.vector = 1,
+       .registers = 128,
+       .threads = 64,
+       .shared = 49152,
+       .l1 = 32768,
+       .l2 = 1 << 20,
+       .matrix_units = true}};
   for (int i = 0; i < 5 && kernel->stage == STAGE_TILE; i++)
     if ((machine[i].bf16_pairs || !makes_pairs(&kernel->body)) &&
         !same_numbers(test, kernel, kernel_finish(kernel, &machine[i], test->arena)))

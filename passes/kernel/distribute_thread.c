@@ -9,6 +9,8 @@
 #include "passes/kernel/distribute_thread.h"
 #include <string.h>
 
+enum { MOST_OWN = 64 }; /* cells */
+
 int64_t shared_pitch(Dtype dtype, int64_t columns) {
   int64_t bytes = columns * (int64_t)dtype_size(dtype), access = 16;
   bool even = bytes % access == 0 && bytes / access % 2 == 0;
@@ -32,23 +34,56 @@ Buffer *thread_storage(Spread *s, const Tile *tile) {
 typedef struct ThreadWalk {
   Walk walk;
   Unit unit;
+  const Tile *domain;
   Buffer **folded; /* by statement: the thread's own sums */
 } ThreadWalk;
 
-/* Cells of a tile of one row or one column, read from a larger domain, are that row's or column's.
- */
-static Affine cell(Walk *w, const Tile *tile, Buffer **buffer) {
-  Spread *s = w->spread;
-  *buffer = NULL;
-  if (threads_of(s)->source[tile->id])
-    return affine_constant(0);
-  *buffer = thread_storage(s, tile);
-  if ((*buffer)->space == SPACE_LOCAL)
-    return affine_scale(((ThreadWalk *)w)->unit.number, w->width);
+/* Where a thread keeps what it computed of a tile that others read too, to read it itself without
+ * waiting for anybody; NULL: nobody does, or it is too much. */
+static Buffer *own_array(Spread *s, const Tile *tile) {
+  Threads *t = threads_of(s);
+  const Layout *layout = layout_of(s, tile);
+  if (!t->own[tile->id] && t->read_own[tile->id] && layout->units * layout->vector <= MOST_OWN)
+    t->own[tile->id] = kernel_buffer(s->to, tile->name, SPACE_LOCAL, tile->dtype,
+                                     (int64_t)layout->units * layout->vector);
+  return t->own[tile->id];
+}
+
+/* In shared memory. Cells of a tile of one row or one column, read from a larger domain, are that
+ * row's or column's. */
+static Affine shared_cell(const Walk *w, const Tile *tile) {
   Affine at = tile->rows == 1 ? affine_constant(0)
                               : affine_scale(tile_row(tile, &w->position),
                                              shared_pitch(tile->dtype, tile->cols));
   return tile->cols == 1 ? at : affine_add(at, w->position.col);
+}
+
+static Affine cell(Walk *w, const Tile *tile, Buffer **buffer) {
+  const ThreadWalk *walk = (const ThreadWalk *)w;
+  *buffer = thread_storage(w->spread, tile);
+  if ((*buffer)->space == SPACE_LOCAL)
+    return affine_scale(walk->unit.number, w->width);
+  Buffer *own = same_domain(walk->domain, tile) ? own_array(w->spread, tile) : NULL;
+  if (!own)
+    return shared_cell(w, tile);
+  *buffer = own;
+  return affine_scale(walk->unit.number, w->width);
+}
+
+static void keep(Walk *w, const Tile *tile, KValue *value) {
+  const ThreadWalk *walk = (const ThreadWalk *)w;
+  Spread *s = w->spread;
+  if (threads_of(s)->source[tile->id])
+    return;
+  Buffer *buffer = thread_storage(s, tile);
+  Affine number = affine_scale(walk->unit.number, w->width);
+  if (buffer->space == SPACE_LOCAL) {
+    vector_store(s, w->block, buffer, number, value);
+    return;
+  }
+  vector_store(s, w->block, buffer, shared_cell(w, tile), value);
+  if (own_array(s, tile))
+    vector_store(s, w->block, own_array(s, tile), number, value);
 }
 
 /* The value of a source, computed here. */
@@ -124,10 +159,10 @@ static void fold_in_order(Spread *s, Block *to, const Stmt *from, Buffer *values
   KValue *old = vector_load(s, &loop->body, sum, zero, dtype, width)->value;
   vector_store(s, &loop->body, sum, zero,
                stmt_let(s->to, &loop->body, from->kop, dtype, width, old, value, NULL));
-  ThreadWalk w = {.walk = {.spread = s, .position = u.position, .width = width}, .unit = u};
-  Buffer *buffer;
-  Affine home = cell(&w.walk, result, &buffer);
-  vector_store(s, u.block, buffer, home, vector_load(s, u.block, sum, zero, dtype, width)->value);
+  ThreadWalk w = {.walk = {.spread = s, .block = u.block, .position = u.position, .width = width},
+                  .unit = u,
+                  .domain = result};
+  keep(&w.walk, result, vector_load(s, u.block, sum, zero, dtype, width)->value);
 }
 
 /* What each thread has goes to shared memory: [slots, columns], or [rows, slots]. */
@@ -187,13 +222,15 @@ static Nest *what_remains(Spread *s, const Nest *nest) {
 }
 
 void thread_nest(Spread *s, Block *to, const Nest *nest) {
-  static const WalkHooks hooks = {.cell = cell, .value = source_value, .fold = fold_unit};
+  static const WalkHooks hooks = {
+      .cell = cell, .keep = keep, .value = source_value, .fold = fold_unit};
   Nest *rest = what_remains(s, nest);
   ThreadWalk w = {.walk = {.spread = s,
                            .hooks = &hooks,
                            .nest = rest,
                            .width = layout_of(s, nest->domain)->vector,
-                           .checked = true}};
+                           .checked = true},
+                  .domain = nest->domain};
   w.walk.value = ARENA_ARRAY(s->arena, KValue *, s->n_ids);
   w.folded = ARENA_ARRAY(s->arena, Buffer *, rest->count + 1);
   for (int i = 0; i < rest->count; i++)

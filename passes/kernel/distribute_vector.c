@@ -39,6 +39,12 @@ static Affine array_cell(Walk *w, const Tile *tile, Buffer **buffer) {
   return tile->cols == 1 ? at : affine_add(at, w->position.col);
 }
 
+static void keep_in_array(Walk *w, const Tile *tile, KValue *value) {
+  Buffer *buffer;
+  Affine at = array_cell(w, tile, &buffer);
+  vector_store(w->spread, w->block, buffer, at, value);
+}
+
 /* One more vector into a fold: over rows into the result's array, over columns into lanes. */
 static void fold_step(Walk *w, int index) {
   Spread *s = w->spread;
@@ -53,8 +59,7 @@ static void fold_step(Walk *w, int index) {
     lane->value = kernel_value(s->to, DT_f32, w->width);
     KValue *tail = stmt_const(s->to, w->block, w->tail, DT_f32, w->width);
     KValue *inside = stmt_let(s->to, w->block, K_lt, DT_f32, w->width, lane->value, tail, NULL);
-    KValue *other =
-        stmt_const(s->to, w->block, kop_neutral(from->kop), value->dtype, w->width);
+    KValue *other = stmt_const(s->to, w->block, kop_neutral(from->kop), value->dtype, w->width);
     value = stmt_let(s->to, w->block, K_select, value->dtype, w->width, inside, value, other);
   }
   KValue *old = vector_load(s, w->block, buffer, at, value->dtype, w->width)->value;
@@ -235,7 +240,7 @@ static bool needs_scalars(const Spread *s, const Nest *nest) {
 
 void vector_nest(Spread *s, Block *to, const Nest *nest) {
   const Tile *domain = nest->domain;
-  static const WalkHooks hooks = {.cell = array_cell, .fold = fold_step};
+  static const WalkHooks hooks = {.cell = array_cell, .keep = keep_in_array, .fold = fold_step};
   VectorWalk walk = {.walk = {.spread = s, .nest = nest, .hooks = &hooks}};
   Walk *w = &walk.walk;
   w->width = domain->cols == 1 || needs_scalars(s, nest) ? 1 : s->facts->vector;

@@ -136,12 +136,8 @@ void walk_body(Walk *w, Block *block) {
     bool last = tile && from->kind != STMT_TILE_FOLD;
     for (int j = i + 1; last && j < w->nest->count; j++)
       last = w->nest->stmt[j]->tile != tile;
-    if (!last || nest_private(s, w->nest, tile))
-      continue;
-    Buffer *buffer;
-    Affine at = w->hooks->cell(w, tile, &buffer);
-    if (buffer)
-      vector_store(s, w->block, buffer, at, w->value[tile->id]);
+    if (last && !nest_private(s, w->nest, tile))
+      w->hooks->keep(w, tile, w->value[tile->id]);
   }
 }
 

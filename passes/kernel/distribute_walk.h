@@ -11,9 +11,10 @@
 typedef struct Walk Walk;
 
 typedef struct WalkHooks {
-  /* The cell of a tile at the walk's place (of its first column), and the array it lies in; NULL:
-   * it needs none. */
+  /* The cell of a tile at the walk's place (of its first column), and the array it lies in. */
   Affine (*cell)(Walk *, const Tile *, Buffer **);
+  /* Keeps the tile's value at the walk's place for other nests. */
+  void (*keep)(Walk *, const Tile *, KValue *);
   /* The value of a tile that needs no array, at the walk's place; NULL: it has one. May be NULL. */
   KValue *(*value)(Walk *, const Tile *);
   /* One more value into a fold, statement `index` of the nest. */

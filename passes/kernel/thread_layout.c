@@ -120,9 +120,10 @@ static bool stays_with_thread(const Spread *s, const Block *block, const Tile *t
     for (int a = 0; a < MAX_KOP_ARGS; a++)
       operand |= stmt->tile_arg[a] == tile;
     bool mentioned = operand || stmt->tile == tile;
-    bool crosses =
-        (stmt->kind == STMT_TILE_FOLD && (!operand || !layout_folds(layout_of(s, tile)))) ||
-        (stmt->kind == STMT_TILE_DOT && operand);
+    if (stmt->kind == STMT_TILE_FOLD && !operand)
+      continue; /* the thread that has a unit of the result adds it up */
+    bool crosses = (stmt->kind == STMT_TILE_FOLD && !layout_folds(layout_of(s, tile))) ||
+                   (stmt->kind == STMT_TILE_DOT && operand);
     if (mentioned && (crosses || !same_domain(stmt_domain(stmt), tile)))
       return false;
     if (!stays_with_thread(s, &stmt->body, tile) || !stays_with_thread(s, &stmt->other, tile))
@@ -244,6 +245,21 @@ static void name_places(Spread *s, const Layout *layout) {
   t->warp_column[log] = thread_part(s, "warp_column", WARP * layout->warps_down, s->to->threads);
 }
 
+/* Marks tiles that some nest over their own domain reads; sums of dots, which dots alone keep, are
+ * cleared in a second walk. */
+static void find_own_readers(const Block *block, bool *read_own, bool dots) {
+  for (int i = 0; i < block->count; i++) {
+    const Stmt *s = block->at[i];
+    if (s->kind == STMT_TILE_DOT && dots)
+      read_own[s->tile->id] = false;
+    for (int a = 0; a < MAX_KOP_ARGS && s->kind != STMT_TILE_DOT && !dots; a++)
+      if (s->tile_arg[a] && same_domain(s->tile_arg[a], stmt_domain(s)))
+        read_own[s->tile_arg[a]->id] = true;
+    find_own_readers(&s->body, read_own, dots);
+    find_own_readers(&s->other, read_own, dots);
+  }
+}
+
 static bool any_mma(const Spread *s, const Block *block) {
   for (int i = 0; i < block->count; i++) {
     const Stmt *stmt = block->at[i];
@@ -267,6 +283,8 @@ void threads_plan(Spread *s) {
   Threads *t = s->own = ARENA_NEW(s->arena, Threads);
   *t = (Threads){.layouts = ARENA_ARRAY(s->arena, Layout, s->n_ids + 1),
                  .stays = ARENA_ARRAY(s->arena, bool, s->n_ids + 1),
+                 .own = ARENA_ARRAY(s->arena, Buffer *, s->n_ids + 1),
+                 .read_own = ARENA_ARRAY(s->arena, bool, s->n_ids + 1),
                  .source = ARENA_ARRAY(s->arena, const Stmt *, s->n_ids + 1),
                  .staged = ARENA_ARRAY(s->arena, const Stmt *, n + 1),
                  .turned = ARENA_ARRAY(s->arena, bool, n + 1)};
@@ -284,6 +302,8 @@ void threads_plan(Spread *s) {
   for (int i = 0; i < n; i++)
     if (spoiled[i])
       t->source[i] = NULL;
+  find_own_readers(&s->from->body, t->read_own, false);
+  find_own_readers(&s->from->body, t->read_own, true);
   for (int i = 0; i < n; i++)
     t->stays[i] = stays_with_thread(s, &s->from->body, s->from->tiles.at[i]);
 }

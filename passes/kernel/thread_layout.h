@@ -30,10 +30,12 @@ typedef struct Layout {
 typedef struct Threads { /* Spread.own */
   Layout *layouts;       /* by tile id, of the tile's domain */
   bool *stays;           /* by tile id: every reader finds its cells in its own thread's array */
-  const Stmt **source;   /* by tile id: the statement that gives its value anywhere; NULL: none */
-  const Stmt **staged;   /* by tile id: the load of a dot's operand, into a tile of its own so that
-                            it has its own layout; NULL: the dot reads what is there */
-  bool *turned;          /* by tile id: there, with rows and columns exchanged */
+  Buffer **own;   /* by tile id: of others, what a thread computed itself, for itself; NULL: none */
+  bool *read_own; /* by tile id: there are readers that need no more */
+  const Stmt **source; /* by tile id: the statement that gives its value anywhere; NULL: none */
+  const Stmt **staged; /* by tile id: the load of a dot's operand, into a tile of its own so that
+                          it has its own layout; NULL: the dot reads what is there */
+  bool *turned;        /* by tile id: there, with rows and columns exchanged */
   IndexVar *lane_of_8, *lane_of_16, *second_8, *second_16; /* for matrix units */
   IndexVar *lane_row, *lane_column;                        /* g and t */
   IndexVar *warp_row[MAX_WARPS_LOG];                       /* by log2 of warps_down */

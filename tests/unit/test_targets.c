@@ -26,7 +26,8 @@ static const Facts gpu = {.vector = 1,
                           .threads = 64,
                           .shared = 48 << 10,
                           .l1 = 128 << 10,
-                          .l2 = 64 << 10};
+                          .l2 = 64 << 10,
+                          .matrix_units = true};
 
 /* Larger graphs, where tiles have borders, several rows and more than one block. */
 static const struct Sample larger[] = {
