@@ -13,8 +13,9 @@
 static const char macros[] =
     "#ifndef TRICOT_CUDA_SHIM_H\n"
     "/* registers for 512 threads a multiprocessor at least: fewer would be used and then spilled */\n"
+    "#define TRICOT_BLOCKS(threads) ((threads) < 32 ? 16 : (threads) < 512 ? 512 / (threads) : 1)\n"
     "#define TRICOT_KERNEL(threads) \\\n"
-    "  extern \"C\" __global__ void __launch_bounds__(threads, threads < 512 ? 512 / (threads) : 1)\n"
+    "  extern \"C\" __global__ void __launch_bounds__(threads, TRICOT_BLOCKS(threads))\n"
     "#define TRICOT_BLOCK ((int)blockIdx.x)\n"
     "#define TRICOT_THREAD ((int)threadIdx.x)\n"
     "#define TRICOT_SYNC() __syncthreads()\n"

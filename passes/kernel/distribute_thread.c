@@ -252,9 +252,50 @@ void thread_nest(Spread *s, Block *to, const Nest *nest) {
 /* Many threads hide the time of memory by taking turns. */
 static void no_prefetch(Spread *s, Block *to, const Stmt *from) { (void)s, (void)to, (void)from; }
 
+/* ---- arrays that nobody reads ---- */
+
+static void mark_read(const Block *block, bool *read) {
+  for (int i = 0; i < block->count; i++) {
+    const Stmt *s = block->at[i];
+    if (s->buffer && s->kind != STMT_STORE)
+      read[s->buffer->id] = true;
+    mark_read(&s->body, read);
+    mark_read(&s->other, read);
+  }
+}
+
+static void drop_stores(Block *block, const bool *read) {
+  int kept = 0;
+  for (int i = 0; i < block->count; i++) {
+    Stmt *s = block->at[i];
+    drop_stores(&s->body, read);
+    drop_stores(&s->other, read);
+    if (s->kind != STMT_STORE || s->buffer->space == SPACE_GLOBAL || read[s->buffer->id])
+      block->at[kept++] = s;
+  }
+  block->count = kept;
+}
+
+/* Whether a nest will read what an earlier one kept is known when all have been written. */
+static void drop_unread(Spread *s) {
+  Kernel *k = s->to;
+  bool *read = ARENA_ARRAY(s->arena, bool, k->buffers.count + 1);
+  int kept = k->n_arguments;
+  mark_read(&k->body, read);
+  drop_stores(&k->body, read);
+  for (int i = kept; i < k->buffers.count; i++)
+    if (read[i]) {
+      k->buffers.at[kept] = k->buffers.at[i];
+      k->buffers.at[kept]->id = kept;
+      kept++;
+    }
+  k->buffers.count = kept;
+}
+
 void distribute_thread(Spread *s) {
   static const SpreadHooks hooks = {thread_nest, thread_dot, no_prefetch};
   kernel_thread(s->to, "thread", s->facts->threads);
   threads_plan(s);
   spread_block(s, &hooks, &s->from->body, &s->to->body);
+  drop_unread(s);
 }
