@@ -106,6 +106,17 @@ typedef struct WarpCall {
   } result __attribute__((aligned(16)));
 } WarpCall;
 
+typedef struct Copying {
+  unsigned char *to;
+  const void *from; /* NULL: zeros */
+  int bytes, group;
+} Copying;
+
+typedef struct Copies { /* of a thread */
+  Copying *open;
+  int count, room, groups;
+} Copies;
+
 typedef struct Run {
   TricotPlace place;
   const TricotShimKernel *kernel;
@@ -114,6 +125,7 @@ typedef struct Run {
   int *state;      /* by thread */
   int *order;      /* threads, shuffled again for each round */
   WarpCall *calls; /* by thread */
+  Copies *copies;  /* by thread */
   uint64_t random;
 } Run;
 
@@ -147,6 +159,50 @@ static void *warp(int line, int op, const void *a, const void *b, const void *c)
   context_switch(&current->fibers[thread], &current->scheduler);
   return &call->result;
 }
+
+/* ---- copies ---- */
+
+static void copy(void *to, const void *from, int bytes, int valid) {
+  Copies *copies = &current->copies[current->place.thread];
+  if (copies->count == copies->room) {
+    copies->room = copies->room ? 2 * copies->room : 16;
+    copies->open = mem_resize(copies->open, sizeof *copies->open * (size_t)copies->room);
+  }
+  memset(to, 0xff, (size_t)bytes);
+  copies->open[copies->count++] = (Copying){to, valid ? from : NULL, bytes, copies->groups + 1};
+}
+
+static void commit(void) { current->copies[current->place.thread].groups++; }
+
+static void wait(int groups) {
+  Copies *copies = &current->copies[current->place.thread];
+  int kept = 0;
+  for (int i = 0; i < copies->count; i++) {
+    const Copying *c = &copies->open[i];
+    if (c->group > copies->groups - groups)
+      copies->open[kept++] = *c;
+    else if (c->from)
+      memcpy(c->to, c->from, (size_t)c->bytes);
+    else
+      memset(c->to, 0, (size_t)c->bytes);
+  }
+  copies->count = kept;
+}
+
+/* At the end of a block no copy may be on its way. */
+static bool copies_ended(ShimHost *host, const Run *run) {
+  for (int t = 0; t < run->kernel->threads; t++) {
+    if (run->copies[t].count) {
+      shim_report(host, "kernel %s, block %d: thread %d does not wait for its copies",
+                  run->kernel->name, run->place.block, t);
+      return false;
+    }
+    run->copies[t].groups = 0;
+  }
+  return true;
+}
+
+/* ---- warps ---- */
 
 static float half_of(uint32_t pair, int half) {
   uint32_t bits = (half ? pair >> 16 : pair & 0xffff) << 16;
@@ -297,7 +353,7 @@ static bool run_fibers(ShimHost *host, Run *run, unsigned char *stacks, size_t s
   }
   while (run_round(host, run)) {
     if (run->state[0] == RETURNED)
-      return true;
+      return copies_ended(host, run);
     for (int t = 0; t < threads; t++)
       run->state[t] = RUNNING;
   }
@@ -336,6 +392,7 @@ static void run(TricotHost *base, const TricotShimKernel *kernel, void *const *a
     if (!state.calls)
       FAULT("no memory for the warps of %s", kernel->name);
     memset(state.calls, 0, sizeof(WarpCall) * threads);
+    state.copies = mem_alloc(sizeof(Copies) * threads);
   }
   state.place.shared = shared;
   Run *outer = current;
@@ -357,6 +414,9 @@ static void run(TricotHost *base, const TricotShimKernel *kernel, void *const *a
   free(state.fibers);
   free(state.state);
   free(state.calls);
+  for (size_t t = 0; t < threads && state.copies; t++)
+    free(state.copies[t].open);
+  free(state.copies);
   free(state.order);
   free(shared);
 }
@@ -364,7 +424,13 @@ static void run(TricotHost *base, const TricotShimKernel *kernel, void *const *a
 /* ---- the host ---- */
 
 void shim_init(ShimHost *host) {
-  *host = (ShimHost){.base = {.place = place, .barrier = barrier, .warp = warp, .run = run}};
+  *host = (ShimHost){.base = {.place = place,
+                              .barrier = barrier,
+                              .warp = warp,
+                              .copy = copy,
+                              .commit = commit,
+                              .wait = wait,
+                              .run = run}};
   pthread_mutex_init(&host->lock, NULL);
 }
 

@@ -32,6 +32,10 @@ struct TricotHost {
   /* What the 32 lanes of a warp do together when the last of them comes: gives this lane's result,
    * which stays until its next. Operands: of an mma a, b, c; of matrices the place of a row. */
   void *(*warp)(int line, int op, const void *a, const void *b, const void *c);
+  /* Copies into shared memory, done at the wait for their group; nothing is there before. */
+  void (*copy)(void *to, const void *from, int bytes, int valid);
+  void (*commit)(void);
+  void (*wait)(int groups);
   void (*run)(TricotHost *, const TricotShimKernel *, void *const *arguments, long long begin,
               long long end);
 };

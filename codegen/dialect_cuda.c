@@ -129,6 +129,38 @@ static void add_matrix_helpers(Emitter *e) {
     }
 }
 
+/* Copies from global to shared memory that go on beside the thread; zeros where not `valid`. */
+static void add_copy_helpers(Emitter *e) {
+  bool any = false;
+  for (int bytes = 4; bytes <= 16; bytes *= 2) {
+    if (!e->usage.copy[bytes])
+      continue;
+    line(e, "#ifdef TRICOT_CUDA_SHIM_H");
+    line(e, "#define tricot_copy%d(to, from, valid) tricot_host->copy(to, from, %d, valid)", bytes,
+         bytes);
+    line(e, "#else");
+    line(e, "TRICOT_HELPER void tricot_copy%d(void *to, const void *from, bool valid) {", bytes);
+    line(e, "  const u32 address = (u32)__cvta_generic_to_shared(to);");
+    line(e, "  asm volatile(\"cp.async.%s.shared.global [%%0], [%%1], %d, %%2;\"",
+         bytes == 16 ? "cg" : "ca", bytes);
+    line(e, "               : : \"r\"(address), \"l\"(from), \"r\"(valid ? %d : 0) : \"memory\");",
+         bytes);
+    line(e, "}");
+    line(e, "#endif");
+    any = true;
+  }
+  if (any)
+    text_add(e->text, "%s",
+             "#ifdef TRICOT_CUDA_SHIM_H\n"
+             "#define TRICOT_COMMIT() tricot_host->commit()\n"
+             "#define TRICOT_WAIT(groups) tricot_host->wait(groups)\n"
+             "#else\n"
+             "#define TRICOT_COMMIT() asm volatile(\"cp.async.commit_group;\" ::: \"memory\")\n"
+             "#define TRICOT_WAIT(groups) \\\n"
+             "  asm volatile(\"cp.async.wait_group %0;\" : : \"n\"(groups) : \"memory\")\n"
+             "#endif\n");
+}
+
 static void prelude(Emitter *e) {
   comment(e, "CUDA; compile with --fmad=false, or as C after codegen/cuda_shim.h.");
   text_add(e->text, "%s", macros);
@@ -142,6 +174,7 @@ static void prelude(Emitter *e) {
   if (e->usage.pair)
     text_add(e->text, "%s", pair_helpers);
   add_matrix_helpers(e);
+  add_copy_helpers(e);
   if (e->usage.mma)
     text_add(e->text, "%s", mma_helper);
 }
@@ -226,15 +259,28 @@ static bool move_whole(Emitter *e, const Stmt *s) {
   return true;
 }
 
-static void warp(Emitter *e, const Stmt *s) {
-  if (s->kind == STMT_MATRIX)
+static void emit_copy(Emitter *e, const Stmt *s) {
+  const char *guards = spell_guards(e, &s->guards);
+  line(e, "tricot_copy%d(%s + %s, %s + %s, %s);", s->count * (int)dtype_size(s->buffer->type.dtype),
+       e->buffer_name[s->buffer->id], spell_operand(e, &s->at), e->buffer_name[s->base->id],
+       spell_operand(e, &s->from), guards ? guards : "1");
+}
+
+static void device(Emitter *e, const Stmt *s) {
+  switch (s->kind) {
+  case STMT_COPY: emit_copy(e, s); break;
+  case STMT_COMMIT: line(e, "TRICOT_COMMIT();"); break;
+  case STMT_WAIT: line(e, "TRICOT_WAIT(%d);", s->count); break;
+  case STMT_MATRIX:
     assign(e, s->value,
            spell(e, "tricot_matrix%d%s(%s + %s)", s->value->width, s->turned ? "_turned" : "",
                  e->buffer_name[s->buffer->id], spell_operand(e, &s->at)));
-  else
+    break;
+  default:
     assign(e, s->value,
            spell(e, "tricot_mma_bf16(v%d, v%d, v%d)", s->value_arg[0]->id, s->value_arg[1]->id,
                  s->value_arg[2]->id));
+  }
 }
 
 static void vector(Emitter *e, const Stmt *s) {
@@ -268,4 +314,4 @@ const Dialect dialect_cuda = {.narrow_index = true,
                               .unroll = unroll,
                               .prefetch = prefetch,
                               .vector = vector,
-                              .warp = warp};
+                              .device = device};

@@ -6,6 +6,7 @@
  * computes what kop_eval computes, so every target gives the same bits.
  */
 #include "codegen/text_dialect.h"
+#include "ir/kernel_text.h"
 #include <stdlib.h>
 #include <string.h>
 
@@ -78,6 +79,8 @@ static void note_uses(Emitter *e, const Block *block) {
       e->usage.matrix[s->turned][s->value->width] = true;
       e->local_width[s->buffer->id] = 1;
     }
+    if (s->kind == STMT_COPY)
+      e->usage.copy[s->count * (int)dtype_size(s->buffer->type.dtype)] = true;
     if (s->kind == STMT_LET) {
       e->usage.mma |= kop_info[s->kop].kind == KOP_MMA;
       e->usage.pair |= s->kop == K_pair;
@@ -248,8 +251,19 @@ static void emit_pointer(Emitter *e, const Stmt *s) {
   line(e, "%s%s *%s = %s;", keep, type, e->buffer_name[s->buffer->id], address);
 }
 
+static bool is_of_devices(const Stmt *s) {
+  return s->kind == STMT_MATRIX || s->kind == STMT_COPY || s->kind == STMT_COMMIT ||
+         s->kind == STMT_WAIT || (s->kind == STMT_LET && kop_info[s->kop].kind == KOP_MMA);
+}
+
 static void emit_stmt(Emitter *e, const Stmt *s) {
   place_comment(e, s->loc);
+  if (is_of_devices(s)) {
+    if (!e->dialect->device)
+      FAULT("kernel %s: %s: not in this dialect", e->kernel->name, stmt_text(e->kernel, s));
+    e->dialect->device(e, s);
+    return;
+  }
   switch (s->kind) {
   case STMT_FOR: emit_for(e, s); break;
   case STMT_IF: emit_if(e, s); break;
@@ -260,14 +274,7 @@ static void emit_stmt(Emitter *e, const Stmt *s) {
   case STMT_STORE:
   case STMT_LET:
   case STMT_CONST:
-  case STMT_INDEX_VALUE:
-  case STMT_MATRIX: {
-    if (s->kind == STMT_MATRIX || (s->kind == STMT_LET && kop_info[s->kop].kind == KOP_MMA)) {
-      if (!e->dialect->warp)
-        FAULT("kernel %s: threads of this dialect form no warps", e->kernel->name);
-      e->dialect->warp(e, s);
-      break;
-    }
+  case STMT_INDEX_VALUE: {
     bool vector = s->value && s->value->width > 1;
     for (int i = 0; i < MAX_KOP_ARGS; i++)
       vector = vector || (s->value_arg[i] && s->value_arg[i]->width > 1);

@@ -15,6 +15,7 @@ typedef struct Usage {
   bool value[DT_COUNT][8]; /* [dtype][log2 width] */
   int64_t zeros[DT_COUNT]; /* elements of the longest SPACE_POINTER buffer */
   bool mma, pair, matrix[2][5]; /* ops of warps: matrix by [turned][width] */
+  bool copy[17];                /* by bytes */
 } Usage;
 
 typedef struct Emitter {
@@ -47,7 +48,8 @@ struct Dialect {
   void (*unroll)(Emitter *, int64_t trips);
   void (*prefetch)(Emitter *, const char *address);
   void (*vector)(Emitter *, const Stmt *); /* LOAD … INDEX_VALUE where a value is a vector */
-  void (*warp)(Emitter *, const Stmt *);   /* what a warp does together; NULL: there are none */
+  /* What warps do together, copies beside the threads; NULL: there is no such thing. */
+  void (*device)(Emitter *, const Stmt *);
 };
 extern const Dialect dialect_c, dialect_cuda;
 

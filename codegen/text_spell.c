@@ -283,7 +283,7 @@ const char *spell_kop(Emitter *e, const Stmt *let) {
     arguments[i] = spell_value(e, let->value_arg[i]);
   if (info->kind == KOP_CAST)
     return spell_cast(e, let, arguments[0]);
-  if (info->kind == KOP_PAIR && e->dialect->warp)
+  if (info->kind == KOP_PAIR && e->dialect->device)
     return spell(e, "tricot_pair_%s(%s, %s)", dtype_name(let->value_arg[0]->dtype), arguments[0],
                  arguments[1]);
   if (info->kind == KOP_HORIZONTAL || info->kind == KOP_SPLAT)

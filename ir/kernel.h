@@ -192,6 +192,11 @@ typedef enum StmtKind {
                   matrices of 8 x 8 bf16. Lane l gives by buffer[at], shared, the place of row l % 8
                   of matrix l / 8, and gets of each matrix the elements 2(l % 4) and the next of row
                   l / 4; turned: of column l / 4. Rows are aligned to 16 bytes. */
+  STMT_COPY,   /* starts copying `count` elements, 4, 8 or 16 bytes, from base[from], global, to
+                  buffer[at], shared; zeros if the guards fail. Places are multiples of count */
+  STMT_COMMIT, /* what the thread's copies since its last commit do is one group */
+  STMT_WAIT,   /* until at most `count` of the thread's groups are open; then no copy of its own
+                  into the buffers of `arrived` is */
   STMT_BARRIER,
   STMT_PREFETCH /* buffer[at] will be read soon */
 } StmtKind;
@@ -218,12 +223,15 @@ struct Stmt {
   bool fold_rows, accumulate;
   bool inside; /* TILE_LOAD: no element lies outside its tensor, by what encloses the statement */
   bool turned; /* MATRIX */
+  Affine from; /* COPY */
+  int count;   /* COPY, WAIT */
+  VEC(Buffer *) arrived; /* WAIT */
   bool stream; /* TILE_STORE, STORE: will not be read soon, so caches need not keep it. The buffer
                   is aligned to STREAM_ALIGNMENT bytes. */
   int64_t row_factor[MAX_ROW_AXES], col_factor;
 
-  Buffer *buffer, *base; /* LOOKUP, LOAD, STORE, POINTER, MATRIX, PREFETCH; POINTER: what it goes
-                            into */
+  Buffer *buffer, *base; /* LOOKUP, LOAD, STORE, POINTER, MATRIX, COPY, PREFETCH; POINTER: what
+                            it goes into; COPY: where it comes from */
   KValue *value;
   KValue *value_arg[MAX_KOP_ARGS];
   KValue *dynamic; /* LOAD, STORE: scalar integer added to the address times the factor */

@@ -380,6 +380,26 @@ static bool check_matrix(Checker *c, const Stmt *s) {
   return check_warp(c) && define_value(c, s->value);
 }
 
+static bool check_copy(Checker *c, const Stmt *s) {
+  if (!check_buffer(c, s->buffer) || !check_buffer(c, s->base) || !check_affine(c, &s->at) ||
+      !check_affine(c, &s->from) || !check_guards(c, &s->guards))
+    return false;
+  int64_t bytes = s->count * (int64_t)dtype_size(s->base->type.dtype);
+  if (s->buffer->space != SPACE_SHARED || s->base->space != SPACE_GLOBAL || s->base->written ||
+      s->buffer->type.dtype != s->base->type.dtype)
+    return refuse(c, "copies go from arguments that are only read to shared buffers of their type");
+  if ((bytes != 4 && bytes != 8 && bytes != 16) || s->dynamic || s->has_lanes)
+    return refuse(c, "copies are of 4, 8 or 16 bytes");
+  return true;
+}
+
+static bool check_wait(Checker *c, const Stmt *s) {
+  for (int i = 0; i < s->arrived.count; i++)
+    if (!check_buffer(c, s->arrived.at[i]) || s->arrived.at[i]->space != SPACE_SHARED)
+      return refuse(c, "copies arrive in shared buffers");
+  return c->divergent ? refuse(c, "threads may disagree about coming here") : true;
+}
+
 static bool check_loop_statement(Checker *c, const Stmt *s) {
   switch (s->kind) {
   case STMT_INDEX:
@@ -398,6 +418,9 @@ static bool check_loop_statement(Checker *c, const Stmt *s) {
   case STMT_CONST: return check_number(c, s->number, s->value->dtype) && define_value(c, s->value);
   case STMT_INDEX_VALUE: return check_affine(c, &s->at) && define_value(c, s->value);
   case STMT_MATRIX: return check_matrix(c, s);
+  case STMT_COPY: return check_copy(c, s);
+  case STMT_COMMIT:
+  case STMT_WAIT: return check_wait(c, s);
   case STMT_BARRIER:
     return c->divergent ? refuse(c, "threads may disagree about coming here") : true;
   case STMT_PREFETCH: return check_buffer(c, s->buffer) && check_affine(c, &s->at);

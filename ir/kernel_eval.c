@@ -33,7 +33,7 @@ int64_t machine_affine(const Machine *m, int thread, const Affine *a) {
   return value;
 }
 
-static bool guards_hold(const Machine *m, int thread, const Guards *guards) {
+bool machine_guards_hold(const Machine *m, int thread, const Guards *guards) {
   for (int i = 0; i < guards->count; i++) {
     const Guard *guard = &guards->at[i];
     int64_t value = machine_affine(m, thread, &guard->value);
@@ -177,7 +177,7 @@ static bool run_load(Machine *m, const Stmt *s, int thread) {
   const Buffer *buffer;
   int64_t cell;
   int lanes;
-  bool holds = guards_hold(m, thread, &s->guards);
+  bool holds = machine_guards_hold(m, thread, &s->guards);
   Scalar rest = holds ? (Scalar){.i = 0} : machine_number(s->value->dtype, s->number);
   int64_t index = address(m, s, thread, s->value, &lanes);
   for (int l = 0; l < s->value->width; l++) {
@@ -196,7 +196,7 @@ static bool run_store(Machine *m, const Stmt *s, int thread) {
   const Buffer *buffer;
   int64_t cell;
   int lanes;
-  if (!guards_hold(m, thread, &s->guards))
+  if (!machine_guards_hold(m, thread, &s->guards))
     return true;
   int64_t index = address(m, s, thread, s->value_arg[0], &lanes);
   for (int l = 0; l < lanes; l++) {
@@ -294,7 +294,7 @@ static void run_pointer(const Machine *m, const Stmt *s, int thread) {
   Pointer *pointer = &m->pointers[(int64_t)thread * m->kernel->buffers.count + s->buffer->id];
   pointer->base = s->base;
   pointer->start = machine_affine(m, thread, &s->at);
-  pointer->zeros = !guards_hold(m, thread, &s->guards);
+  pointer->zeros = !machine_guards_hold(m, thread, &s->guards);
 }
 
 static bool run_statement(Machine *m, const Stmt *s, int thread) {
@@ -317,6 +317,9 @@ static bool run_statement(Machine *m, const Stmt *s, int thread) {
     }
     return true;
   case STMT_PREFETCH: return true;
+  case STMT_COPY: return machine_copy(m, s, thread);
+  case STMT_COMMIT: m->copies[thread].groups++; return true;
+  case STMT_WAIT: return machine_wait(m, s, thread);
   default: return machine_tile_statement(m, s);
   }
 }
@@ -396,7 +399,7 @@ static bool run_if(Machine *m, const Stmt *s, Active active) {
   int *split = mem_alloc(sizeof(int) * 2 * (size_t)active.count);
   Active yes = {split, 0}, no = {split + active.count, 0};
   for (int i = 0; i < active.count; i++) {
-    Active *side = guards_hold(m, active.thread[i], &s->guards) ? &yes : &no;
+    Active *side = machine_guards_hold(m, active.thread[i], &s->guards) ? &yes : &no;
     side->thread[side->count++] = active.thread[i];
   }
   bool good = (yes.count == 0 || run_block(m, &s->body, yes)) &&
@@ -459,6 +462,7 @@ static void prepare(Machine *m, void *const *arguments) {
   }
   m->vars = ARENA_ARRAY(arena, int64_t, m->threads * (kernel->vars.count + 1));
   m->values = ARENA_ARRAY(arena, Scalar, (int64_t)m->threads * (m->lanes + 1));
+  m->copies = ARENA_ARRAY(arena, Copies, m->threads);
   m->stores = ARENA_ARRAY(arena, Store, kernel->buffers.count + 1);
   m->pointers = ARENA_ARRAY(arena, Pointer, m->threads * (kernel->buffers.count + 1));
   for (int i = 0; i < kernel->buffers.count; i++)
@@ -502,7 +506,7 @@ bool kernel_eval(const Kernel *kernel, void *const *arguments, uint64_t seed, Er
   prepare(&machine, arguments);
   for (int64_t block = 0; block < kernel_blocks(kernel) && good; block++) {
     place_block(&machine, block);
-    good = run_block(&machine, &kernel->body, everybody);
+    good = run_block(&machine, &kernel->body, everybody) && machine_end_copies(&machine);
   }
   arena_free(machine.arena);
   return good;

@@ -21,6 +21,19 @@ typedef struct Pointer {
   bool zeros;
 } Pointer;
 
+/* A copy that a thread has started. */
+typedef struct Copying {
+  const Stmt *stmt;
+  int64_t to, from; /* elements */
+  bool zeros;
+  int group; /* number of the commit that closes it */
+} Copying;
+
+typedef struct Copies { /* of a thread */
+  VEC(Copying) open;
+  int groups; /* committed in this block */
+} Copies;
+
 typedef struct Machine {
   const Kernel *kernel;
   Error *error;
@@ -32,6 +45,7 @@ typedef struct Machine {
   int lanes;         /* of all values together */
   Store *stores;     /* by buffer id; empty for pointers */
   Pointer *pointers; /* [thread][buffer id] */
+  Copies *copies;    /* by thread */
   Scalar **tiles;    /* rows x columns, by tile id */
   int64_t block;
   uint64_t epoch;       /* grows at every barrier and at every block */
@@ -51,6 +65,11 @@ bool machine_written_now(const Machine *, const Buffer *, int64_t cell);
 /* A number as an element of the type. */
 Scalar machine_number(Dtype, double number);
 bool machine_tile_statement(Machine *, const Stmt *);
+/* COPY, COMMIT and WAIT of a thread; the end of a block (kernel_eval_copy.c). */
+bool machine_copy(Machine *, const Stmt *, int thread);
+bool machine_wait(Machine *, const Stmt *, int thread);
+bool machine_end_copies(Machine *);
+bool machine_guards_hold(const Machine *, int thread, const Guards *);
 /* The lanes of a thread's value. */
 Scalar *machine_lanes(const Machine *, int thread, const KValue *);
 /* Is it done by the lanes of a warp together? */

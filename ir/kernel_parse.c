@@ -253,6 +253,30 @@ static void parse_loop_store(Parser *p, Block *block, Loc loc, bool stream) {
     scan_fail(p, loc, "%%%d is %s", s->value_arg[0]->id, value_type_text(s->value_arg[0]));
 }
 
+static void parse_copy(Parser *p, Block *block, Loc loc) {
+  Stmt *s = stmt_add(p->kernel, block, STMT_COPY), from = {0};
+  s->loc = loc;
+  s->count = scan_small_integer(p, 1, 16);
+  parse_address(p, s, &s->buffer);
+  scan_expect(p, "=");
+  parse_address(p, &from, &s->base);
+  s->from = from.at;
+  if (!p->failed && (s->dynamic || from.dynamic))
+    scan_fail(p, loc, "copies have no values in their places");
+  parse_conditions(p, s);
+}
+
+static void parse_wait(Parser *p, Block *block, Loc loc) {
+  Stmt *s = stmt_add(p->kernel, block, STMT_WAIT);
+  s->loc = loc;
+  s->count = scan_small_integer(p, 0, 64);
+  scan_space(p);
+  for (bool more = scan_peek(p) == '%'; more && !p->failed; more = scan_accept(p, ",")) {
+    Buffer *buffer = scan_use(p, SYMBOL_BUFFER);
+    vec_push(p->arena, &s->arrived, buffer);
+  }
+}
+
 /* ---- statements of both stages ---- */
 
 static void parse_block(Parser *p, Block *block);
@@ -347,6 +371,12 @@ static void parse_statement(Parser *p, Block *block) {
     parse_tile_prefetch(p, block, loc);
   } else if (tiles && scan_accept(p, "dot")) {
     parse_dot(p, block, loc);
+  } else if (!tiles && scan_accept(p, "copy")) {
+    parse_copy(p, block, loc);
+  } else if (!tiles && scan_accept(p, "wait")) {
+    parse_wait(p, block, loc);
+  } else if (!tiles && scan_accept(p, "commit")) {
+    stmt_add(p->kernel, block, STMT_COMMIT)->loc = loc;
   } else if (!tiles && scan_accept(p, "barrier")) {
     stmt_add(p->kernel, block, STMT_BARRIER)->loc = loc;
   } else if (!tiles && scan_accept(p, "prefetch")) {

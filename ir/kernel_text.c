@@ -268,6 +268,19 @@ static void print_loop_statement(const Printer *p, const Stmt *s) {
     print_address(p, s->buffer, s);
     return;
   case STMT_BARRIER: text_add(out, "barrier"); return;
+  case STMT_COMMIT: text_add(out, "commit"); return;
+  case STMT_WAIT:
+    text_add(out, "wait %d", s->count);
+    for (int i = 0; i < s->arrived.count; i++)
+      text_add(out, "%s%%%s", i ? ", " : " ", s->arrived.at[i]->name);
+    return;
+  case STMT_COPY:
+    text_add(out, "copy %d ", s->count);
+    print_address(p, s->buffer, s);
+    text_add(out, " = ");
+    print_address(p, s->base, &(Stmt){.at = s->from});
+    print_conditions(p, s);
+    return;
   case STMT_LOAD:
     text_add(out, "load ");
     print_address(p, s->buffer, s);

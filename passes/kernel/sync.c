@@ -6,6 +6,10 @@
  *      stores that fill a buffer write different cells. Barriers stand only where all threads come;
  *      code on which threads disagree counts as one statement, and nothing is done inside it.
  *
+ * A copy writes when it starts: no thread may read the cells any more. Who reads them next needs a
+ * barrier behind the wait, not the start, so copies into one part of a buffer go on beside reads of
+ * another.
+ *
  * Every statement is summed up by what it touches before its first barrier (exposed), what it
  * touches after its last one (pending), and whether every path through it has one. Working outwards
  * from the innermost blocks, a barrier goes directly before a statement whose exposed touches
@@ -16,6 +20,7 @@
 /* One bit a shared buffer; from the 64th on they share the last. */
 typedef struct Touches {
   uint64_t reads, writes;
+  uint64_t starts, arrives; /* copies that begin to write, that have done so */
 } Touches;
 
 typedef struct Summary {
@@ -30,11 +35,13 @@ typedef struct Sync {
 } Sync;
 
 static Touches join(Touches a, Touches b) {
-  return (Touches){a.reads | b.reads, a.writes | b.writes};
+  return (Touches){a.reads | b.reads, a.writes | b.writes, a.starts | b.starts,
+                   a.arrives | b.arrives};
 }
 
 static bool collide(Touches before, Touches after) {
-  return (before.writes & after.reads) || (before.reads & after.writes);
+  return ((before.writes | before.arrives) & after.reads) ||
+         (before.reads & (after.writes | after.starts));
 }
 
 static bool affine_differs(const Sync *sync, const Affine *a) {
@@ -57,15 +64,19 @@ static bool divergent(const Sync *sync, const Stmt *s) {
 
 /* Everything a statement touches, barriers or not; marks its variables on the way. */
 static Touches all_touches(Sync *sync, const Stmt *s) {
-  Touches touches = {0, 0};
+  Touches touches = {0};
   if (s->kind == STMT_FOR)
     sync->differs[s->var->id] = affine_differs(sync, &s->low);
   if (s->kind == STMT_INDEX || s->kind == STMT_LOOKUP)
     sync->differs[s->var->id] = affine_differs(sync, &s->at);
   if ((s->kind == STMT_LOAD || s->kind == STMT_MATRIX) && s->buffer->space == SPACE_SHARED)
     touches.reads = (uint64_t)1 << sync->bit[s->buffer->id];
+  for (int i = 0; i < s->arrived.count; i++)
+    touches.arrives |= (uint64_t)1 << sync->bit[s->arrived.at[i]->id];
   if (s->kind == STMT_STORE && s->buffer->space == SPACE_SHARED)
-    touches.writes = (uint64_t)1 << sync->bit[s->buffer->id];
+    touches.writes |= (uint64_t)1 << sync->bit[s->buffer->id];
+  if (s->kind == STMT_COPY)
+    touches.starts |= (uint64_t)1 << sync->bit[s->buffer->id];
   for (int i = 0; i < s->body.count; i++)
     touches = join(touches, all_touches(sync, s->body.at[i]));
   for (int i = 0; i < s->other.count; i++)
@@ -84,16 +95,19 @@ static bool surely_runs(const Stmt *s) {
 
 static Summary sync_for(Sync *sync, Stmt *s) {
   sync->differs[s->var->id] = affine_differs(sync, &s->low);
-  Summary sum = sync_block(sync, &s->body, (Touches){0, 0});
-  if (collide(sum.pending, sum.exposed)) /* one round with the next */
+  Block body = s->body;
+  Summary sum = sync_block(sync, &s->body, (Touches){0});
+  if (collide(sum.pending, sum.exposed)) { /* one round with the next */
+    s->body = body;
     sum = sync_block(sync, &s->body, sum.pending);
+  }
   sum.barrier = sum.barrier && surely_runs(s);
   return sum;
 }
 
 static Summary sync_if(Sync *sync, Stmt *s) {
-  Summary yes = sync_block(sync, &s->body, (Touches){0, 0});
-  Summary no = sync_block(sync, &s->other, (Touches){0, 0});
+  Summary yes = sync_block(sync, &s->body, (Touches){0});
+  Summary no = sync_block(sync, &s->other, (Touches){0});
   return (Summary){join(yes.exposed, no.exposed), join(yes.pending, no.pending),
                    yes.barrier && no.barrier};
 }
@@ -117,14 +131,14 @@ static Summary sync_block(Sync *sync, Block *block, Touches before) {
     Summary next = sync_statement(sync, s);
     if (collide(join(before, sum.pending), next.exposed)) {
       stmt_add(sync->kernel, &out, STMT_BARRIER)->loc = s->loc;
-      sum.pending = before = (Touches){0, 0};
+      sum.pending = before = (Touches){0};
       sum.barrier = true;
     }
     vec_push(sync->kernel->arena, &out, s);
     if (!sum.barrier)
       sum.exposed = join(sum.exposed, next.exposed);
     if (next.barrier)
-      sum.pending = before = (Touches){0, 0};
+      sum.pending = before = (Touches){0};
     sum.pending = join(sum.pending, next.pending);
     sum.barrier |= next.barrier;
   }
@@ -145,6 +159,6 @@ void kernel_sync(Kernel *kernel) {
       sync.bit[i] = shared < 63 ? shared++ : 63;
   if (kernel->thread)
     sync.differs[kernel->thread->id] = true;
-  sync_block(&sync, &kernel->body, (Touches){0, 0});
+  sync_block(&sync, &kernel->body, (Touches){0});
   arena_free(arena);
 }

@@ -47,7 +47,7 @@ static int parameters(const char *at) {
 }
 
 static bool waits(const char *body, const char *end) {
-  static const char *const words[] = {"TRICOT_SYNC", "tricot_mma", "tricot_matrix"};
+  static const char *const words[] = {"TRICOT_SYNC", "tricot_mma", "tricot_matrix", "tricot_copy"};
   for (size_t i = 0; i < sizeof words / sizeof *words; i++) {
     const char *found = strstr(body, words[i]);
     if (found && found < end)
