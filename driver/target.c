@@ -11,7 +11,8 @@ static const Facts gpu_facts = {.vector = 1,
                                 .shared = 48 << 10,
                                 .l1 = 128 << 10,
                                 .l2 = 40 << 20,
-                                .matrix_units = true};
+                                .matrix_units = true,
+                                .async_copies = true};
 
 static bool cpu_facts(const Target *target, Facts *facts, Error *error) {
 #if TRICOT_LLVM

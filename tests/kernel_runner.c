@@ -244,7 +244,8 @@ static bool ground_finished(const Test *test, const Kernel *kernel) {
        .shared = 49152,
        .l1 = 32768,
        .l2 = 1 << 20,
-       .matrix_units = true}};
+       .matrix_units = true,
+       .async_copies = true}};
   for (int i = 0; i < 5 && kernel->stage == STAGE_TILE; i++)
     if ((machine[i].bf16_pairs || !makes_pairs(&kernel->body)) &&
         !same_numbers(test, kernel, kernel_finish(kernel, &machine[i], test->arena)))

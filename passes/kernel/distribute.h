@@ -44,6 +44,10 @@ typedef struct SpreadHooks {
   void (*nest)(Spread *, Block *to, const Nest *);
   void (*dot)(Spread *, Block *to, const Stmt *);
   void (*prefetch)(Spread *, Block *to, const Stmt *);
+  /* Emits a loop itself; false: its body is to be spread as any block. NULL: never. */
+  bool (*loop)(Spread *, Block *to, const Stmt *);
+  /* Before statements with blocks of their own, and at the end of a block; NULL: nothing. */
+  void (*settle)(Spread *, Block *to);
 } SpreadHooks;
 void spread_block(Spread *spread, const SpreadHooks *hooks, const Block *from, Block *to);
 

@@ -17,12 +17,16 @@ int64_t shared_pitch(Dtype dtype, int64_t columns) {
   return even ? columns + access / (int64_t)dtype_size(dtype) : columns;
 }
 
+int64_t thread_slot_cells(const Tile *tile) {
+  return tile->rows * shared_pitch(tile->dtype, tile->cols);
+}
+
 Buffer *thread_storage(Spread *s, const Tile *tile) {
   if (!s->storage[tile->id]) {
     const Layout *layout = layout_of(s, tile);
     bool mine = threads_of(s)->stays[tile->id];
     int64_t cells = mine ? (int64_t)layout->units * layout->vector
-                         : tile->rows * shared_pitch(tile->dtype, tile->cols);
+                         : thread_slot_cells(tile) * (threads_of(s)->two_slots[tile->id] ? 2 : 1);
     s->storage[tile->id] =
         kernel_buffer(s->to, tile->name, mine ? SPACE_LOCAL : SPACE_SHARED, tile->dtype, cells);
   }
@@ -51,10 +55,11 @@ static Buffer *own_array(Spread *s, const Tile *tile) {
 
 /* In shared memory. Cells of a tile of one row or one column, read from a larger domain, are that
  * row's or column's. */
-static Affine shared_cell(const Walk *w, const Tile *tile) {
+Affine shared_cell(const Walk *w, const Tile *tile) {
   Affine at = tile->rows == 1 ? affine_constant(0)
                               : affine_scale(tile_row(tile, &w->position),
                                              shared_pitch(tile->dtype, tile->cols));
+  at = affine_add(at, threads_of(w->spread)->slot[tile->id]);
   return tile->cols == 1 ? at : affine_add(at, w->position.col);
 }
 
@@ -221,10 +226,25 @@ static Nest *what_remains(Spread *s, const Nest *nest) {
   return rest;
 }
 
+/* May the nest read shared memory? */
+static bool reads_shared(const Nest *nest) {
+  for (int i = 0; i < nest->count; i++) {
+    const Stmt *s = nest->stmt[i];
+    if (s->tile_arg[0] || s->access.gather ||
+        (s->access.buffer && s->access.buffer->space == SPACE_SHARED))
+      return true;
+  }
+  return nest->count == 0; /* folds of what lies there */
+}
+
 void thread_nest(Spread *s, Block *to, const Nest *nest) {
   static const WalkHooks hooks = {
       .cell = cell, .keep = keep, .value = source_value, .fold = fold_unit};
   Nest *rest = what_remains(s, nest);
+  if (thread_copy(s, to, rest))
+    return;
+  if (reads_shared(rest))
+    thread_settle(s, to);
   ThreadWalk w = {.walk = {.spread = s,
                            .hooks = &hooks,
                            .nest = rest,
@@ -293,7 +313,8 @@ static void drop_unread(Spread *s) {
 }
 
 void distribute_thread(Spread *s) {
-  static const SpreadHooks hooks = {thread_nest, thread_dot, no_prefetch};
+  static const SpreadHooks hooks = {thread_nest, thread_dot, no_prefetch, thread_pipeline,
+                                    thread_settle};
   kernel_thread(s->to, "thread", s->facts->threads);
   threads_plan(s);
   spread_block(s, &hooks, &s->from->body, &s->to->body);

@@ -21,6 +21,20 @@ Affine operand_element(Spread *, Block *, const Operand *, const Position *row, 
 bool may_be_mma(const Spread *, const Stmt *dot);
 /* Emits the dot on matrix units; false: the target or these operands are not of the kind. */
 bool thread_mma(Spread *, Block *to, const Stmt *dot, const Operand *a, const Operand *b);
+/* A number that divides all values of a variable of the TILE stage. */
+int64_t thread_step(const Spread *, const IndexVar *);
+/* Cells of a tile's array in shared memory, of one slot. */
+int64_t thread_slot_cells(const Tile *);
+/* A loop around a dot whose operands are copied for the next round while this one is computed
+ * (distribute_thread_copy.c); false: the loop is none of that kind. */
+bool thread_pipeline(Spread *, Block *to, const Stmt *loop);
+/* Copies beside the threads (distribute_thread_copy.c): a nest that only moves what it loads to
+ * shared memory; false: it does more, or cannot be done so. */
+bool thread_copy(Spread *, Block *to, const Nest *);
+/* Waits for what was started. */
+void thread_settle(Spread *, Block *to);
+/* In shared memory, the cell of a tile at the walk's place. */
+Affine shared_cell(const Walk *, const Tile *);
 void thread_nest(Spread *, Block *to, const Nest *);
 void thread_dot(Spread *, Block *to, const Stmt *);
 #endif

@@ -25,11 +25,12 @@ static bool lies_there(Spread *s, const Stmt *load) {
          access_col_stride(s, &load->access) == 1 && (load->inside || cannot_miss(load));
 }
 
+/* A pipeline has brought what has two slots. */
 static Operand operand_of(Spread *s, Block *to, const Tile *tile) {
   const Stmt *load = s->deferred[tile->id], *staged = threads_of(s)->staged[tile->id];
   if (lies_there(s, load))
     return (Operand){tile, &load->access, spread_buffer(s, load->access.buffer), false};
-  if (staged) {
+  if (staged && !threads_of(s)->two_slots[staged->tile->id]) {
     Nest nest = {.stmt = {staged}, .count = 1, .domain = staged->tile};
     thread_nest(s, to, &nest);
   }
@@ -46,9 +47,10 @@ Affine operand_element(Spread *s, Block *block, const Operand *o, const Position
     return address_of(s, block, o->access, &position, false).flat;
   }
   int64_t pitch = shared_pitch(o->tile->dtype, o->tile->cols);
-  Affine down = row->flat;
-  return o->turned ? affine_add(affine_scale(column, pitch), down)
-                   : affine_add(affine_scale(down, pitch), column);
+  Affine down = row->flat, slot = threads_of(s)->slot[o->tile->id];
+  Affine at = o->turned ? affine_add(affine_scale(column, pitch), down)
+                        : affine_add(affine_scale(down, pitch), column);
+  return affine_add(at, slot);
 }
 
 /* `width` elements of a row of B; put side by side where they lie apart. */
@@ -83,6 +85,7 @@ void thread_dot(Spread *s, Block *to, const Stmt *from) {
   CHECK(from->tile_arg[1]->dtype != DT_i32); /* pairs are made where the facts say bf16_pairs */
   Operand a = operand_of(s, to, from->tile_arg[0]), b = operand_of(s, to, from->tile_arg[1]);
   int depth = from->tile_arg[0]->cols;
+  thread_settle(s, to);
   if (thread_mma(s, to, from, &a, &b))
     return;
   Affine k = affine_constant(0);

@@ -6,24 +6,8 @@
  * read. Of B it is the other way about: the unit wants columns, with k side by side.
  */
 #include "passes/kernel/distribute_thread.h"
-#include <stdlib.h>
 
 enum { DEPTH = 16, LINE = 8, UNROLLED_DEPTH = 64 };
-
-static int64_t divisor_of(int64_t a, int64_t b) { return b ? divisor_of(b, a % b) : llabs(a); }
-
-/* A number that divides all values of a variable that some loop in the block counts. */
-static int64_t step_of(const Block *block, const IndexVar *var) {
-  for (int i = 0; i < block->count; i++) {
-    const Stmt *s = block->at[i];
-    if (s->kind == STMT_FOR && s->var == var)
-      return affine_is_constant(&s->low) ? divisor_of(s->step, s->low.constant) : 1;
-    int64_t inside = step_of(&s->body, var), other = step_of(&s->other, var);
-    if (inside != 1 || other != 1)
-      return inside != 1 ? inside : other;
-  }
-  return 1;
-}
 
 /* Do lines of 8 elements begin at multiples of 8? */
 static bool is_aligned(Spread *s, const Operand *o) {
@@ -36,9 +20,8 @@ static bool is_aligned(Spread *s, const Operand *o) {
     for (int j = 0; j < MAX_ROW_AXES; j++)
       whole &= dim->row[j] * stride % LINE == 0;
     for (int i = 0; i < dim->at.count; i++)
-      whole &= stride % LINE == 0 || dim->at.term[i].factor * stride *
-                                             step_of(&s->from->body, dim->at.term[i].var) % LINE ==
-                                         0;
+      whole &= stride % LINE == 0 ||
+               dim->at.term[i].factor * stride * thread_step(s, dim->at.term[i].var) % LINE == 0;
     if (!whole)
       return false;
   }

@@ -268,6 +268,7 @@ void vector_nest(Spread *s, Block *to, const Nest *nest) {
 }
 
 void distribute_vector(Spread *spread) {
-  static const SpreadHooks hooks = {vector_nest, vector_dot, vector_prefetch};
+  static const SpreadHooks hooks = {
+      .nest = vector_nest, .dot = vector_dot, .prefetch = vector_prefetch};
   spread_block(spread, &hooks, &spread->from->body, &spread->to->body);
 }

@@ -286,6 +286,8 @@ void threads_plan(Spread *s) {
                  .own = ARENA_ARRAY(s->arena, Buffer *, s->n_ids + 1),
                  .read_own = ARENA_ARRAY(s->arena, bool, s->n_ids + 1),
                  .source = ARENA_ARRAY(s->arena, const Stmt *, s->n_ids + 1),
+                 .two_slots = ARENA_ARRAY(s->arena, bool, s->n_ids + 1),
+                 .slot = ARENA_ARRAY(s->arena, Affine, s->n_ids + 1),
                  .staged = ARENA_ARRAY(s->arena, const Stmt *, n + 1),
                  .turned = ARENA_ARRAY(s->arena, bool, n + 1)};
   bool *open = ARENA_ARRAY(s->arena, bool, n + 1), *spoiled = ARENA_ARRAY(s->arena, bool, n + 1);

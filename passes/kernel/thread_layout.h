@@ -37,8 +37,12 @@ typedef struct Threads { /* Spread.own */
                           it has its own layout; NULL: the dot reads what is there */
   bool *turned;        /* by tile id: there, with rows and columns exchanged */
   IndexVar *lane_of_8, *lane_of_16, *second_8, *second_16; /* for matrix units */
-  IndexVar *lane_row, *lane_column;                        /* g and t */
-  IndexVar *warp_row[MAX_WARPS_LOG];                       /* by log2 of warps_down */
+  bool *two_slots; /* by tile id: its array has two, which a pipeline uses in turn */
+  Affine *slot;    /* by tile id: where the one begins that is written or read now */
+  const IndexVar *ahead, *ahead_of; /* a pipeline's next round; the variable of the loop */
+  VEC(Buffer *) arriving; /* copies into these have been started, nobody has waited for them */
+  IndexVar *lane_row, *lane_column;  /* g and t */
+  IndexVar *warp_row[MAX_WARPS_LOG]; /* by log2 of warps_down */
   IndexVar *warp_column[MAX_WARPS_LOG];
 } Threads;
 

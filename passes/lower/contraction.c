@@ -15,7 +15,7 @@ enum {
   MAX_WRITTEN_OUT = 160, /* taps */
   FEW_BLOCKS = 256,
   STRIPS = 32,
-  GPU_K = 32,
+  GPU_K_BYTES = 64,
   TILE_STEPS = 50,
   WASTE = 32
 };
@@ -140,7 +140,8 @@ static void k_loops(Frame *frame, const Node *node, const Contraction *c, int fi
       taps_lookup(frame, &taps, k[j], offset);
   }
   int64_t depth = c->k_extent[c->n_k - 1];
-  int chunk = frame->lower->facts->threads > 1 && depth > GPU_K ? GPU_K : (int)depth;
+  int most = GPU_K_BYTES / (int)dtype_size(stored_dtype(node->in[0]));
+  int chunk = frame->lower->facts->threads > 1 && depth > most ? most : (int)depth;
   Affine at = affine_constant(0);
   if (depth > chunk)
     at = affine_var(frame_loop(frame, "kk", 0, depth, chunk, &loop), 1);

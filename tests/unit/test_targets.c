@@ -27,7 +27,8 @@ static const Facts gpu = {.vector = 1,
                           .shared = 48 << 10,
                           .l1 = 128 << 10,
                           .l2 = 64 << 10,
-                          .matrix_units = true};
+                          .matrix_units = true,
+                          .async_copies = true};
 
 /* Larger graphs, where tiles have borders, several rows and more than one block. */
 static const struct Sample larger[] = {
