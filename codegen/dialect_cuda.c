@@ -12,8 +12,8 @@
 /* clang-format off */
 static const char macros[] =
     "#ifndef TRICOT_CUDA_SHIM_H\n"
-    "/* registers for 512 threads a multiprocessor at least: fewer would be used and then spilled */\n"
-    "#define TRICOT_BLOCKS(threads) ((threads) < 32 ? 16 : (threads) < 512 ? 512 / (threads) : 1)\n"
+    "/* registers for 384 threads a multiprocessor at least: fewer would be used and then spilled */\n"
+    "#define TRICOT_BLOCKS(threads) ((threads) < 32 ? 12 : (threads) < 384 ? 384 / (threads) : 1)\n"
     "#define TRICOT_KERNEL(threads) \\\n"
     "  extern \"C\" __global__ void __launch_bounds__(threads, TRICOT_BLOCKS(threads))\n"
     "#define TRICOT_BLOCK ((int)blockIdx.x)\n"

@@ -10,6 +10,7 @@
 #define TRICOT_CODEGEN_EMIT_H
 #include "ir/kernel.h"
 #include "ir/target.h"
+#include "runtime/cuda/image.h"
 
 typedef void KernelCode(void *const *arguments, int64_t begin, int64_t end);
 
@@ -44,6 +45,11 @@ typedef struct Cubin {
 } Cubin;
 /* arch: "sm_80", "sm_90a"; "compute_80" gives PTX. */
 bool nvrtc_compile(Arena *, const char *text, const char *name, const char *arch, Cubin *, Error *);
+/* The text for several architectures side by side, a thread each as far as there are CPUs:
+ * images[i] is the cubin of archs[i]; with `floor` one more, PTX of the lowest of them. Fails with
+ * the first architecture's error. */
+bool nvrtc_compile_all(Arena *, const char *text, const char *name, const CudaArch *archs,
+                       int count, bool floor, CudaImage *images, Error *);
 /* What one kernel of a cubin needs, from its .nv.info section. */
 typedef struct CubinResources {
   int registers;        /* per thread */
@@ -51,6 +57,9 @@ typedef struct CubinResources {
   int64_t shared_bytes; /* per block, beside what the launch gives; sm_90 and later reserve 1024 */
 } CubinResources;
 bool cubin_resources(const Cubin *, const char *kernel, CubinResources *, Error *);
+/* How many blocks of so many threads and so much shared memory (of the launch, and reserved by the
+ * code) a multiprocessor of the architecture holds; 0: its limits are not known here. */
+int cuda_blocks_held(CudaArch, int threads, int registers, int64_t shared_bytes);
 
 /* ---- LLVM (emit_llvm.c, llvm_target.c): CPU only ---- */
 /* What a CPU level is: the facts for schedules, and what LLVM is told. NULL: unknown name.

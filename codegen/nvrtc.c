@@ -11,6 +11,7 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 typedef struct NvrtcProgram *Program;
 
@@ -47,11 +48,16 @@ static void open_library(void) {
     const char *name;
     void *slot;
   } wanted[] = {
-      {"nvrtcCreateProgram", &nvrtc.create},       {"nvrtcCompileProgram", &nvrtc.compile},
-      {"nvrtcDestroyProgram", &nvrtc.destroy},     {"nvrtcGetProgramLogSize", &nvrtc.log_size},
-      {"nvrtcGetProgramLog", &nvrtc.log},          {"nvrtcGetCUBINSize", &nvrtc.cubin_size},
-      {"nvrtcGetCUBIN", &nvrtc.cubin},             {"nvrtcGetPTXSize", &nvrtc.ptx_size},
-      {"nvrtcGetPTX", &nvrtc.ptx},                 {"nvrtcGetErrorString", &nvrtc.words},
+      {"nvrtcCreateProgram", &nvrtc.create},
+      {"nvrtcCompileProgram", &nvrtc.compile},
+      {"nvrtcDestroyProgram", &nvrtc.destroy},
+      {"nvrtcGetProgramLogSize", &nvrtc.log_size},
+      {"nvrtcGetProgramLog", &nvrtc.log},
+      {"nvrtcGetCUBINSize", &nvrtc.cubin_size},
+      {"nvrtcGetCUBIN", &nvrtc.cubin},
+      {"nvrtcGetPTXSize", &nvrtc.ptx_size},
+      {"nvrtcGetPTX", &nvrtc.ptx},
+      {"nvrtcGetErrorString", &nvrtc.words},
   };
   for (size_t i = 0; i < sizeof wanted / sizeof *wanted; i++) {
     void *symbol = dlsym(nvrtc.handle, wanted[i].name);
@@ -110,15 +116,90 @@ bool nvrtc_compile(Arena *arena, const char *text, const char *name, const char 
   return good;
 }
 
+/* ---- several at a time ---- */
+
+typedef struct Job {
+  const char *text, *name;
+  char arch[CUDA_ARCH_TEXT];
+  Arena *arena; /* of this job alone */
+  Cubin code;
+  bool good;
+  Error error;
+} Job;
+
+typedef struct Jobs {
+  Job *at;
+  int count, next;
+} Jobs;
+
+static void *work(void *context) {
+  Jobs *jobs = context;
+  for (;;) {
+    int i = __atomic_fetch_add(&jobs->next, 1, __ATOMIC_RELAXED);
+    if (i >= jobs->count)
+      return NULL;
+    Job *job = &jobs->at[i];
+    job->good = nvrtc_compile(job->arena, job->text, job->name, job->arch, &job->code, &job->error);
+  }
+}
+
+/* This thread works too, so it is no harm if no other can be had. */
+static void run_jobs(Jobs *jobs) {
+  enum { MOST = 16 };
+  pthread_t thread[MOST];
+  long cpus = sysconf(_SC_NPROCESSORS_ONLN);
+  int others = 0;
+  while (others < MOST && others < cpus - 1 && others < jobs->count - 1 &&
+         pthread_create(&thread[others], NULL, work, jobs) == 0)
+    others++;
+  work(jobs);
+  for (int i = 0; i < others; i++)
+    pthread_join(thread[i], NULL);
+}
+
+static int lowest(const CudaArch *archs, int count) {
+  int best = 0;
+  for (int i = 1; i < count; i++)
+    if (archs[i].capability < archs[best].capability)
+      best = i;
+  return best;
+}
+
+bool nvrtc_compile_all(Arena *arena, const char *text, const char *name, const CudaArch *archs,
+                       int count, bool floor, CudaImage *images, Error *error) {
+  Jobs jobs = {ARENA_ARRAY(arena, Job, count + 1), count + floor, 0};
+  bool good = nvrtc_available(error) && count > 0;
+  for (int i = 0; i < jobs.count && good; i++) {
+    bool ptx = i == count;
+    CudaArch arch = archs[ptx ? lowest(archs, count) : i];
+    if (ptx)
+      arch.feature = 0; /* code for one's own features runs nowhere else */
+    images[i] = (CudaImage){.arch = arch, .ptx = ptx};
+    jobs.at[i] = (Job){.text = text, .name = name, .arena = arena_new()};
+    cuda_arch_text(arch, ptx, jobs.at[i].arch);
+  }
+  if (good)
+    run_jobs(&jobs);
+  for (int i = 0; i < jobs.count && jobs.at[i].arena; i++) {
+    Job *job = &jobs.at[i];
+    if (good && !job->good)
+      good = error_set(error, "%s", job->error.text);
+    images[i].size = job->code.size;
+    images[i].data = good ? arena_copy(arena, job->code.bytes, job->code.size) : NULL;
+    arena_free(job->arena);
+  }
+  return good;
+}
+
 /* ---- reading cubins ---- */
 
 enum { INFO_REGISTERS = 0x2f, INFO_FRAME = 0x11 };
 
 /* The bytes of a section, NULL when it does not lie in the file. */
 static const unsigned char *section_bytes(const Cubin *cubin, const Elf64_Shdr *section) {
-  bool held = section->sh_type == SHT_NOBITS ||
-              (section->sh_offset <= cubin->size &&
-               section->sh_size <= cubin->size - section->sh_offset);
+  bool held =
+      section->sh_type == SHT_NOBITS ||
+      (section->sh_offset <= cubin->size && section->sh_size <= cubin->size - section->sh_offset);
   return held ? cubin->bytes + section->sh_offset : NULL;
 }
 

@@ -7,6 +7,7 @@
  */
 #include "codegen/executable.h"
 #include "codegen/plan_write.h"
+#include "driver/cuda_report.h"
 #include "driver/host.h"
 #include "driver/verbs.h"
 #include "runtime/base/file.h"
@@ -153,16 +154,15 @@ static bool emit_source(Work *w, Compiled *c, Text *out, Error *error) {
 }
 
 static bool emit_cuda_code(Work *w, Compiled *c, Text *out, Error *error) {
-  Text cuda = {0};
-  Cubin cubin;
-  char arch[CUDA_ARCH_TEXT];
-  cuda_arch_text(c->target.arch, strcmp(w->emit, "ptx") == 0, arch);
-  emit_text(TEXT_CUDA, c->build.kernels.at, c->build.kernels.count, &cuda);
-  bool good = nvrtc_compile(w->arena, cuda.at, model_name(c->model), arch, &cubin, error);
-  text_free(&cuda);
-  if (good)
-    text_add_bytes(out, (const char *)cubin.bytes, cubin.size);
-  return good;
+  bool ptx = strcmp(w->emit, "ptx") == 0;
+  CudaImage images[2]; /* the cubin, PTX */
+  CudaReport report;
+  if (!compiled_images(c, &c->target.arch, 1, ptx, images, error) ||
+      !cuda_report(c, images, 1, &report, error))
+    return false;
+  cuda_report_warn(c, &report, stderr);
+  text_add_bytes(out, images[ptx].data, images[ptx].size);
+  return true;
 }
 
 static bool emit_cpu_code(Work *w, Compiled *c, Text *out, Error *error) {

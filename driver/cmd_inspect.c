@@ -5,6 +5,7 @@
  * sample. With --html one entry point is compiled up to its kernels and drawn.
  */
 #include "driver/cmd_inspect.h"
+#include "driver/cuda_report.h"
 #include "driver/host.h"
 #include "driver/inspect_view.h"
 #include "ir/reach.h"
@@ -18,9 +19,10 @@ static const OptionRow rows[] = {
     {"json", OPTION_FLAG, "", "print JSON", NULL},
     {"html", OPTION_TEXT, "FILE",
      "draw an entry point: its graph before and after fusion, kernels, memory over time", NULL},
-    {"entry", OPTION_TEXT, "NAME", "--html: which (default encode_image, or the first)", NULL},
-    {"mode", OPTION_CHOICE, "infer|train", "--html: running or batch statistics (default infer)",
-     NULL},
+    {"entry", OPTION_TEXT, "NAME",
+     "--html, --target cuda: which (default encode_image, or the first)", NULL},
+    {"mode", OPTION_CHOICE, "infer|train",
+     "--html, --target cuda: running or batch statistics (default infer)", NULL},
     {"help", OPTION_FLAG, "", "this text", NULL},
     {0}};
 
@@ -28,11 +30,15 @@ static const char help[] =
     "Usage: tricot inspect MODEL.yaml [options]\n\n"
     "Shows a model's parameters, floating-point operations, stages, memory and arguments; or, "
     "with\n"
-    "--html, writes a page with what one entry point is compiled to.\n\n"
+    "--html, writes a page with what one entry point is compiled to; or, with --target cuda:ARCH,\n"
+    "compiles one for CUDA architectures and lists registers, spills and shared memory of its\n"
+    "kernels.\n\n"
     "  tricot inspect models/dcformer.yaml --variant nano\n"
     "  tricot inspect models/clip-dcformer.yaml --variant tiny --set text.layers=6 --json\n"
     "  tricot inspect models/dcformer.yaml --variant nano --html nano.html\n"
-    "  tricot inspect models/clip-dcformer.yaml --entry train_step --html step.html\n\n";
+    "  tricot inspect models/clip-dcformer.yaml --entry train_step --html step.html\n"
+    "  tricot inspect models/dcformer.yaml --variant nano --precision bf16 --target "
+    "cuda:sm_80,sm_90a\n\n";
 
 typedef struct Inspect {
   Arena *arena;
@@ -215,16 +221,20 @@ static void print_table(const Model *model, const ModelSummary *summary, const P
 
 /* ---- the page ---- */
 
-/* The model's graph of an entry point, its kernels and its memory, as one HTML file. */
-static bool write_page(Inspect *in, const Model *model, const char *path, Error *error) {
+static EntryRequest entry_request(const Inspect *in, const Model *model) {
   const char *name = options_text(&in->options, "entry");
   const char *mode = options_text(&in->options, "mode");
   if (!name)
     name = model_has_entry(model, "encode_image") || !model_entry_count(model)
                ? "encode_image"
                : model_entry_name(model, 0);
-  EntryRequest entry = {
+  return (EntryRequest){
       .entry = name, .name = name, .training = mode && strcmp(mode, "train") == 0};
+}
+
+/* The model's graph of an entry point, its kernels and its memory, as one HTML file. */
+static bool write_page(Inspect *in, const Model *model, const char *path, Error *error) {
+  EntryRequest entry = entry_request(in, model);
   in->request.entries = &entry;
   in->request.n_entries = 1;
   Compiled compiled;
@@ -240,6 +250,52 @@ static bool write_page(Inspect *in, const Model *model, const char *path, Error 
   text_free(&page);
   compiled_close(&compiled);
   return good;
+}
+
+/* ---- kernels on CUDA architectures ---- */
+
+enum { MOST_ARCHS = 16 };
+
+/* An entry point's kernels and what they need on each of the targets. */
+static bool show_cuda(Inspect *in, const Model *model, const Target *targets, int count,
+                      Error *error) {
+  CudaArch archs[MOST_ARCHS];
+  CudaImage images[MOST_ARCHS];
+  CudaReport report;
+  EntryRequest entry = entry_request(in, model);
+  Compiled compiled;
+  Text text = {0};
+  for (int i = 0; i < count; i++)
+    archs[i] = targets[i].arch;
+  in->request.target = targets[0].text;
+  in->request.entries = &entry;
+  in->request.n_entries = 1;
+  bool good = compiled_build(&compiled, &in->request, error) &&
+              compiled_images(&compiled, archs, count, false, images, error) &&
+              cuda_report(&compiled, images, count, &report, error);
+  if (good)
+    (options_flag(&in->options, "json") ? cuda_report_json : cuda_report_table)(&compiled, &report,
+                                                                                &text);
+  diag_print(&compiled.diag, stderr);
+  printf("%s", text.at ? text.at : "");
+  text_free(&text);
+  compiled_close(&compiled);
+  return good;
+}
+
+/* The architectures of --target, none where it names no CUDA target; -1: it names others too. */
+static int cuda_targets(Inspect *in, Target *targets, Error *error) {
+  int n = target_list(in->arena, in->request.target, targets, MOST_ARCHS, error), cuda = 0;
+  for (int i = 0; i < n; i++)
+    cuda += targets[i].kind == TARGET_CUDA && targets[i].code_only && !targets[i].ptx;
+  if (!n)
+    return -1;
+  if (cuda && cuda < n) {
+    error_set(error, "--target %s: error: architectures as in cuda:sm_80,sm_90a, or one target",
+              in->request.target);
+    return -1;
+  }
+  return cuda;
 }
 
 /* ---- the command ---- */
@@ -289,6 +345,14 @@ static bool inspect(Inspect *in, Diag *diag, Error *error) {
     model = model_load(in->arena, diag, &in->request.model);
     return model && write_page(in, model, html, error);
   }
+  Target targets[MOST_ARCHS];
+  int n_cuda = cuda_targets(in, targets, error);
+  if (n_cuda < 0)
+    return false;
+  if (n_cuda) {
+    model = model_load(in->arena, diag, &in->request.model);
+    return model && show_cuda(in, model, targets, n_cuda, error);
+  }
   if (!count(in, diag, &model, &summary))
     return false;
   Peak *peaks;
@@ -309,10 +373,12 @@ static bool check_options(const Inspect *in, Error *error) {
     return error_set(error, "no model file given");
   if (o->rest.count > 1)
     return error_set(error, "one model at a time, not also %.200s", o->rest.at[1]);
+  bool cuda = target && strncmp(target, "cuda:", 5) == 0;
   if (options_text(o, "html") ? options_flag(o, "json")
-                              : options_text(o, "entry") || options_text(o, "mode"))
-    return error_set(error, options_text(o, "html") ? "--json or --html"
-                                                    : "--entry and --mode go with --html");
+                              : !cuda && (options_text(o, "entry") || options_text(o, "mode")))
+    return error_set(error, options_text(o, "html")
+                                ? "--json or --html"
+                                : "--entry and --mode go with --html or --target cuda:ARCH");
   return !options_text(o, "html") || !target || strcmp(target, "interp") != 0 ||
          error_set(error, "the target interp has no kernels to draw");
 }

@@ -216,21 +216,24 @@ bool compiled_peak(Compiled *c, const ModelRequest *model, bool mixed, const cha
   return true;
 }
 
+bool compiled_images(Compiled *c, const CudaArch *archs, int count, bool floor, CudaImage *images,
+                     Error *error) {
+  Text text = {0};
+  emit_text(TEXT_CUDA, c->build.kernels.at, c->build.kernels.count, &text);
+  bool good =
+      nvrtc_compile_all(c->arena, text.at, c->plan.model, archs, count, floor, images, error);
+  text_free(&text);
+  return good;
+}
+
 /* Code for the device by NVRTC, and a program on it. */
 static bool open_on_device(Compiled *c, int threads, Error *error) {
-  char arch[CUDA_ARCH_TEXT];
-  CudaImage image = {.arch = {c->device.capability, 0}};
-  Text text = {0};
-  Cubin cubin;
-  emit_text(TEXT_CUDA, c->build.kernels.at, c->build.kernels.count, &text);
-  cuda_arch_text(image.arch, false, arch);
-  bool good = nvrtc_compile(c->arena, text.at, c->plan.model, arch, &cubin, error);
-  text_free(&text);
-  if (!good)
+  char name[CUDA_ARCH_TEXT];
+  CudaArch arch = {c->device.capability, 0};
+  CudaImage image;
+  if (!compiled_images(c, &arch, 1, false, &image, error))
     return false;
-  image.data = cubin.bytes;
-  image.size = cubin.size;
-  c->plan.level = arena_strdup(c->arena, arch);
+  c->plan.level = arena_strdup(c->arena, cuda_arch_text(arch, false, name));
   CudaCode code = {&c->device, &image, 1};
   return cuda_program_open(&c->program, &c->plan, &code, threads, error);
 }

@@ -27,7 +27,7 @@
 #include "runtime/base/map.h"
 #include "runtime/base/text.h"
 
-enum { MAX_TERMS = 12, MAX_ROW_AXES = 4, MAX_GRID = 8, MAX_KOP_ARGS = 3 };
+enum { MAX_TERMS = 16, MAX_ROW_AXES = 4, MAX_GRID = 8, MAX_KOP_ARGS = 3 };
 
 /* ---- index arithmetic ---- */
 

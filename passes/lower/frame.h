@@ -51,6 +51,7 @@ typedef struct Frame {
   Tile **tile;                          /* by body value id: already computed here */
   const bool *late; /* by body value id: a row fold, or computed from one; NULL: none is */
   const struct WindowLine *line; /* what a window op's block keeps of a line; NULL: nothing */
+  Buffer *brought[2];            /* the block's own tensors that halo.c made last */
   bool stream;                   /* outputs larger than the caches are written past them */
   /* dimension 2 is walked in bands of so many tiles from band_start on; NULL: there are none */
   const IndexVar *band_row; /* the tile's number in its band */

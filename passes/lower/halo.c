@@ -70,34 +70,63 @@ static int64_t row_bytes(Dtype dtype, int64_t columns) {
   return shared_pitch(dtype, columns) * (int64_t)dtype_size(dtype);
 }
 
-bool halo_plan(Frame *frame, const Node *node, const Contraction *c, Halo *halo) {
-  const Facts *facts = frame->lower->facts;
-  if (facts->threads == 1 || c->tap_k != 0 || c->n_k != 2 || c->k_extent[0] < 2)
+static bool spans_of(Frame *frame, const Node *node, const Contraction *c, Halo *halo) {
+  if (c->tap_k != 0 || c->n_k != 2 || c->k_extent[0] < 2)
     return false;
   Affine none = affine_constant(0);
   Access low = at_ends(frame, node, c, none, 0), high = at_ends(frame, node, c, none, 1);
-  if (!find_spans(frame, &low, &high, halo))
+  halo->dtype = low.buffer->type.dtype;
+  halo->rank = low.rank;
+  return find_spans(frame, &low, &high, halo);
+}
+
+/* Room for the cells of any of the region's convolutions, which come one after the other. */
+static void find_room(Frame *frame, Halo *halo) {
+  const Graph *body = frame->lower->body;
+  memcpy(halo->room, halo->span, sizeof halo->room);
+  for (int n = 0; n < body->nodes.count; n++) {
+    const Node *node = body->nodes.at[n];
+    if (node->op->cls != OP_CONTR || (node->op->flags & OPF_BORDER))
+      continue;
+    Contraction c = contraction_of(node);
+    Halo other;
+    if (!spans_of(frame, node, &c, &other) || other.rank != halo->rank ||
+        other.dtype != halo->dtype)
+      continue;
+    for (int d = 0; d < halo->rank; d++)
+      if (other.span[d] > halo->room[d])
+        halo->room[d] = other.span[d];
+  }
+}
+
+bool halo_plan(Frame *frame, const Node *node, const Contraction *c, Halo *halo) {
+  const Facts *facts = frame->lower->facts;
+  if (facts->threads == 1 || !spans_of(frame, node, c, halo))
     return false;
+  find_room(frame, halo);
   int64_t depth = c->k_extent[1], cells = 1, room = facts->shared;
-  for (int d = 0; d < low.rank; d++)
-    cells *= d == halo->channel ? 1 : halo->span[d];
-  Dtype of_a = low.buffer->type.dtype, of_b = stored_dtype(node->in[1]);
+  for (int d = 0; d < halo->rank; d++)
+    cells *= d == halo->channel ? 1 : halo->room[d];
+  Dtype of_a = halo->dtype, of_b = stored_dtype(node->in[1]);
   halo->chunk = depth < MOST_CHUNK ? depth : MOST_CHUNK;
   while (halo->chunk > LEAST_CHUNK && cells * row_bytes(of_a, halo->chunk) > room * 2 / 3)
     halo->chunk /= 2;
   if (depth % halo->chunk)
     halo->chunk = depth <= MOST_CHUNK ? depth : LEAST_CHUNK;
   int64_t bytes = cells * row_bytes(of_a, halo->chunk);
-  halo->span[halo->channel] = halo->chunk;
-  halo->weights =
-      bytes + c->k_extent[0] * halo->chunk * row_bytes(of_b, frame->cols) <= room;
+  halo->span[halo->channel] = halo->room[halo->channel] = halo->chunk;
+  halo->weights = bytes + c->k_extent[0] * halo->chunk * row_bytes(of_b, frame->cols) <= room;
   return depth % halo->chunk == 0 && bytes <= room * 2 / 3;
 }
 
-/* A tensor of the block's own with the elements of a tile that is loaded and stored there. */
+/* A tensor of the block's own with the elements of a tile that is loaded and stored there; that of
+ * an earlier op where it has the same form, for nobody needs its elements any more. */
 static Buffer *bring(Frame *frame, const Access *from, const char *name, int n_axes,
-                     const int *axis, int cols, const Type *type, const int *dim_of_axis) {
-  Buffer *buffer = kernel_scratch(frame->kernel, name, *type);
+                     const int *axis, int cols, const Type *type, const int *dim_of_axis,
+                     Buffer **brought) {
+  if (!*brought || !type_equal(&(*brought)->type, type))
+    *brought = kernel_scratch(frame->kernel, name, *type);
+  Buffer *buffer = *brought;
   Tile *tile = frame_load_box(frame, from, name, n_axes, axis, cols)->tile;
   Access to = {.buffer = buffer, .rank = type->rank};
   for (int d = 0; d < type->rank; d++)
@@ -115,7 +144,7 @@ static Buffer *bring_rows(Frame *frame, const Node *node, const Contraction *c, 
   int axis[MAX_ROW_AXES], dim_of_axis[MAX_ROW_AXES], n = 0;
   Type type = {from.buffer->type.dtype, from.rank, {0}};
   for (int d = 0; d < from.rank; d++) {
-    type.dim[d] = halo->span[d];
+    type.dim[d] = halo->room[d];
     memset(from.dim[d].row, 0, sizeof from.dim[d].row);
     if (d == halo->channel || halo->span[d] == 1)
       continue;
@@ -123,7 +152,8 @@ static Buffer *bring_rows(Frame *frame, const Node *node, const Contraction *c, 
     axis[n] = (int)halo->span[d];
     from.dim[d].row[n++] = 1;
   }
-  return bring(frame, &from, "halo", n, axis, (int)halo->chunk, &type, dim_of_axis);
+  return bring(frame, &from, "halo", n, axis, (int)halo->chunk, &type, dim_of_axis,
+               &frame->brought[0]);
 }
 
 static Access weights_access(Frame *frame, const Node *node, const Contraction *c, Place tap,
@@ -142,7 +172,8 @@ static Buffer *bring_weights(Frame *frame, const Node *node, const Contraction *
       weights_access(frame, node, c, (Place){.row = {1}}, (Place){.at = chunk, .row = {0, 1}});
   int axis[2] = {(int)c->k_extent[0], (int)halo->chunk}, dim_of_axis[2] = {0, 1};
   Type type = {from.buffer->type.dtype, 3, {axis[0], axis[1], frame->cols}};
-  return bring(frame, &from, "weights", 2, axis, frame->cols, &type, dim_of_axis);
+  return bring(frame, &from, "weights", 2, axis, frame->cols, &type, dim_of_axis,
+               &frame->brought[1]);
 }
 
 /* One tap's rows: the tile's box, moved. */

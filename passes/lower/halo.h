@@ -7,8 +7,11 @@ typedef struct Halo {
   int64_t chunk;          /* channels that are there at a time */
   int64_t span[MAX_RANK]; /* of the input's dimensions, as a tile and its taps reach; the channels'
                              is the chunk */
-  int channel;            /* the dimension of channels */
-  bool weights;           /* those of the chunk are there too */
+  int64_t room[MAX_RANK]; /* of the block's tensor that holds it, at least as much */
+  int rank;               /* of the input */
+  Dtype dtype;
+  int channel;  /* the dimension of channels */
+  bool weights; /* those of the chunk are there too */
 } Halo;
 
 /* Does it pay and fit for the frame's tiles? The frame has its places. */

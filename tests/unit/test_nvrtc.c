@@ -117,12 +117,56 @@ static void errors_carry_the_log(void **state) {
   arena_free(arena);
 }
 
+/* Side by side as one by one, and PTX of the lowest architecture besides. */
+static void several_at_once(void **state) {
+  (void)state;
+  nvrtc_needed();
+  Arena *arena = arena_new();
+  Kernel *kernel = make_shared(arena, "shared", true, true);
+  const CudaArch archs[] = {{90, 'a'}, {80, 0}, {86, 0}};
+  CudaImage images[4];
+  Error error = {""};
+  Cubin alone;
+  Text text = {0};
+  emit_text(TEXT_CUDA, &kernel, 1, &text);
+  if (!nvrtc_compile_all(arena, text.at, "all.cu", archs, 3, true, images, &error))
+    fail_msg("%s", error.text);
+  for (int i = 0; i < 4; i++) {
+    char arch[CUDA_ARCH_TEXT];
+    cuda_arch_text(images[i].arch, images[i].ptx, arch);
+    assert_true(nvrtc_compile(arena, text.at, "all.cu", arch, &alone, &error));
+    assert_int_equal(images[i].size, alone.size);
+    assert_memory_equal(images[i].data, alone.bytes, alone.size);
+    assert_int_equal(images[i].ptx, i == 3);
+  }
+  assert_int_equal(images[3].arch.capability, 80);
+  const CudaArch wrong[] = {{80, 0}, {11, 0}};
+  assert_false(nvrtc_compile_all(arena, text.at, "all.cu", wrong, 2, false, images, &error));
+  assert_non_null(strstr(error.text, "for sm_11"));
+  text_free(&text);
+  arena_free(arena);
+}
+
+static void blocks_held(void **state) {
+  (void)state;
+  const CudaArch ampere = {80, 0}, hopper = {90, 'a'}, other = {42, 0};
+  assert_int_equal(cuda_blocks_held(ampere, 128, 64, 0), 8);        /* registers */
+  assert_int_equal(cuda_blocks_held(ampere, 128, 20, 0), 16);       /* threads */
+  assert_int_equal(cuda_blocks_held(ampere, 32, 20, 0), 32);        /* blocks */
+  assert_int_equal(cuda_blocks_held(ampere, 128, 64, 47 << 10), 3); /* shared memory */
+  assert_int_equal(cuda_blocks_held(hopper, 128, 64, 47 << 10), 4);
+  assert_int_equal(cuda_blocks_held(hopper, 128, 65, 0), 7); /* given out by 8 to a thread */
+  assert_int_equal(cuda_blocks_held(other, 128, 64, 0), 0);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(compiles_for_sm_80),
       cmocka_unit_test(compiles_for_sm_90a),
       cmocka_unit_test(ptx_is_not_contracted),
       cmocka_unit_test(errors_carry_the_log),
+      cmocka_unit_test(several_at_once),
+      cmocka_unit_test(blocks_held),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
