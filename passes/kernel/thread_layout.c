@@ -35,6 +35,8 @@ static void find_uses(const Spread *s, const Block *block, const Tile *domain, U
   for (int i = 0; i < block->count; i++) {
     const Stmt *stmt = block->at[i];
     const Tile *walked = stmt_domain(stmt);
+    if (stmt->kind == STMT_TILE_LOAD && s->deferred[stmt->tile->id])
+      continue; /* an operand of dots has a layout of its own */
     bool ours = stmt->kind != STMT_TILE_PREFETCH && walked && same_domain(walked, domain);
     bool moves = stmt->kind == STMT_TILE_LOAD || stmt->kind == STMT_TILE_STORE;
     uses->dots |= ours && stmt->kind == STMT_TILE_DOT;

@@ -27,6 +27,17 @@ expect 1 "an architecture that there is not" "$tricot" inspect "$models/dcformer
   --target cuda:sm_11
 says 'for sm_11'
 
+# ---- matrix units ----
+expect 0 "a training step in text" "$tricot" compile "$models/dcformer.yaml" --variant nano \
+  --precision bf16 --set volume=[64,128,128] --batch 2 --emit kernel --target cuda:sm_80 -o text
+on_units() { # on_units NAME: how many kernels of that name multiply on matrix units
+  awk -v name="_$1(" '/^loop kernel/ { on = index($0, name) }
+    on && /mma_bf16/ { units++; on = 0 } END { print units + 0 }' text
+}
+check "products of rows" [ "$(on_units matmul)" -ge 20 ]
+check "convolutions" [ "$(on_units tap_conv)" -ge 10 ]
+check "gradients of weights" [ "$(on_units tap_conv_grad_weight)" -ge 4 ]
+
 # ---- every kernel ----
 compiles() { # compiles LABEL MODEL ARGUMENTS...
   label=$1 model=$2
