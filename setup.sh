@@ -12,6 +12,11 @@ usage: ./setup.sh build            install what is missing, configure and build
                                    --long adds the slow tests and the sanitizers
        ./setup.sh demo [options]   build, then train, evaluate and predict on CT volumes
 
+options of build and test:
+  --nvrtc WHERE  where CUDA code is compiled with NVRTC from: `system` (the default: what the
+                 system's libraries have), `wheel` (a Python package nvidia-cuda-nvrtc of this user
+                 or of $VIRTUAL_ENV), or a folder, in which it is searched. Nothing is installed.
+
 options of demo:
   --data DIR     a data set in CT-RATE's layout (default: ../shared/data/ctrate-mini where it is
                  there, and then made-up volumes with ten findings, on which something is learned)
@@ -67,6 +72,36 @@ install_packages() {
 
 # ---- building ----
 
+# Prints the folder of an NVRTC with its second library beside it.
+nvrtc_in() { # nvrtc_in FOLDER...
+  local found
+  while read -r found; do
+    if compgen -G "$(dirname "$found")/libnvrtc-builtins.so*" >/dev/null; then
+      dirname "$found"
+      return
+    fi
+  done < <(find "$@" -follow -name 'libnvrtc.so.1[23]' 2>/dev/null | sort -r)
+  return 1
+}
+
+nvrtc_dir=
+find_nvrtc() { # find_nvrtc WHERE
+  local places=("$1")
+  case $1 in
+  system) nvrtc_dir= && return ;;
+  wheel)
+    places=("${VIRTUAL_ENV:-/nonexistent}" "$HOME"/.local/lib/python3* /usr/local/lib/python3*)
+    nvrtc_dir=$(nvrtc_in "${places[@]}") ||
+      die "no Python package with NVRTC was found; looked in ${places[*]}"
+    ;;
+  *)
+    [ -d "$1" ] || die "--nvrtc: no folder $1"
+    nvrtc_dir=$(cd "$1" && nvrtc_in "$PWD") || die "--nvrtc: no NVRTC in $1"
+    ;;
+  esac
+  say "NVRTC is in $nvrtc_dir"
+}
+
 build() { # build PRESET [TARGET...]
   local preset=$1 log folder=build
   shift
@@ -74,7 +109,7 @@ build() { # build PRESET [TARGET...]
   log=$folder/configure.log
   mkdir -p "$folder"
   say "building ($preset, in $folder/)"
-  cmake --preset "$preset" -B "$folder" >"$log" 2>&1 || {
+  cmake --preset "$preset" -B "$folder" -DTRICOT_NVRTC_DIR="$nvrtc_dir" >"$log" 2>&1 || {
     cat "$log" >&2
     die "cmake failed"
   }
@@ -143,10 +178,18 @@ build | test | demo) verb=$1 && shift ;;
 -h | --help | help) usage && exit 0 ;;
 *) usage >&2 && exit 2 ;;
 esac
+if [ "${1-}" = --nvrtc ]; then
+  [ $# -ge 2 ] || die "--nvrtc needs a value"
+  find_nvrtc "$2"
+  shift 2
+fi
 [ "$verb" != test ] || packages+=("${test_packages[@]}")
 install_packages
 case $verb in
-build) build release ;;
+build)
+  [ $# = 0 ] || die "unknown option $1 of build"
+  build release
+  ;;
 test) test_all "$@" ;;
 demo) demo "$@" ;;
 esac

@@ -11,6 +11,7 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 typedef struct NvrtcProgram *Program;
@@ -35,15 +36,48 @@ static pthread_once_t opened = PTHREAD_ONCE_INIT;
 
 /* ---- the library ---- */
 
-static void open_library(void) {
+#ifndef TRICOT_NVRTC_DIR /* where setup.sh found it, looked at after the system's places */
+#define TRICOT_NVRTC_DIR ""
+#endif
+
+static void *open_in(const char *folder) {
   static const char *const names[] = {"libnvrtc.so.13", "libnvrtc.so.12", "libnvrtc.so"};
-  for (int i = 0; i < 3 && !nvrtc.handle; i++)
-    nvrtc.handle = dlopen(names[i], RTLD_NOW | RTLD_LOCAL);
-  if (!nvrtc.handle) {
-    snprintf(nvrtc.why_not, sizeof nvrtc.why_not,
-             "NVRTC is not on this machine (libnvrtc.so.13 and .12 were looked for)");
-    return;
+  void *handle = NULL;
+  for (int i = 0; i < 3 && !handle; i++) {
+    char path[4096];
+    snprintf(path, sizeof path, "%s%s%s", folder, *folder ? "/" : "", names[i]);
+    handle = dlopen(path, RTLD_NOW | RTLD_LOCAL);
   }
+  return handle;
+}
+
+/* The environment variable TRICOT_NVRTC names a file or a folder, and then nothing else is tried.
+ */
+static void *find_library(void) {
+  const char *named = getenv("TRICOT_NVRTC");
+  struct stat info;
+  if (named && *named) {
+    bool folder = stat(named, &info) == 0 && S_ISDIR(info.st_mode);
+    void *handle = folder ? open_in(named) : dlopen(named, RTLD_NOW | RTLD_LOCAL);
+    if (!handle)
+      snprintf(nvrtc.why_not, sizeof nvrtc.why_not, "there is no NVRTC at %.200s (TRICOT_NVRTC)",
+               named);
+    return handle;
+  }
+  void *handle = open_in("");
+  if (!handle && *TRICOT_NVRTC_DIR)
+    handle = open_in(TRICOT_NVRTC_DIR);
+  if (!handle)
+    snprintf(nvrtc.why_not, sizeof nvrtc.why_not,
+             "NVRTC is not on this machine: no libnvrtc.so.13 or .12 (TRICOT_NVRTC names another "
+             "file or folder, ./setup.sh build --nvrtc finds one)");
+  return handle;
+}
+
+static void open_library(void) {
+  nvrtc.handle = find_library();
+  if (!nvrtc.handle)
+    return;
   const struct {
     const char *name;
     void *slot;
@@ -109,7 +143,10 @@ bool nvrtc_compile(Arena *arena, const char *text, const char *name, const char 
   cubin->log = read_log(arena, program);
   bool good = result == 0;
   if (!good)
-    error_set(error, "NVRTC, %s for %s: %s\n%.800s", name, arch, nvrtc.words(result), cubin->log);
+    error_set(error, "NVRTC, %s for %s: %s\n%s%.800s", name, arch, nvrtc.words(result),
+              strstr(cubin->log, "libnvrtc-builtins") ? "its second library is not beside it: "
+                                                      : "",
+              cubin->log);
   else
     good = read_code(arena, program, strncmp(arch, "compute_", 8) == 0, cubin, error);
   nvrtc.destroy(&program);
