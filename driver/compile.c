@@ -1,7 +1,9 @@
 /* Model file to program. See compile.h. */
 #include "driver/compile.h"
 #include "driver/interpret.h"
+#include "driver/memory_text.h"
 #include "driver/train_entries.h"
+#include "runtime/base/bytes.h"
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -226,12 +228,40 @@ bool compiled_images(Compiled *c, const CudaArch *archs, int count, bool floor, 
   return good;
 }
 
+/* Before code is made: does the device have the memory? */
+static bool fits_device(Compiled *c, Error *error) {
+  enum { NAMED = 6 };
+  int64_t needed = cuda_program_bytes(&c->plan), left;
+  char want[32], have[32];
+  if (!cuda_device_free(&c->device, &left, error))
+    return false;
+  if (needed <= left)
+    return true;
+  int largest = 0;
+  for (int e = 1; e < c->plan.n_entries; e++)
+    if (c->plan.entries[e].arena_bytes > c->plan.entries[largest].arena_bytes)
+      largest = e;
+  const BuildRecord *record = &c->build.records.at[largest];
+  Text text = {0};
+  text_add(&text, "%s", "");
+  bytes_text((double)needed, want, sizeof want);
+  bytes_text((double)left, have, sizeof have);
+  memory_peak_text(record->slots, record->notes, record->n_slots, NAMED, &text);
+  error_set(error,
+            "--target %s: error: the program needs %s, device %d (%.100s) has %s free (a smaller "
+            "batch, or --memory-budget); at the peak of %.60s:\n%.700s",
+            c->target.text, want, c->device.number, c->device.name, have,
+            c->plan.entries[largest].name, text.at);
+  text_free(&text);
+  return false;
+}
+
 /* Code for the device by NVRTC, and a program on it. */
 static bool open_on_device(Compiled *c, int threads, Error *error) {
   char name[CUDA_ARCH_TEXT];
   CudaArch arch = {c->device.capability, 0};
   CudaImage image;
-  if (!compiled_images(c, &arch, 1, false, &image, error))
+  if (!fits_device(c, error) || !compiled_images(c, &arch, 1, false, &image, error))
     return false;
   c->plan.level = arena_strdup(c->arena, cuda_arch_text(arch, false, name));
   CudaCode code = {&c->device, &image, 1};

@@ -1,5 +1,6 @@
 /* Printing a memory plan. See memory_text.h. */
 #include "driver/memory_text.h"
+#include "runtime/base/bytes.h"
 #include <stdlib.h>
 
 static int by_place(const void *a, const void *b) {
@@ -41,4 +42,34 @@ void memory_text(const char *entry, const char *memory, int64_t bytes, const Mem
     text_add(out, "\n");
   }
   free(order);
+}
+
+static int by_size(const void *a, const void *b) {
+  const MemorySlot *x = *(const MemorySlot *const *)a, *y = *(const MemorySlot *const *)b;
+  if (x->bytes != y->bytes)
+    return x->bytes > y->bytes ? -1 : 1;
+  return x < y ? -1 : x > y;
+}
+
+void memory_peak_text(const MemorySlot *slots, const MemoryNote *notes, int count, int most,
+                      Text *out) {
+  const MemorySlot **alive = mem_alloc(sizeof *alive * (size_t)(count + 1));
+  int step, n = 0;
+  memory_alive(slots, count, MEMORY_ALIGNMENT, &step);
+  for (int i = 0; i < count; i++)
+    if (slots[i].first <= step && step <= slots[i].last)
+      alive[n++] = &slots[i];
+  qsort(alive, (size_t)n, sizeof *alive, by_size);
+  for (int i = 0; i < n && i < most; i++) {
+    const MemoryNote *note = &notes[alive[i] - slots];
+    char bytes[32];
+    bytes_text((double)alive[i]->bytes, bytes, sizeof bytes);
+    text_add(out, "  %10s  %s : %s", bytes, note->name, type_text(&note->type));
+    if (note->loc.source)
+      text_add(out, "  %s:%d", note->loc.source->path, note->loc.line);
+    text_add(out, "\n");
+  }
+  if (n > most)
+    text_add(out, "  and %d smaller ones\n", n - most);
+  free(alive);
 }

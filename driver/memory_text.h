@@ -8,4 +8,8 @@
  * Slots are planned already; memory is "arena" or "prepared memory". */
 void memory_text(const char *entry, const char *memory, int64_t bytes, const MemorySlot *slots,
                  const MemoryNote *notes, int count, Text *out);
+/* The largest of the tensors that lie there together when it holds most, at most so many, a line
+ * each: bytes, name, type, place. */
+void memory_peak_text(const MemorySlot *slots, const MemoryNote *notes, int count, int most,
+                      Text *out);
 #endif

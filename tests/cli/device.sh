@@ -88,6 +88,8 @@ expect 0 "the second of two" env FAKE_CUDA_DEVICES=2 "$tricot" bench $small --en
   --target cuda:1 --whole --repeat 1
 expect 1 "too little memory" env FAKE_CUDA_MEMORY=500000 "$tricot" $none
 says 'has 488.3 KiB free'
+says 'at the peak of train_step:'
+check "with its line" grep -q '^  .*KiB  .* : .*yaml:[0-9]' err
 
 # ---- reference values ----
 need "$nano_expected"
