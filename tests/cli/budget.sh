@@ -23,6 +23,9 @@ at_most() { # at_most NUMBER LIMIT
 
 # 38 MiB without a budget, and more with the gradients and taps that are compared
 budget=31M bytes=$((31 << 20))
+# Blocks of many threads leave more partial sums of weights' gradients, so that 31M can be met by pass
+# correlate alone, which sums in another order.
+[ "$target" = cuda-shim ] && budget=32M
 check "within a budget" steps three --memory-budget $budget
 check "without" steps without
 check "losses" same train. --exclude '\.step0\.|step[12]\.[^l]' --rtol 1e-3
