@@ -515,7 +515,10 @@ static void test_mixed_jit(void **state) {
 }
 #endif
 
-int main(void) {
+/* With a name, that test alone. */
+int main(int argc, char **argv) {
+  if (argc > 1)
+    cmocka_set_test_filter(argv[1]);
   const struct CMUnitTest tests[] = {
     cmocka_unit_test(test_kernel_interpreter),
 #if TRICOT_LLVM
