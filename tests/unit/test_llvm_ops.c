@@ -190,8 +190,8 @@ static int make_cases(void **state) {
           continue;
         if (kop == K_bits && dtype != DT_f32 && dtype != DT_i32)
           continue;
-        if (kind == KOP_DOT || (kind == KOP_PAIR && dtype != DT_bf16))
-          continue; /* dots of pairs: test_bf16 */
+        if (kind == KOP_MMA || kind == KOP_DOT || (kind == KOP_PAIR && dtype != DT_bf16))
+          continue; /* of warps; dots of pairs: test_bf16 */
         if (kop == K_cast) {
           for (Dtype to = 0; to < DT_COUNT; to++)
             if (to != DT_f64 && (w % 3 == 0 || (!rare && to != DT_f16 && to != DT_bf16)))
