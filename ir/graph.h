@@ -212,6 +212,8 @@ Graph **graph_parse(Arena *arena, Diag *diag, const char *path, const char *text
 /* The verifier: order, types against shape rules, names unique, updates sound, regions sound.
  * False with the first violation's text. Runs after every pass. */
 bool graph_check(const Graph *graph, Error *error);
+/* Does the value follow from one persistent input alone? Then it is the same until that changes. */
+bool graph_view_of_one(const Graph *graph, const Value *value);
 
 /* The reference interpreter. Every tensor is an array of double in row-major order, whatever its
  * dtype (integers are exact to 2^53). inputs[i] feeds graph->inputs.at[i]; outputs[i] receives

@@ -134,7 +134,12 @@ static bool check_names(const Checker *c) {
   return true;
 }
 
-/* What is renewed follows from one persistent input alone: it is the same until that changes. */
+bool graph_view_of_one(const Graph *graph, const Value *value) {
+  while (value->node && value->node->n_in == 1)
+    value = value->node->in[0];
+  return !value->node && graph->inputs.at[value->index].role != ROLE_INPUT;
+}
+
 static bool check_renewed(const Checker *c, const GraphOutput *output) {
   const Value *value = output->renews;
   if (!check_operand(c, value, output->name))
@@ -142,9 +147,7 @@ static bool check_renewed(const Checker *c, const GraphOutput *output) {
   if (!type_equal(&value->type, &output->value->type))
     return error_set(c->error, "output \"%s\" of type %s renews a value of another type",
                      output->name, type_text(&output->value->type));
-  while (value->node && value->node->n_in == 1)
-    value = value->node->in[0];
-  if (value->node || c->graph->inputs.at[value->index].role == ROLE_INPUT || output->updates)
+  if (!graph_view_of_one(c->graph, value) || output->updates)
     return error_set(c->error, "output \"%s\" renews what is not of one parameter alone",
                      output->name);
   return true;

@@ -525,6 +525,13 @@ static void parse_output(Parser *p) {
     output.name = output.value->name;
   if (graph_find_output(p->graph, output.name))
     fail_at(p, output.loc, arena_printf(p->arena, "two outputs are called \"%s\"", output.name));
+  if (output.renews && !type_equal(&output.renews->type, &output.value->type))
+    fail_at(p, output.loc,
+            arena_printf(p->arena, "output \"%s\" renews a value of another type", output.name));
+  else if (output.renews && !graph_view_of_one(p->graph, output.renews))
+    fail_at(p, output.loc,
+            arena_printf(p->arena, "output \"%s\" renews what is not of one parameter alone",
+                         output.name));
   const GraphInput *input = output.updates ? graph_find_input(p->graph, output.updates) : NULL;
   if (output.updates && !input)
     fail_at(p, output.loc, arena_printf(p->arena, "no input is called \"%s\"", output.updates));

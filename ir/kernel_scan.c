@@ -332,13 +332,29 @@ static void term(Parser *p, Sum *sum, int64_t sign, int allow) {
     scan_fail(p, scan_here(p), "expected a term of a sum");
 }
 
+/* Every number of a sum is one that could have been written alone. */
+static bool within_limits(const Sum *sum) {
+  static const int64_t limit = (int64_t)1 << 31;
+  bool good = llabs(sum->affine.constant) <= limit && llabs(sum->col) <= limit &&
+              llabs(sum->dynamic_factor) <= limit;
+  for (int i = 0; i < MAX_ROW_AXES; i++)
+    good &= llabs(sum->row[i]) <= limit;
+  for (int i = 0; i < sum->affine.count; i++)
+    good &= llabs(sum->affine.term[i].factor) <= limit;
+  return good;
+}
+
 Sum scan_sum(Parser *p, int allow) {
   Sum sum = {0};
+  scan_space(p);
+  Loc loc = scan_here(p);
   int64_t sign = scan_accept(p, "-") ? -1 : 1;
   do {
     term(p, &sum, sign, allow);
     sign = scan_accept(p, "+") ? 1 : scan_accept(p, "-") ? -1 : 0;
   } while (sign && !p->failed);
+  if (!p->failed && !within_limits(&sum))
+    scan_fail(p, loc, "a number of the sum is beyond 2147483648");
   return sum;
 }
 
