@@ -84,11 +84,11 @@ nvrtc_in() { # nvrtc_in FOLDER...
   return 1
 }
 
-nvrtc_dir=
+nvrtc_option=() # what an earlier build was told holds until it is told otherwise
 find_nvrtc() { # find_nvrtc WHERE
-  local places=("$1")
+  local places=("$1") nvrtc_dir=""
   case $1 in
-  system) nvrtc_dir= && return ;;
+  system) ;;
   wheel)
     places=("${VIRTUAL_ENV:-/nonexistent}" "$HOME"/.local/lib/python3* /usr/local/lib/python3*)
     nvrtc_dir=$(nvrtc_in "${places[@]}") ||
@@ -99,7 +99,8 @@ find_nvrtc() { # find_nvrtc WHERE
     nvrtc_dir=$(cd "$1" && nvrtc_in "$PWD") || die "--nvrtc: no NVRTC in $1"
     ;;
   esac
-  say "NVRTC is in $nvrtc_dir"
+  nvrtc_option=(-DTRICOT_NVRTC_DIR="$nvrtc_dir")
+  say "NVRTC: ${nvrtc_dir:-as the system has it}"
 }
 
 build() { # build PRESET [TARGET...]
@@ -109,7 +110,7 @@ build() { # build PRESET [TARGET...]
   log=$folder/configure.log
   mkdir -p "$folder"
   say "building ($preset, in $folder/)"
-  cmake --preset "$preset" -B "$folder" -DTRICOT_NVRTC_DIR="$nvrtc_dir" >"$log" 2>&1 || {
+  cmake --preset "$preset" -B "$folder" "${nvrtc_option[@]}" >"$log" 2>&1 || {
     cat "$log" >&2
     die "cmake failed"
   }
@@ -125,12 +126,7 @@ run_ctest() { # run_ctest FOLDER ARGUMENTS...: fails also when there was no test
 }
 
 test_all() {
-  local long=no
-  case "${1-}" in
-  "") ;;
-  --long) long=yes ;;
-  *) die "unknown option $1 of test" ;;
-  esac
+  local long=$1
   build release
   if [ $long = yes ]; then
     say "unit tests under AddressSanitizer and UndefinedBehaviorSanitizer"
@@ -178,18 +174,23 @@ build | test | demo) verb=$1 && shift ;;
 -h | --help | help) usage && exit 0 ;;
 *) usage >&2 && exit 2 ;;
 esac
-if [ "${1-}" = --nvrtc ]; then
-  [ $# -ge 2 ] || die "--nvrtc needs a value"
-  find_nvrtc "$2"
-  shift 2
-fi
+long=no
+while [ "$verb" != demo ] && [ $# -gt 0 ]; do
+  case $1 in
+  --nvrtc)
+    [ $# -ge 2 ] || die "--nvrtc needs a value"
+    find_nvrtc "$2"
+    shift
+    ;;
+  --long) [ "$verb" = test ] || die "--long goes with test" && long=yes ;;
+  *) die "unknown option $1 of $verb" ;;
+  esac
+  shift
+done
 [ "$verb" != test ] || packages+=("${test_packages[@]}")
 install_packages
 case $verb in
-build)
-  [ $# = 0 ] || die "unknown option $1 of build"
-  build release
-  ;;
-test) test_all "$@" ;;
+build) build release ;;
+test) test_all $long ;;
 demo) demo "$@" ;;
 esac

@@ -33,8 +33,6 @@ static void note_access(Emitter *e, const Stmt *stmt, int width) {
   *kept = !whole || (*kept && *kept != width) ? 1 : width;
 }
 
-static int64_t greatest_divisor(int64_t a, int64_t b) { return b ? greatest_divisor(b, a % b) : a; }
-
 bool access_is_whole(const Emitter *e, const Stmt *s) {
   const KValue *value = s->kind == STMT_LOAD ? s->value : s->value_arg[0];
   int64_t most = 16 / (int64_t)dtype_size(value->dtype);
@@ -82,7 +80,7 @@ static void note_uses(Emitter *e, const Block *block) {
     if (s->kind == STMT_COPY)
       e->usage.copy[s->count * (int)dtype_size(s->buffer->type.dtype)] = true;
     if (s->kind == STMT_LET) {
-      e->usage.mma |= kop_info[s->kop].kind == KOP_MMA;
+      e->usage.mma |= stmt_is_warp(s);
       e->usage.pair |= s->kop == K_pair;
     }
     if (s->kind == STMT_POINTER) {
@@ -251,14 +249,9 @@ static void emit_pointer(Emitter *e, const Stmt *s) {
   line(e, "%s%s *%s = %s;", keep, type, e->buffer_name[s->buffer->id], address);
 }
 
-static bool is_of_devices(const Stmt *s) {
-  return s->kind == STMT_MATRIX || s->kind == STMT_COPY || s->kind == STMT_COMMIT ||
-         s->kind == STMT_WAIT || (s->kind == STMT_LET && kop_info[s->kop].kind == KOP_MMA);
-}
-
 static void emit_stmt(Emitter *e, const Stmt *s) {
   place_comment(e, s->loc);
-  if (is_of_devices(s)) {
+  if (stmt_is_device(s)) {
     if (!e->dialect->device)
       FAULT("kernel %s: %s: not in this dialect", e->kernel->name, stmt_text(e->kernel, s));
     e->dialect->device(e, s);

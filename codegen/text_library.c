@@ -52,9 +52,8 @@ struct TextLibrary {
 static bool has_barrier(const Block *block) {
   for (int i = 0; i < block->count; i++) {
     const Stmt *s = block->at[i];
-    bool warp = s->kind == STMT_MATRIX || s->kind == STMT_COPY ||
-                (s->kind == STMT_LET && kop_info[s->kop].kind == KOP_MMA);
-    if (s->kind == STMT_BARRIER || warp || has_barrier(&s->body) || has_barrier(&s->other))
+    if (s->kind == STMT_BARRIER || stmt_is_device(s) || has_barrier(&s->body) ||
+        has_barrier(&s->other))
       return true;
   }
   return false;

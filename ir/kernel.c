@@ -29,6 +29,8 @@ double kop_neutral(Kop kop) { return kop == K_max ? -INFINITY : kop == K_min ? I
 
 /* ---- index arithmetic ---- */
 
+int64_t greatest_divisor(int64_t a, int64_t b) { return b ? greatest_divisor(b, a % b) : a; }
+
 Affine affine_constant(int64_t constant) { return (Affine){.constant = constant}; }
 
 Affine affine_var(const IndexVar *var, int64_t factor) {
@@ -121,6 +123,14 @@ int64_t affine_high(const Affine *a) {
 }
 
 /* ---- kernels and what they own ---- */
+
+bool stmt_is_warp(const Stmt *s) {
+  return s->kind == STMT_MATRIX || (s->kind == STMT_LET && kop_info[s->kop].kind == KOP_MMA);
+}
+
+bool stmt_is_device(const Stmt *s) {
+  return stmt_is_warp(s) || s->kind == STMT_COPY || s->kind == STMT_COMMIT || s->kind == STMT_WAIT;
+}
 
 Kernel *kernel_new(Arena *arena, const char *name, Stage stage) {
   Kernel *kernel = ARENA_NEW(arena, Kernel);

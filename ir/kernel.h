@@ -309,6 +309,8 @@ Stmt *stmt_map(Kernel *, Block *, Tile *result, Kop, Tile *a, Tile *b,
 KValue *stmt_let(Kernel *, Block *, Kop, Dtype, int width, KValue *a, KValue *b, KValue *c);
 KValue *stmt_const(Kernel *, Block *, double number, Dtype, int width);
 
+/* Of two numbers that are not negative; of 0 and another the other. */
+int64_t greatest_divisor(int64_t a, int64_t b);
 Affine affine_constant(int64_t constant);
 Affine affine_var(const IndexVar *var, int64_t factor);
 Affine affine_add(Affine a, Affine b);
@@ -328,6 +330,10 @@ Kernel **kernel_parse(Arena *, Diag *, const char *path, const char *text, size_
 /* Verifier for the kernel's stage: definitions before uses, shapes of tiles, types of values,
  * uniform control flow around barriers, only spellable ops in the LOOP stage, widths that agree. */
 bool kernel_check(const Kernel *, Error *error);
+/* Is the statement done by the lanes of a warp together (mma, MATRIX)? */
+bool stmt_is_warp(const Stmt *);
+/* Is it, or is it of copies beside the threads: nothing that one thread on a CPU could do? */
+bool stmt_is_device(const Stmt *);
 /* Runs every block. arguments[i] is the storage of argument i (the machine's own element types).
  * LOOP stage: threads step together statement by statement, in an order shuffled by `seed`; a
  * shared cell written by one thread and touched by another with no barrier between is an error, as

@@ -416,7 +416,7 @@ static bool run_block(Machine *m, const Block *block, Active active) {
       good = run_for(m, s, active);
     else if (s->kind == STMT_IF)
       good = run_if(m, s, active);
-    else if (machine_is_warp(s))
+    else if (stmt_is_warp(s))
       good = run_warps(m, s, active);
     else if (s->kind != STMT_BARRIER)
       good = run_everywhere(m, s, active);

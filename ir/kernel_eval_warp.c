@@ -13,10 +13,6 @@
 
 enum { MMA_ROWS = 16, MMA_COLUMNS = 8, MMA_DEPTH = 16 };
 
-bool machine_is_warp(const Stmt *s) {
-  return s->kind == STMT_MATRIX || (s->kind == STMT_LET && kop_info[s->kop].kind == KOP_MMA);
-}
-
 static float half_of(Scalar pair, int half) {
   uint16_t bits = (uint16_t)((uint64_t)pair.i >> (16 * half));
   return (float)dtype_load(DT_bf16, &bits, 0);

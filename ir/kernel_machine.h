@@ -72,8 +72,6 @@ bool machine_end_copies(Machine *);
 bool machine_guards_hold(const Machine *, int thread, const Guards *);
 /* The lanes of a thread's value. */
 Scalar *machine_lanes(const Machine *, int thread, const KValue *);
-/* Is it done by the lanes of a warp together? */
-bool machine_is_warp(const Stmt *);
-/* Such a statement for the warp whose first thread is given. */
+/* A statement of warps for the warp whose first thread is given. */
 bool machine_warp_statement(Machine *, const Stmt *, int first);
 #endif

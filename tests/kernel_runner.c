@@ -24,6 +24,7 @@
 #include "passes/kernel/kernel_pass.h"
 #include "runtime/base/file.h"
 #include "runtime/base/random.h"
+#include "tests/unit/device_facts.h"
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -230,23 +231,18 @@ static bool makes_pairs(const Block *block) {
   return false;
 }
 
-/* A tile kernel against its loop kernels: three vector lengths, two thread counts. */
+/* A tile kernel against its loop kernels: vectors of three lengths, blocks of threads with and
+ * without matrix units. */
 static bool ground_finished(const Test *test, const Kernel *kernel) {
-  static const Facts machine[] = {
+  const Facts machine[] = {
       {.vector = 16, .registers = 32, .threads = 1, .l1 = 32768, .l2 = 1 << 20, .bf16_pairs = true},
       {.vector = 8, .registers = 16, .threads = 1, .l1 = 32768, .l2 = 1 << 20},
       {.vector = 1, .registers = 32, .threads = 1, .l1 = 32768, .l2 = 1 << 20},
       {.vector = 1, .registers = 128, .threads = 32, .shared = 49152, .l1 = 32768, .l2 = 1 << 20},
       {.vector = 1, .registers = 128, .threads = 128, .shared = 49152, .l1 = 32768, .l2 = 1 << 20},
-      {.vector = 1,
-       .registers = 128,
-       .threads = 64,
-       .shared = 49152,
-       .l1 = 32768,
-       .l2 = 1 << 20,
-       .matrix_units = true,
-       .async_copies = true}};
-  for (int i = 0; i < 5 && kernel->stage == STAGE_TILE; i++)
+      device_facts};
+  int machines = (int)(sizeof machine / sizeof *machine);
+  for (int i = 0; i < machines && kernel->stage == STAGE_TILE; i++)
     if ((machine[i].bf16_pairs || !makes_pairs(&kernel->body)) &&
         !same_numbers(test, kernel, kernel_finish(kernel, &machine[i], test->arena)))
       return fail(test, kernel->name,

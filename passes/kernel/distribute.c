@@ -55,8 +55,6 @@ bool nest_private(const Spread *spread, const Nest *nest, const Tile *tile) {
   return here == spread->references[tile->id];
 }
 
-static int64_t greatest_divisor(int64_t a, int64_t b) { return b ? greatest_divisor(b, a % b) : a; }
-
 /* Do two accesses to one tensor touch an element of the nest's domain at the same cell, or never
  * the same cell at all? They do where along some dimension they move alike and lie apart by what no
  * number of steps makes up for. */

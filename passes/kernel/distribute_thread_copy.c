@@ -10,14 +10,12 @@
 
 /* ---- what addresses are multiples of ---- */
 
-static int64_t divisor_of(int64_t a, int64_t b) { return b ? divisor_of(b, a % b) : llabs(a); }
-
 /* A number that divides all values of a variable that some loop in the block counts. */
 static int64_t step_of(const Block *block, const IndexVar *var) {
   for (int i = 0; i < block->count; i++) {
     const Stmt *s = block->at[i];
     if (s->kind == STMT_FOR && s->var == var)
-      return affine_is_constant(&s->low) ? divisor_of(s->step, s->low.constant) : 1;
+      return affine_is_constant(&s->low) ? greatest_divisor(s->step, llabs(s->low.constant)) : 1;
     int64_t inside = step_of(&s->body, var), other = step_of(&s->other, var);
     if (inside != 1 || other != 1)
       return inside != 1 ? inside : other;

@@ -21,8 +21,6 @@ const Layout *layout_of(const Spread *s, const Tile *domain) {
   return &threads_of(s)->layouts[domain->id];
 }
 
-static int greatest_divisor(int a, int b) { return b ? greatest_divisor(b, a % b) : a; }
-
 /* ---- choosing ---- */
 
 typedef struct Uses {           /* of a domain by the kernel's statements */
@@ -55,7 +53,7 @@ static bool fragments(int threads, const Tile *domain, Layout *layout) {
   int pieces_across = domain->cols / FRAGMENT_COLUMNS, least = 0;
   if (threads % WARP || domain->rows % FRAGMENT_ROWS || domain->cols % FRAGMENT_COLUMNS)
     return false;
-  for (int down = warps, log = 0; down; down /= 2, log++) {
+  for (int down = warps; down; down /= 2) {
     if (warps % down || (down & (down - 1)) || pieces_down % down || pieces_across % (warps / down))
       continue;
     int rows = pieces_down / down, columns = pieces_across / (warps / down);
@@ -83,7 +81,7 @@ static Layout share_out(const Spread *s, const Tile *domain, const Uses *uses) {
       layout.vector = v;
   int across = domain->cols / layout.vector;
   int64_t units = (int64_t)domain->rows * across;
-  int group = greatest_divisor(across, threads), groups = threads / group;
+  int group = (int)greatest_divisor(across, threads), groups = threads / group;
   layout.units = (int)((units + threads - 1) / threads);
   if (domain->rows >= groups && (group == across || group >= LEAST_GROUP)) {
     layout.kind = LAYOUT_GROUPED;

@@ -7,6 +7,7 @@
 #include "passes/kernel/kernel_pass.h"
 #include "runtime/base/file.h"
 #include "runtime/base/random.h"
+#include "tests/unit/device_facts.h"
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -16,15 +17,6 @@
 #include <cmocka.h>
 
 enum { MAX_ARGUMENTS = 8, MAX_MUTANTS = 64, ORDERS = 12 };
-
-static const Facts facts = {.vector = 1,
-                            .registers = 64,
-                            .threads = 64,
-                            .shared = 48 << 10,
-                            .l1 = 128 << 10,
-                            .l2 = 64 << 10,
-                            .matrix_units = true,
-                            .async_copies = true};
 
 typedef struct Arguments {
   int count;
@@ -78,7 +70,7 @@ static int make_mutants(Arena *arena, const Kernel *tiles, Kernel **mutants) {
   for (int n = 0;; n++) {
     int left = n;
     assert_true(n < MAX_MUTANTS);
-    mutants[n] = kernel_finish(tiles, &facts, arena);
+    mutants[n] = kernel_finish(tiles, &device_facts, arena);
     mutants[n]->name = arena_printf(arena, "%s_%d", tiles->name, n);
     if (!remove_one(&mutants[n]->body, &left))
       return n;

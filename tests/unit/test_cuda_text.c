@@ -5,6 +5,7 @@
 #include "codegen/emit.h"
 #include "passes/kernel/kernel_pass.h"
 #include "runtime/base/file.h"
+#include "tests/unit/device_facts.h"
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -12,15 +13,6 @@
 #include <string.h>
 
 #include <cmocka.h>
-
-static const Facts facts = {.vector = 1,
-                            .registers = 64,
-                            .threads = 64,
-                            .shared = 48 << 10,
-                            .l1 = 128 << 10,
-                            .l2 = 64 << 10,
-                            .matrix_units = true,
-                            .async_copies = true};
 
 /* The first kernel's comment begins behind the last empty line ahead of it. */
 static const char *first_kernel(const char *text) {
@@ -46,7 +38,7 @@ static void check_text(const char *name) {
   diag_print(&diag, stderr);
   assert_non_null(tiles);
   for (int i = 0; i < count; i++)
-    tiles[i] = kernel_finish(tiles[i], &facts, arena);
+    tiles[i] = kernel_finish(tiles[i], &device_facts, arena);
   Text text = {0};
   emit_text(TEXT_CUDA, tiles, count, &text);
   const char *kernels = first_kernel(text.at);

@@ -11,6 +11,7 @@
 #include "codegen/emit.h"
 #include "driver/build.h"
 #include "passes/kernel/kernel_pass.h"
+#include "tests/unit/device_facts.h"
 #include "tests/unit/op_samples.h"
 #include <stdlib.h>
 
@@ -21,15 +22,6 @@ static const Facts avx512 = {
     .vector = 16, .registers = 32, .threads = 1, .l1 = 8 << 10, .l2 = 16 << 10};
 static const Facts avx2 = {
     .vector = 8, .registers = 16, .threads = 1, .l1 = 32 << 10, .l2 = 1 << 20};
-static const Facts gpu = {.vector = 1,
-                          .registers = 64,
-                          .threads = 64,
-                          .shared = 48 << 10,
-                          .l1 = 128 << 10,
-                          .l2 = 64 << 10,
-                          .matrix_units = true,
-                          .async_copies = true};
-
 /* Larger graphs, where tiles have borders, several rows and more than one block. */
 static const struct Sample larger[] = {
     {"%x: f32[2,9,7,21,32], %w: f32[7,32,32]",
@@ -467,7 +459,7 @@ static void test_kernel_interpreter(void **state) {
   (void)state;
   check_all(&avx512, BY_EVAL);
   check_all(&avx2, BY_EVAL);
-  check_all(&gpu, BY_EVAL);
+  check_all(&device_facts, BY_EVAL);
 }
 
 static void test_c(void **state) {
@@ -477,7 +469,7 @@ static void test_c(void **state) {
 
 static void test_shim(void **state) {
   (void)state;
-  check_all(&gpu, BY_SHIM);
+  check_all(&device_facts, BY_SHIM);
 }
 
 #if TRICOT_LLVM
@@ -496,9 +488,9 @@ static void test_mixed(void **state) {
   pairs.bf16_pairs = true;
   check_mixed(&pairs, BY_EVAL);
   check_mixed(&avx2, BY_EVAL);
-  check_mixed(&gpu, BY_EVAL);
+  check_mixed(&device_facts, BY_EVAL);
   check_mixed(&avx512, BY_C);
-  check_mixed(&gpu, BY_SHIM);
+  check_mixed(&device_facts, BY_SHIM);
 }
 
 #if TRICOT_LLVM
