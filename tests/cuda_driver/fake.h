@@ -5,11 +5,13 @@
  * waits for them, and page-locked memory is read and written only then; memory of the ordinary kind
  * is read at once. Device addresses are no host addresses, every access is checked against what is
  * allocated, and fresh memory is full of NaN. Images are what fake_nvrtc.c makes: a shared object
- * of the CUDA text over codegen/cuda_shim.h, whose kernels run with real barriers.
+ * of the CUDA text over codegen/cuda_shim.h, whose kernels run with real barriers. They say what
+ * they were made for as real ones do, and are refused on other devices.
  *
  * The environment says what the machine is like and what goes wrong:
  *   FAKE_CUDA_DEVICES=N     devices (1); 0: cuInit finds none; stub: cuInit is the stub's
  *   FAKE_CUDA_MEMORY=BYTES  of each device (1 GiB)
+ *   FAKE_CUDA_CAPABILITY=N  ten times the compute capability (80)
  *   FAKE_CUDA_FAIL=KERNEL   a kernel whose name holds this fails when it runs
  *   FAKE_CUDA_LOG=FILE      calls by function, and what was left behind, written at the end
  */
@@ -28,6 +30,7 @@ enum {
   NO_DEVICE = 100,
   INVALID_DEVICE = 101,
   INVALID_IMAGE = 200,
+  NO_BINARY = 209,
   INVALID_HANDLE = 400,
   NOT_FOUND = 500,
   ILLEGAL_ADDRESS = 700,
@@ -35,12 +38,17 @@ enum {
   CAPTURE_UNSUPPORTED = 900
 };
 
-/* What an image begins with; `size` bytes of a shared object follow. */
-#define FAKE_MAGIC "fakecuda"
-typedef struct FakeImage {
+/* A cubin is an ELF file of this machine (EM_CUDA); its flags are the capability, and FAKE_FEATURE
+ * where it uses features of that architecture alone. */
+enum { FAKE_MACHINE = 190, FAKE_FEATURE = 0x800 };
+
+/* What PTX begins with; `size` bytes of a shared object follow. */
+#define FAKE_PTX_MAGIC "fakeptx"
+typedef struct FakePtx {
   char magic[8];
+  uint32_t flags, unused; /* as of a cubin */
   uint64_t size;
-} FakeImage;
+} FakePtx;
 
 typedef struct Kernel {
   const TricotShimKernel *shim;

@@ -1,6 +1,7 @@
 /* The functions of libcuda that the runtime uses, for a machine that does not exist. See fake.h. */
 #include "tests/cuda_driver/fake.h"
 #include <dlfcn.h>
+#include <elf.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -61,6 +62,7 @@ static const struct {
               {NOT_INITIALIZED, "CUDA_ERROR_NOT_INITIALIZED", "initialization error"},
               {INVALID_DEVICE, "CUDA_ERROR_INVALID_DEVICE", "invalid device ordinal"},
               {INVALID_IMAGE, "CUDA_ERROR_INVALID_IMAGE", "device kernel image is invalid"},
+              {NO_BINARY, "CUDA_ERROR_NO_BINARY_FOR_GPU", "no kernel image is available"},
               {INVALID_HANDLE, "CUDA_ERROR_INVALID_HANDLE", "invalid resource handle"},
               {NOT_FOUND, "CUDA_ERROR_NOT_FOUND", "named symbol not found"},
               {ILLEGAL_ADDRESS, "CUDA_ERROR_ILLEGAL_ADDRESS", "an illegal memory access"},
@@ -103,10 +105,15 @@ int cuDeviceGetName(char *name, int room, int device) {
   return DONE;
 }
 
+static int capability(void) {
+  const char *text = getenv("FAKE_CUDA_CAPABILITY");
+  return text ? atoi(text) : 80;
+}
+
 int cuDeviceGetAttribute(int *value, int attribute, int device) {
   CALL();
-  *value = attribute == 75   ? 8
-           : attribute == 76 ? 0
+  *value = attribute == 75   ? capability() / 10
+           : attribute == 76 ? capability() % 10
            : attribute == 16 ? 4
            : attribute == 38 ? 1 << 20
                              : 160 << 10;
@@ -139,23 +146,60 @@ int cuCtxSetCurrent(void *context) {
 
 /* ---- modules ---- */
 
+/* Does code that was made for `flags` run here? */
+static bool runs_here(unsigned flags, bool ptx) {
+  int made_for = (int)(flags & 0xff), here = capability();
+  if (flags & FAKE_FEATURE)
+    return made_for == here;
+  return made_for <= here && (ptx || made_for / 10 == here / 10);
+}
+
+/* The shared object in an image, for whoever frees it, and its size. */
+static int read_image(const char *data, char **object, size_t *size) {
+  FakePtx ptx;
+  Elf64_Ehdr elf;
+  memcpy(&ptx, data, sizeof ptx);
+  bool is_ptx = memcmp(ptx.magic, FAKE_PTX_MAGIC, sizeof ptx.magic) == 0;
+  memcpy(&elf, is_ptx ? data + sizeof ptx : data, sizeof elf);
+  if (memcmp(elf.e_ident, ELFMAG, SELFMAG) != 0 || elf.e_machine != FAKE_MACHINE)
+    return INVALID_IMAGE;
+  if (!runs_here(elf.e_flags, is_ptx))
+    return NO_BINARY;
+  *size = is_ptx ? ptx.size : elf.e_shoff + (size_t)elf.e_shnum * elf.e_shentsize;
+  *object = mem_alloc(*size);
+  memcpy(*object, is_ptx ? data + sizeof ptx : data, *size);
+  elf.e_machine = EM_X86_64;
+#if defined(__aarch64__)
+  elf.e_machine = EM_AARCH64;
+#endif
+  elf.e_flags = 0;
+  memcpy(*object, &elf, sizeof elf);
+  return DONE;
+}
+
+static void *load_object(const char *object, size_t size) {
+  char path[64];
+  int file = memfd_create("kernels", 0);
+  snprintf(path, sizeof path, "/proc/self/fd/%d", file);
+  bool good = file >= 0 && write(file, object, size) == (ssize_t)size;
+  void *handle = good ? dlopen(path, RTLD_NOW | RTLD_LOCAL) : NULL;
+  close(file);
+  return handle;
+}
+
 int cuModuleLoadDataEx(Module **result, const void *data, unsigned options, int *option,
                        void **value) {
   CALL();
-  FakeImage image;
-  char path[64];
-  memcpy(&image, data, sizeof image);
+  char *object;
+  size_t size;
   (void)options, (void)option, (void)value;
-  if (!current || memcmp(image.magic, FAKE_MAGIC, sizeof image.magic) != 0)
-    return current ? INVALID_IMAGE : NOT_INITIALIZED;
-  int file = memfd_create("kernels", 0);
-  snprintf(path, sizeof path, "/proc/self/fd/%d", file);
-  const char *bytes = (const char *)data + sizeof image;
-  bool good = file >= 0 && write(file, bytes, image.size) == (ssize_t)image.size;
+  int read = current ? read_image(data, &object, &size) : NOT_INITIALIZED;
+  if (read != DONE)
+    return read;
   Module *module = mem_alloc(sizeof *module);
   module->n_kernels = 0;
-  module->handle = good ? dlopen(path, RTLD_NOW | RTLD_LOCAL) : NULL;
-  close(file);
+  module->handle = load_object(object, size);
+  free(object);
   TricotHost **host = module->handle ? dlsym(module->handle, "tricot_host") : NULL;
   if (!host) {
     free(module);

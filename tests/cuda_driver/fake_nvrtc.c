@@ -3,12 +3,14 @@
  *
  * The text goes through the C compiler with codegen/cuda_shim.h in front (as text_library.c does
  * for the target cuda-shim, with the same options, so that numbers are the same), followed by what
- * the driver calls: a function and a description for each kernel, read off the text.
- * Images of texts that were compiled before are taken from the folder FAKE_NVRTC_CACHE, if set.
+ * the driver calls: a function and a description for each kernel, read off the text. The object
+ * has the section .nv.info of a cubin too, in which every kernel has FAKE_REGISTERS.
+ * Objects of texts that were compiled before are taken from the folder FAKE_NVRTC_CACHE, if set.
  */
 #include "runtime/base/map.h"
 #include "runtime/base/text.h"
 #include "tests/cuda_driver/fake.h"
+#include <elf.h>
 #include <fcntl.h>
 #include <spawn.h>
 #include <stdlib.h>
@@ -20,12 +22,12 @@
 extern char **environ;
 
 typedef struct Program {
-  char *source, *image;
-  size_t size;
+  char *source, *image; /* the image: a cubin, with room for the head of PTX in front */
+  size_t size;          /* of the cubin */
   char log[2000];
 } Program;
 
-enum { FAILED = 6 };
+enum { FAILED = 6, FAKE_REGISTERS = 32, PTX_ROOM = sizeof(FakePtx) };
 
 static const char opening[] = "TRICOT_KERNEL(";
 
@@ -56,12 +58,19 @@ static bool waits(const char *body, const char *end) {
   return false;
 }
 
-static void describe(char *kernel, Text *out) {
-  char name[400];
+enum { NAME_ROOM = 400 };
+
+static int read_name(const char *kernel, char name[NAME_ROOM]) { /* gives the number of threads */
   int threads;
-  char *end = next_kernel(kernel + 1);
   if (sscanf(kernel, "TRICOT_KERNEL(%d) %399[A-Za-z0-9_](", &threads, name) != 2)
     FAULT("no kernel: %.60s", kernel);
+  return threads;
+}
+
+static void describe(char *kernel, Text *out) {
+  char name[NAME_ROOM];
+  int threads = read_name(kernel, name);
+  char *end = next_kernel(kernel + 1);
   char *list = strchr(kernel + sizeof opening, '(');
   int count = parameters(list);
   text_add(out, "\nstatic void fake_thread_%s(void *const *a) {\n  (void)a;\n  %s(", name, name);
@@ -88,6 +97,7 @@ static bool compile(const char *source, const char *object, const char *log) {
                    "-fwrapv",
                    "-ffp-contract=off",
                    "-fno-strict-aliasing",
+                   "-fkeep-static-functions", /* kernels keep their symbols */
                    "-Wl,-Bsymbolic",
                    "-include",
                    TRICOT_SHIM,
@@ -130,10 +140,17 @@ static void cache_path(const char *text, char *path, size_t room) {
              (unsigned long long)hash_bytes(text, strlen(text), 0));
 }
 
+/* Several compile the same text at a time, so the file is there at once or not at all. */
 static void write_cache(const char *path, const char *bytes, size_t size) {
-  FILE *file = *path ? fopen(path, "w") : NULL;
-  if (file && (fwrite(bytes, 1, size, file) != size || fclose(file) != 0))
-    unlink(path);
+  char temporary[440];
+  snprintf(temporary, sizeof temporary, "%s.XXXXXX", path);
+  int file = *path ? mkstemp(temporary) : -1;
+  if (file < 0)
+    return;
+  bool good = write(file, bytes, size) == (ssize_t)size;
+  close(file);
+  if (!good || rename(temporary, path) != 0)
+    unlink(temporary);
 }
 
 int nvrtcCreateProgram(Program **program, const char *source, const char *name, int headers,
@@ -143,6 +160,52 @@ int nvrtcCreateProgram(Program **program, const char *source, const char *name, 
   **program = (Program){.source = mem_alloc(strlen(source) + 2)};
   sprintf((*program)->source, "\n%s", source); /* so that every kernel begins behind a line */
   return headers ? FAILED : 0;
+}
+
+/* Records of .nv.info, in the order of the text: how many registers a symbol takes. */
+typedef struct InfoRecord {
+  unsigned char format, attribute;
+  uint16_t size;
+  uint32_t symbol, value;
+} InfoRecord;
+
+static void add_records(char *source, Text *out) {
+  text_add(out, "\nstruct { unsigned char format, attribute; unsigned short size; unsigned symbol, "
+                "value; } fake_info[] __attribute__((section(\".nv.info\"))) = {\n");
+  for (char *kernel = next_kernel(source); kernel; kernel = next_kernel(kernel + 1))
+    text_add(out, "  {4, 0x2f, 8, 0, %d},\n", FAKE_REGISTERS);
+  text_add(out, "  {0}};\n");
+}
+
+static Elf64_Shdr *find_section(char *elf, const char *name) {
+  const Elf64_Ehdr *header = (const Elf64_Ehdr *)elf;
+  Elf64_Shdr *sections = (Elf64_Shdr *)(elf + header->e_shoff);
+  const char *names = elf + sections[header->e_shstrndx].sh_offset;
+  for (int i = 0; i < header->e_shnum; i++)
+    if (strcmp(names + sections[i].sh_name, name) == 0)
+      return &sections[i];
+  FAULT("the object has no section %s", name);
+}
+
+static uint32_t find_symbol(char *elf, const char *name) {
+  const Elf64_Shdr *table = find_section(elf, ".symtab");
+  const char *names = elf + find_section(elf, ".strtab")->sh_offset;
+  const Elf64_Sym *symbols = (const Elf64_Sym *)(elf + table->sh_offset);
+  for (uint32_t i = 1; i < table->sh_size / sizeof *symbols; i++)
+    if (ELF64_ST_TYPE(symbols[i].st_info) == STT_FUNC &&
+        strcmp(names + symbols[i].st_name, name) == 0)
+      return i;
+  FAULT("the object has no function %s", name);
+}
+
+/* Numbers of symbols are known only when the object is linked. */
+static void fill_records(char *source, char *elf) {
+  InfoRecord *record = (InfoRecord *)(elf + find_section(elf, ".nv.info")->sh_offset);
+  char name[NAME_ROOM];
+  for (char *kernel = next_kernel(source); kernel; kernel = next_kernel(kernel + 1)) {
+    read_name(kernel, name);
+    record++->symbol = find_symbol(elf, name);
+  }
 }
 
 static int compile_program(Program *p) {
@@ -156,15 +219,13 @@ static int compile_program(Program *p) {
   text_add(&text, "%s", p->source);
   for (char *kernel = next_kernel(p->source); kernel; kernel = next_kernel(kernel + 1))
     describe(kernel, &text);
+  add_records(p->source, &text);
   FILE *file = fopen(source, "w");
   bool good = file && fwrite(text.at, 1, text.size, file) == text.size;
   good = file && fclose(file) == 0 && good && compile(source, object, log);
-  FakeImage head = {FAKE_MAGIC, 0};
-  p->image = good ? read_all(object, sizeof head, &p->size) : NULL;
-  if (p->image) {
-    head.size = p->size - sizeof head;
-    memcpy(p->image, &head, sizeof head);
-  }
+  p->image = good ? read_all(object, PTX_ROOM, &p->size) : NULL;
+  if (p->image)
+    fill_records(p->source, p->image + PTX_ROOM);
   size_t size;
   char *words = read_all(log, 0, &size);
   snprintf(p->log, sizeof p->log, "%s", words ? words : "the C compiler did not run");
@@ -177,17 +238,33 @@ static int compile_program(Program *p) {
   return p->image ? 0 : FAILED;
 }
 
+/* "--gpu-architecture=sm_90a", as an image says it. */
+static uint32_t architecture(int count, const char *const *options) {
+  char word[16], feature = 0;
+  int capability = 0;
+  for (int i = 0; i < count; i++)
+    if (sscanf(options[i], "--gpu-architecture=%15[a-z]_%d%c", word, &capability, &feature) > 1)
+      return (uint32_t)capability | (feature ? FAKE_FEATURE : 0);
+  FAULT("no architecture is named");
+}
+
 int nvrtcCompileProgram(Program *p, int count, const char *const *options) {
   char kept[400];
-  (void)count, (void)options;
   cache_path(p->source, kept, sizeof kept);
-  p->image = *kept ? read_all(kept, 0, &p->size) : NULL;
-  if (p->image)
-    return 0;
-  int result = compile_program(p);
-  if (!result)
-    write_cache(kept, p->image, p->size);
-  return result;
+  p->image = *kept ? read_all(kept, PTX_ROOM, &p->size) : NULL;
+  if (!p->image) {
+    int result = compile_program(p);
+    if (result)
+      return result;
+    write_cache(kept, p->image + PTX_ROOM, p->size - PTX_ROOM);
+  }
+  p->size -= PTX_ROOM;
+  FakePtx head = {FAKE_PTX_MAGIC, architecture(count, options), 0, p->size};
+  memcpy(p->image, &head, sizeof head);
+  Elf64_Ehdr *elf = (Elf64_Ehdr *)(p->image + PTX_ROOM);
+  elf->e_machine = FAKE_MACHINE;
+  elf->e_flags = head.flags;
+  return 0;
 }
 
 int nvrtcDestroyProgram(Program **program) {
@@ -213,12 +290,19 @@ int nvrtcGetCUBINSize(const Program *p, size_t *size) {
 }
 
 int nvrtcGetCUBIN(const Program *p, char *bytes) {
-  memcpy(bytes, p->image, p->size);
+  memcpy(bytes, p->image + PTX_ROOM, p->size);
   return 0;
 }
 
-int nvrtcGetPTXSize(const Program *p, size_t *size) { return nvrtcGetCUBINSize(p, size); }
-int nvrtcGetPTX(const Program *p, char *bytes) { return nvrtcGetCUBIN(p, bytes); }
+int nvrtcGetPTXSize(const Program *p, size_t *size) {
+  *size = PTX_ROOM + p->size;
+  return 0;
+}
+
+int nvrtcGetPTX(const Program *p, char *bytes) {
+  memcpy(bytes, p->image, PTX_ROOM + p->size);
+  return 0;
+}
 
 int nvrtcVersion(int *major, int *minor) {
   *major = 13;
