@@ -45,11 +45,13 @@ typedef struct Cubin {
 } Cubin;
 /* arch: "sm_80", "sm_90a"; "compute_80" gives PTX. */
 bool nvrtc_compile(Arena *, const char *text, const char *name, const char *arch, Cubin *, Error *);
-/* The text for several architectures side by side, a thread each as far as there are CPUs:
- * images[i] is the cubin of archs[i]; with `floor` one more, PTX of the lowest of them. Fails with
- * the first architecture's error. */
-bool nvrtc_compile_all(Arena *, const char *text, const char *name, const CudaArch *archs,
-                       int count, bool floor, CudaImage *images, Error *);
+/* The text for several architectures side by side, a thread each as far as there are CPUs. Each
+ * image says what it shall be (arch, ptx) and gets data and size. Fails with the first image's
+ * error. */
+bool nvrtc_compile_all(Arena *, const char *text, const char *name, CudaImage *images, int count,
+                       Error *);
+/* What runs where none of the cubins does: PTX of the lowest of the architectures. */
+CudaImage nvrtc_floor(const CudaImage *images, int count);
 /* What one kernel of a cubin needs, from its .nv.info section. */
 typedef struct CubinResources {
   int registers;        /* per thread */

@@ -17,10 +17,6 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#ifndef TRICOT_LINK_FLAGS /* what the runtime's own build needs, such as sanitizers */
-#define TRICOT_LINK_FLAGS ""
-#endif
-
 /* Texts of this project that go into outputs. */
 #define TEXT_OF_FILE(symbol, path)                                                                 \
   __asm__(".section .rodata\n" #symbol ": .incbin \"" path "\"\n .byte 0\n .text\n");              \
@@ -35,10 +31,8 @@ typedef struct Building {
   const char *folder; /* private, temporary */
   const char *result; /* in the output's folder, temporary */
   const char *libraries;
-  const LevelObject *levels;
-  int n_levels;
+  const ExecutableParts *parts;
   ExecutableKind kind;
-  const char *weights; /* a path, or NULL */
   Error *error;
 } Building;
 
@@ -59,13 +53,16 @@ static bool write_bytes(const Building *b, const char *path, const void *bytes, 
 }
 
 static void remove_folder(const Building *b) {
-  static const char *const names[] = {"main.c", "exports", "script", "log", "main.o", "weights"};
+  static const char *const names[] = {"main.c", "exports", "script",   "log",
+                                      "main.o", "weights", "plan_cuda"};
   for (size_t i = 0; i < sizeof names / sizeof *names; i++)
     unlink(in_folder(b, names[i]));
-  for (int i = 0; i < b->n_levels; i++) {
+  for (int i = 0; i < b->parts->n_levels; i++) {
     unlink(in_folder(b, arena_printf(b->arena, "plan%d", i)));
     unlink(in_folder(b, arena_printf(b->arena, "level%d.o", i)));
   }
+  for (int i = 0; i < b->parts->cuda.n_images; i++)
+    unlink(in_folder(b, arena_printf(b->arena, "image%d", i)));
   rmdir(b->folder);
 }
 
@@ -111,27 +108,54 @@ static void add_level_tables(const LevelObject *level, int number, Text *text) {
   text_add(text, "  0};\n\n");
 }
 
-static void generate(const Building *b, Text *text) {
-  bool program = b->kind == EXECUTABLE_PROGRAM, weights = b->weights != NULL;
-  text_add(text, "/* Generated: the tables of a compiled model. */\n");
-  text_add(text, "%s\n", abi_text);
-  for (int i = 0; i < b->n_levels; i++) {
-    const char *name = arena_printf(b->arena, "tricot_plan%d", i);
-    add_bytes_section(text, name, arena_printf(b->arena, "plan%d", i));
-    add_level_tables(&b->levels[i], i, text);
+/* The plans and kernels of all levels, then their list. */
+static void add_levels(const Building *b, Text *text) {
+  const ExecutableParts *parts = b->parts;
+  for (int i = 0; i < parts->n_levels; i++) {
+    const char *plan = arena_printf(b->arena, "plan%d", i);
+    add_bytes_section(text, arena_printf(b->arena, "tricot_%s", plan), plan);
+    add_level_tables(&parts->levels[i], i, text);
   }
-  if (weights)
-    add_bytes_section(text, "tricot_weights", "weights");
   text_add(text, "static const EmbeddedLevel levels[] = {\n");
-  for (int i = 0; i < b->n_levels; i++) {
-    const LevelObject *level = &b->levels[i];
-    text_add(text, "  {\"%s\", tricot_plan%d, %zu, %d, names%d, kernels%d},\n", level->name, i,
-             level->plan_size, level->n_kernels, i, i);
+  for (int i = 0; i < parts->n_levels; i++) {
+    const LevelObject *level = &parts->levels[i];
+    text_add(text, "  {\"%s\", tricot_plan%d, %zu, %d, names%d, kernels%d, %zu},\n", level->name, i,
+             level->plan_size, level->n_kernels, i, i, level->object_size);
   }
-  text_add(text, "};\n\n%sconst Embedded tricot_embedded_model = {EMBEDDED_VERSION, %d, levels, ",
-           program ? "static " : "", b->n_levels);
+  text_add(text, "  {0}};\n\n");
+}
+
+/* The same of CUDA. */
+static void add_images(const Building *b, Text *text) {
+  const CudaObject *cuda = &b->parts->cuda;
+  char name[CUDA_ARCH_TEXT];
+  if (cuda->n_images)
+    add_bytes_section(text, "tricot_plan_cuda", "plan_cuda");
+  for (int i = 0; i < cuda->n_images; i++)
+    add_bytes_section(text, arena_printf(b->arena, "tricot_image%d", i),
+                      arena_printf(b->arena, "image%d", i));
+  text_add(text, "static const EmbeddedImage images[] = {\n");
+  for (int i = 0; i < cuda->n_images; i++)
+    text_add(text, "  {\"%s\", tricot_image%d, %zu},\n",
+             cuda_arch_text(cuda->images[i].arch, cuda->images[i].ptx, name), i,
+             cuda->images[i].size);
+  text_add(text, "  {0}};\n\n");
+}
+
+static void generate(const Building *b, Text *text) {
+  const ExecutableParts *parts = b->parts;
+  bool program = b->kind == EXECUTABLE_PROGRAM;
   struct stat info;
-  if (weights && stat(in_folder(b, "weights"), &info) == 0)
+  text_add(text, "/* Generated: the tables of a compiled model. */\n%s\n", abi_text);
+  add_levels(b, text);
+  add_images(b, text);
+  if (parts->weights)
+    add_bytes_section(text, "tricot_weights", "weights");
+  text_add(text, "%sconst Embedded tricot_embedded_model = {\n  EMBEDDED_VERSION, %d, levels, ",
+           program ? "static " : "", parts->n_levels);
+  text_add(text, "{%s, %zu, %d, images}, ", parts->cuda.n_images ? "tricot_plan_cuda" : "0",
+           parts->cuda.plan_size, parts->cuda.n_images);
+  if (parts->weights && stat(in_folder(b, "weights"), &info) == 0)
     text_add(text, "tricot_weights, %lld};\n", (long long)info.st_size);
   else
     text_add(text, "0, 0};\n");
@@ -142,7 +166,7 @@ static void generate(const Building *b, Text *text) {
 
 static bool copy_weights(const Building *b) {
   TensorFile file;
-  const char *path = b->weights;
+  const char *path = b->parts->weights;
   if (!path)
     return true;
   if (!tensor_file_open(&file, path, b->error))
@@ -158,14 +182,21 @@ static bool copy_weights(const Building *b) {
 }
 
 static bool write_parts(const Building *b) {
-  for (int i = 0; i < b->n_levels; i++) {
-    const LevelObject *level = &b->levels[i];
+  const CudaObject *cuda = &b->parts->cuda;
+  for (int i = 0; i < b->parts->n_levels; i++) {
+    const LevelObject *level = &b->parts->levels[i];
     if (!write_bytes(b, in_folder(b, arena_printf(b->arena, "plan%d", i)), level->plan,
                      level->plan_size) ||
         !write_bytes(b, in_folder(b, arena_printf(b->arena, "level%d.o", i)), level->object,
                      level->object_size))
       return false;
   }
+  if (cuda->n_images && !write_bytes(b, in_folder(b, "plan_cuda"), cuda->plan, cuda->plan_size))
+    return false;
+  for (int i = 0; i < cuda->n_images; i++)
+    if (!write_bytes(b, in_folder(b, arena_printf(b->arena, "image%d", i)), cuda->images[i].data,
+                     cuda->images[i].size))
+      return false;
   static const char exports[] = "{ global: tricot_*; local: *; };\n";
   if (!copy_weights(b) || !write_bytes(b, in_folder(b, "exports"), exports, sizeof exports - 1))
     return false;
@@ -231,11 +262,11 @@ static bool link_with_compiler(const Building *b) {
             shared ? "-shared -Wl,-z,defs -Wl,--version-script=exports -Wl,-u,tricot_open"
                    : "-pie");
   add_words(b, &words, "main.c");
-  for (int i = 0; i < b->n_levels; i++)
+  for (int i = 0; i < b->parts->n_levels; i++)
     add_words(b, &words, arena_printf(b->arena, "level%d.o", i));
   vec_push(b->arena, &words, arena_printf(b->arena, "%s/libtricot_runtime.a", b->libraries));
   vec_push(b->arena, &words, arena_printf(b->arena, "%s/libtricot_base.a", b->libraries));
-  add_words(b, &words, "-lz -lutf8proc -lm -lpthread");
+  add_words(b, &words, TRICOT_RUNTIME_LIBRARIES "-lm -lpthread");
   return run_tool(b, &words, NULL);
 }
 
@@ -248,7 +279,7 @@ static bool archive(const Building *b) {
     return false;
   Text script = {0};
   text_add(&script, "CREATE %s\nADDMOD main.o\n", b->result);
-  for (int i = 0; i < b->n_levels; i++)
+  for (int i = 0; i < b->parts->n_levels; i++)
     text_add(&script, "ADDMOD level%d.o\n", i);
   text_add(&script, "ADDLIB %s/libtricot_runtime.a\nADDLIB %s/libtricot_base.a\nSAVE\nEND\n",
            b->libraries, b->libraries);
@@ -270,10 +301,11 @@ static bool write_header(const Building *b, const char *out) {
 
 static bool check_levels(const Building *b) {
   bool arm = embedded_level_supported("aarch64");
-  if (b->n_levels < 1)
-    return error_set(b->error, "an executable needs code for one level at least");
-  for (int i = 0; i < b->n_levels; i++) {
-    const char *name = b->levels[i].name;
+  const LevelObject *levels = b->parts->levels;
+  if (b->parts->n_levels + b->parts->cuda.n_images < 1)
+    return error_set(b->error, "an executable needs code for one target at least");
+  for (int i = 0; i < b->parts->n_levels; i++) {
+    const char *name = levels[i].name;
     if (!embedded_level_rank(name))
       return error_set(b->error,
                        "executables are built for the levels x86-64-v3, x86-64-v4 or "
@@ -285,7 +317,7 @@ static bool check_levels(const Building *b) {
                        "file can be made (--emit object)",
                        name);
     for (int k = 0; k < i; k++)
-      if (strcmp(name, b->levels[k].name) == 0)
+      if (strcmp(name, levels[k].name) == 0)
         return error_set(b->error, "level %s twice", name);
   }
   return true;
@@ -311,18 +343,13 @@ static const char *absolute(Arena *arena, const char *path) {
   return arena_printf(arena, "%s/%s", here, path);
 }
 
-bool executable_build(const char *out, ExecutableKind kind, const LevelObject *levels, int count,
-                      const char *weights, Error *error) {
+bool executable_build(const char *out, ExecutableKind kind, const ExecutableParts *parts,
+                      Error *error) {
   Arena *arena = arena_new();
   const char *temporary = getenv("TMPDIR");
   char *folder =
       arena_printf(arena, "%s/tricot-link-XXXXXX", temporary && *temporary ? temporary : "/tmp");
-  Building b = {.arena = arena,
-                .levels = levels,
-                .n_levels = count,
-                .kind = kind,
-                .weights = weights,
-                .error = error};
+  Building b = {.arena = arena, .parts = parts, .kind = kind, .error = error};
   b.result = arena_printf(arena, "%s.tmp.%ld", absolute(arena, out), (long)getpid());
   bool good = mkdtemp(folder) != NULL;
   if (!good)

@@ -194,30 +194,26 @@ static void run_jobs(Jobs *jobs) {
     pthread_join(thread[i], NULL);
 }
 
-static int lowest(const CudaArch *archs, int count) {
-  int best = 0;
+CudaImage nvrtc_floor(const CudaImage *images, int count) {
+  CudaArch lowest = images[0].arch;
   for (int i = 1; i < count; i++)
-    if (archs[i].capability < archs[best].capability)
-      best = i;
-  return best;
+    if (images[i].arch.capability < lowest.capability)
+      lowest = images[i].arch;
+  lowest.feature = 0; /* code for features of its own runs nowhere else */
+  return (CudaImage){.arch = lowest, .ptx = true};
 }
 
-bool nvrtc_compile_all(Arena *arena, const char *text, const char *name, const CudaArch *archs,
-                       int count, bool floor, CudaImage *images, Error *error) {
-  Jobs jobs = {ARENA_ARRAY(arena, Job, count + 1), count + floor, 0};
-  bool good = nvrtc_available(error) && count > 0;
-  for (int i = 0; i < jobs.count && good; i++) {
-    bool ptx = i == count;
-    CudaArch arch = archs[ptx ? lowest(archs, count) : i];
-    if (ptx)
-      arch.feature = 0; /* code for one's own features runs nowhere else */
-    images[i] = (CudaImage){.arch = arch, .ptx = ptx};
+bool nvrtc_compile_all(Arena *arena, const char *text, const char *name, CudaImage *images,
+                       int count, Error *error) {
+  Jobs jobs = {ARENA_ARRAY(arena, Job, count + 1), count, 0};
+  bool good = nvrtc_available(error);
+  for (int i = 0; i < count && good; i++) {
     jobs.at[i] = (Job){.text = text, .name = name, .arena = arena_new()};
-    cuda_arch_text(arch, ptx, jobs.at[i].arch);
+    cuda_arch_text(images[i].arch, images[i].ptx, jobs.at[i].arch);
   }
   if (good)
     run_jobs(&jobs);
-  for (int i = 0; i < jobs.count && jobs.at[i].arena; i++) {
+  for (int i = 0; i < count && jobs.at[i].arena; i++) {
     Job *job = &jobs.at[i];
     if (good && !job->good)
       good = error_set(error, "%s", job->error.text);

@@ -1,12 +1,9 @@
 /* `tricot compile`: a model file to an executable, a library, or any stage on the way as text.
  *
- * For executables and libraries every CPU level is compiled by itself (its facts choose other
- * tiles), and the levels lie side by side in the artefact, which picks one when it starts.
  * Everything is written under a temporary name and renamed, and depends on the input alone: same
  * input, same bytes.
  */
-#include "codegen/executable.h"
-#include "codegen/plan_write.h"
+#include "driver/artefact.h"
 #include "driver/cuda_report.h"
 #include "driver/host.h"
 #include "driver/verbs.h"
@@ -38,6 +35,7 @@ static const char help[] =
     "points without anything else installed.\n\n"
     "  tricot compile models/clip-dcformer.yaml --variant nano -o ctclip\n"
     "  tricot compile models/clip-dcformer.yaml -o ctclip --target cpu:x86-64-v3,x86-64-v4\n"
+    "  tricot compile models/clip-dcformer.yaml -o ctclip --target cuda:sm_80,cuda:sm_90a,cpu\n"
     "  tricot compile models/dcformer.yaml --variant nano --emit graph -o nano.tg\n"
     "  tricot compile models/dcformer.yaml --emit asm --target cpu:x86-64-v4 -o nano.s\n\n";
 
@@ -155,10 +153,10 @@ static bool emit_source(Work *w, Compiled *c, Text *out, Error *error) {
 
 static bool emit_cuda_code(Work *w, Compiled *c, Text *out, Error *error) {
   bool ptx = strcmp(w->emit, "ptx") == 0;
-  CudaImage images[2]; /* the cubin, PTX */
+  CudaImage images[2] = {{.arch = c->target.arch}}; /* the cubin, PTX */
   CudaReport report;
-  if (!compiled_images(c, &c->target.arch, 1, ptx, images, error) ||
-      !cuda_report(c, images, 1, &report, error))
+  images[1] = nvrtc_floor(images, 1);
+  if (!compiled_images(c, images, 1 + ptx, error) || !cuda_report(c, images, 1, &report, error))
     return false;
   cuda_report_warn(c, &report, stderr);
   text_add_bytes(out, images[ptx].data, images[ptx].size);
@@ -189,20 +187,21 @@ static const struct Emission {
   const char *name;
   int targets;                                      /* that it can be asked of */
   const char *otherwise;                            /* the target when none is named */
-  bool (*add)(Work *, Compiled *, Text *, Error *); /* NULL: an executable or a library */
+  bool (*add)(Work *, Compiled *, Text *, Error *); /* NULL: an executable or a library, */
+  ExecutableKind kind;                              /* of this kind */
 } emissions[] = {
-    {"exe", 0, "cpu", NULL},
-    {"shared", 0, "cpu", NULL},
-    {"static", 0, "cpu", NULL},
-    {"graph", FOR_ALL, TRICOT_LLVM ? "cpu" : "c", emit_graph},
-    {"kernel", FOR_KERNELS, TRICOT_LLVM ? "cpu" : "c", emit_kernels},
-    {"llvm", FOR_CPU, "cpu", emit_cpu_code},
-    {"asm", FOR_CPU, "cpu", emit_cpu_code},
-    {"object", FOR_CPU, "cpu", emit_cpu_code},
-    {"c", FOR_CPU | FOR_TEXT, "c", emit_source},
-    {"cuda", FOR_CUDA | FOR_TEXT, "cuda:sm_80", emit_source},
-    {"ptx", FOR_CUDA, "cuda:sm_80", emit_cuda_code},
-    {"cubin", FOR_CUDA, "cuda:sm_80", emit_cuda_code},
+    {"exe", 0, "cpu", NULL, EXECUTABLE_PROGRAM},
+    {"shared", 0, "cpu", NULL, EXECUTABLE_SHARED},
+    {"static", 0, "cpu", NULL, EXECUTABLE_STATIC},
+    {"graph", FOR_ALL, TRICOT_LLVM ? "cpu" : "c", emit_graph, 0},
+    {"kernel", FOR_KERNELS, TRICOT_LLVM ? "cpu" : "c", emit_kernels, 0},
+    {"llvm", FOR_CPU, "cpu", emit_cpu_code, 0},
+    {"asm", FOR_CPU, "cpu", emit_cpu_code, 0},
+    {"object", FOR_CPU, "cpu", emit_cpu_code, 0},
+    {"c", FOR_CPU | FOR_TEXT, "c", emit_source, 0},
+    {"cuda", FOR_CUDA | FOR_TEXT, "cuda:sm_80", emit_source, 0},
+    {"ptx", FOR_CUDA, "cuda:sm_80", emit_cuda_code, 0},
+    {"cubin", FOR_CUDA, "cuda:sm_80", emit_cuda_code, 0},
 };
 
 static const struct Emission *find_emission(const char *name) {
@@ -239,85 +238,6 @@ static bool compile_stage(Work *w, Error *error) {
   compiled_close(&c);
   return good;
 }
-
-/* ---- executables and libraries ---- */
-
-#if TRICOT_LLVM
-enum { MAX_LEVELS = 8 };
-/* the last one, which differs in dots of bf16 alone, for --precision bf16 */
-static const char *const levels_default[] = {"x86-64-v3", "x86-64-v4", "x86-64-v4-bf16"};
-
-static int choose_levels(Work *w, const char **levels, Error *error) {
-  Target targets[MAX_LEVELS];
-  int n = target_list(w->arena, w->request.target, targets, MAX_LEVELS, error), count = 0;
-  for (int i = 0; i < n; i++) {
-    if (targets[i].kind != TARGET_CPU) {
-      error_set(error, "--emit %s wants --target cpu or cpu:LEVEL,…, not '%s'", w->emit,
-                targets[i].text);
-      return 0;
-    }
-    if (targets[i].named)
-      levels[count++] = targets[i].level;
-  }
-  for (int i = 0; n && !count && i < (w->request.mixed ? 3 : 2); i++)
-    levels[i] = levels_default[i];
-  return count ? count : n ? (w->request.mixed ? 3 : 2) : 0;
-}
-
-/* "x86-64-v3" as the end of a C name. */
-static const char *suffix_of(Arena *arena, const char *level) {
-  char *text = arena_printf(arena, "_%s", level);
-  for (char *c = text; *c; c++)
-    if (*c == '-')
-      *c = '_';
-  return text;
-}
-
-static bool compile_level(Work *w, const char *name, LevelObject *level, Compiled *c,
-                          Error *error) {
-  CpuLevel cpu;
-  Text object = {0};
-  w->request.target = arena_printf(w->arena, "cpu:%s", name);
-  level->name = name;
-  level->suffix = suffix_of(w->arena, name);
-  if (!compiled_build(c, &w->request, error) || !cpu_level_find(name, &cpu, error) ||
-      !llvm_emit(c->build.kernels.at, c->build.kernels.count, &cpu, level->suffix, "object",
-                 &object, error)) {
-    diag_print(&c->diag, stderr);
-    text_free(&object);
-    return false;
-  }
-  level->plan = plan_write(w->arena, &c->plan, &level->plan_size);
-  level->object = (const unsigned char *)object.at;
-  level->object_size = object.size;
-  level->n_kernels = c->plan.n_kernels;
-  level->kernels = c->plan.kernels;
-  return true;
-}
-
-static bool compile_artefact(Work *w, Error *error) {
-  const char *names[MAX_LEVELS];
-  int n = choose_levels(w, names, error);
-  if (!n)
-    return false;
-  LevelObject *levels = ARENA_ARRAY(w->arena, LevelObject, n);
-  Compiled *built = ARENA_ARRAY(w->arena, Compiled, n);
-  bool good = true;
-  int done = 0;
-  for (; done < n && good; done++)
-    good = compile_level(w, names[done], &levels[done], &built[done], error);
-  ExecutableKind kind = strcmp(w->emit, "shared") == 0   ? EXECUTABLE_SHARED
-                        : strcmp(w->emit, "static") == 0 ? EXECUTABLE_STATIC
-                                                         : EXECUTABLE_PROGRAM;
-  good = good &&
-         executable_build(w->output, kind, levels, n, options_text(&w->options, "weights"), error);
-  for (int i = 0; i < n; i++)
-    free((void *)levels[i].object);
-  for (int i = 0; i < done; i++)
-    compiled_close(&built[i]);
-  return good;
-}
-#endif
 
 static int usage_error(const Error *error) {
   fprintf(stderr, "tricot compile: error: %s\ntricot compile --help shows the options\n",
@@ -371,15 +291,11 @@ static int compile_with(Work *w, int argc, char **argv) {
   bool good = choose_entries(w, &error);
   if (!options_text(&w->options, "target"))
     w->request.target = w->emission->otherwise;
-  if (good && !w->emission->add) {
-#if TRICOT_LLVM
-    good = compile_artefact(w, &error);
-#else
-    good = error_set(&error, "--emit %s: this build has no LLVM", w->emit);
-#endif
-  } else if (good) {
-    good = compile_stage(w, &error);
-  }
+  if (good)
+    good = w->emission->add
+               ? compile_stage(w, &error)
+               : artefact_build(w->arena, &w->request, w->emission->kind,
+                                options_text(&w->options, "weights"), w->output, &error);
   if (!good && error.text[0])
     fprintf(stderr, "%s\n", error.text);
   return good ? EXIT_DONE : EXIT_INPUT;

@@ -259,19 +259,18 @@ enum { MOST_ARCHS = 16 };
 /* An entry point's kernels and what they need on each of the targets. */
 static bool show_cuda(Inspect *in, const Model *model, const Target *targets, int count,
                       Error *error) {
-  CudaArch archs[MOST_ARCHS];
   CudaImage images[MOST_ARCHS];
   CudaReport report;
   EntryRequest entry = entry_request(in, model);
   Compiled compiled;
   Text text = {0};
   for (int i = 0; i < count; i++)
-    archs[i] = targets[i].arch;
+    images[i] = (CudaImage){.arch = targets[i].arch};
   in->request.target = targets[0].text;
   in->request.entries = &entry;
   in->request.n_entries = 1;
   bool good = compiled_build(&compiled, &in->request, error) &&
-              compiled_images(&compiled, archs, count, false, images, error) &&
+              compiled_images(&compiled, images, count, error) &&
               cuda_report(&compiled, images, count, &report, error);
   if (good)
     (options_flag(&in->options, "json") ? cuda_report_json : cuda_report_table)(&compiled, &report,

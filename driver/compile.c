@@ -218,12 +218,10 @@ bool compiled_peak(Compiled *c, const ModelRequest *model, bool mixed, const cha
   return true;
 }
 
-bool compiled_images(Compiled *c, const CudaArch *archs, int count, bool floor, CudaImage *images,
-                     Error *error) {
+bool compiled_images(Compiled *c, CudaImage *images, int count, Error *error) {
   Text text = {0};
   emit_text(TEXT_CUDA, c->build.kernels.at, c->build.kernels.count, &text);
-  bool good =
-      nvrtc_compile_all(c->arena, text.at, c->plan.model, archs, count, floor, images, error);
+  bool good = nvrtc_compile_all(c->arena, text.at, c->plan.model, images, count, error);
   text_free(&text);
   return good;
 }
@@ -259,11 +257,10 @@ static bool fits_device(Compiled *c, Error *error) {
 /* Code for the device by NVRTC, and a program on it. */
 static bool open_on_device(Compiled *c, int threads, Error *error) {
   char name[CUDA_ARCH_TEXT];
-  CudaArch arch = {c->device.capability, 0};
-  CudaImage image;
-  if (!fits_device(c, error) || !compiled_images(c, &arch, 1, false, &image, error))
+  CudaImage image = {.arch = {c->device.capability, 0}};
+  if (!fits_device(c, error) || !compiled_images(c, &image, 1, error))
     return false;
-  c->plan.level = arena_strdup(c->arena, cuda_arch_text(arch, false, name));
+  c->plan.level = arena_strdup(c->arena, cuda_arch_text(image.arch, false, name));
   CudaCode code = {&c->device, &image, 1};
   return cuda_program_open(&c->program, &c->plan, &code, threads, error);
 }

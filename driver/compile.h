@@ -58,9 +58,8 @@ double model_setting(const void *model, const char *key, double otherwise);
 /* Graphs, passes, kernels and plan; no code yet. Errors about the model are in compiled->diag (and
  * then error->text is empty). Call compiled_close in any case. */
 bool compiled_build(Compiled *compiled, const CompileRequest *request, Error *error);
-/* Code of what was built for several CUDA architectures, as nvrtc_compile_all. */
-bool compiled_images(Compiled *compiled, const CudaArch *archs, int count, bool floor,
-                     CudaImage *images, Error *error);
+/* Code of what was built for CUDA architectures, as nvrtc_compile_all. */
+bool compiled_images(Compiled *compiled, CudaImage *images, int count, Error *error);
 /* compiled_build, then code for this machine and an open program. */
 bool compiled_open(Compiled *compiled, const CompileRequest *request, Error *error);
 /* Bytes an entry point needs on the CPU this runs on: persistent tensors, prepared weights and

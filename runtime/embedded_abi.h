@@ -5,7 +5,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { EMBEDDED_VERSION = 1 };
+enum { EMBEDDED_VERSION = 2 };
 
 typedef void EmbeddedKernel(void *const *arguments, int64_t begin, int64_t end);
 
@@ -17,12 +17,29 @@ typedef struct EmbeddedLevel {
   int n_kernels; /* names as in the plan */
   const char *const *kernel_names;
   EmbeddedKernel *const *kernels;
+  size_t code_size; /* of its object file, for people */
 } EmbeddedLevel;
+
+/* Code of one CUDA architecture: a cubin, or PTX that ends in a zero byte. */
+typedef struct EmbeddedImage {
+  const char *name; /* "sm_90a", of PTX "compute_80" */
+  const unsigned char *code;
+  size_t code_size;
+} EmbeddedImage;
+
+/* The model compiled for CUDA devices; one plan fits all images. */
+typedef struct EmbeddedCuda {
+  const unsigned char *plan;
+  size_t plan_size;
+  int n_images; /* 0: there is no such part */
+  const EmbeddedImage *images;
+} EmbeddedCuda;
 
 typedef struct Embedded {
   int version; /* EMBEDDED_VERSION */
   int n_levels;
   const EmbeddedLevel *levels;
+  EmbeddedCuda cuda;
   const unsigned char *weights; /* a safetensors file, or NULL */
   size_t weights_size;
 } Embedded;

@@ -213,20 +213,24 @@ void pool_run(Pool *pool, PoolTask *task, void *const *arguments, int64_t blocks
   wait_for(pool, chunks);
 }
 
-/* The allowed CPUs in order, starting at the one we run on. False when they cannot be told. */
+/* The allowed CPUs in order, starting at the one we run on. False when they cannot be told; count
+ * is what is online then. */
 static bool allowed_cpus(int **cpus, int *count) {
   cpu_set_t set;
   *cpus = mem_alloc(sizeof(int) * CPU_SETSIZE);
-  *count = 0;
-  if (sched_getaffinity(0, sizeof set, &set) != 0)
+  if (sched_getaffinity(0, sizeof set, &set) != 0 || !CPU_COUNT(&set)) {
+    long online = sysconf(_SC_NPROCESSORS_ONLN);
+    *count = online > 0 ? (int)online : 1;
     return false;
+  }
+  *count = 0;
   int here = sched_getcpu();
   for (int i = 0; i < CPU_SETSIZE; i++) {
     int cpu = (i + (here < 0 ? 0 : here)) % CPU_SETSIZE;
     if (CPU_ISSET(cpu, &set))
       (*cpus)[(*count)++] = cpu;
   }
-  return *count > 0;
+  return true;
 }
 
 /* CPUs' worth of time that a container grants, rounded up; INT_MAX where nothing limits it. More
@@ -241,18 +245,26 @@ static int granted_cpus(void) {
   return limited ? (int)((quota + period - 1) / period) : INT_MAX;
 }
 
+static int default_threads(int allowed) {
+  int granted = granted_cpus();
+  return granted < allowed ? granted : allowed;
+}
+
+int pool_threads_for(int threads) {
+  int *cpus, allowed;
+  if (threads > 0)
+    return threads;
+  allowed_cpus(&cpus, &allowed);
+  free(cpus);
+  return default_threads(allowed);
+}
+
 bool pool_open(Pool **result, int threads, Error *error) {
   *result = NULL;
   int *cpus, allowed;
   bool known = allowed_cpus(&cpus, &allowed);
-  if (!known) {
-    long online = sysconf(_SC_NPROCESSORS_ONLN);
-    allowed = online > 0 ? (int)online : 1;
-  }
-  if (threads <= 0) {
-    int granted = granted_cpus();
-    threads = granted < allowed ? granted : allowed;
-  }
+  if (threads <= 0)
+    threads = default_threads(allowed);
   if (threads > MAX_THREADS) {
     free(cpus);
     return error_set(error, "%d threads are more than the limit of %d", threads, MAX_THREADS);

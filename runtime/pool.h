@@ -21,6 +21,8 @@ typedef struct Pool Pool;
 /* threads <= 0: one per allowed CPU, or as many as a container's quota is worth. Fewer workers than
  * asked for are an error. */
 bool pool_open(Pool **pool, int threads, Error *error);
+/* How many that would be; threads > 0 stays itself. */
+int pool_threads_for(int threads);
 void pool_close(Pool *pool); /* NULL is fine */
 int pool_threads(const Pool *pool);
 

@@ -43,10 +43,14 @@ static bool load(tricot_model *model, const char *path, Error *error) {
 }
 
 tricot_model *tricot_open(const char *weights, int threads, char *out, size_t room) {
-  Error error = {""};
-  const EmbeddedLevel *level = embedded_choose(&tricot_embedded_model, NULL, &error);
+  return tricot_open_on(NULL, weights, threads, out, room);
+}
+
+tricot_model *tricot_open_on(const char *target, const char *weights, int threads, char *out,
+                             size_t room) {
+  Error error = {"no memory"};
   tricot_model *model = calloc(1, sizeof *model);
-  if (level && model && embedded_open(&model->embedded, level, threads, &error) &&
+  if (model && embedded_open(&model->embedded, &tricot_embedded_model, target, threads, &error) &&
       load(model, weights, &error))
     return model;
   tell(&error, out, room);
@@ -65,6 +69,8 @@ void tricot_close(tricot_model *model) {
   }
   free(model);
 }
+
+const char *tricot_where(const tricot_model *model) { return model->embedded.where; }
 
 static const PlanEntry *find_entry(const tricot_model *model, const char *name, int *index) {
   *index = program_entry(model->embedded.program, name);

@@ -32,7 +32,15 @@ typedef struct tricot_type {
 /* weights: a safetensors file; NULL: those inside the library (an error when there are none).
  * threads: 0 for one per allowed CPU. NULL on failure. */
 tricot_model *tricot_open(const char *weights, int threads, char *error, size_t room);
+/* The same where `target` says: "cpu" (the best level this processor can run), "cpu:x86-64-v3",
+ * "cuda" (the first CUDA device), "cuda:1", "auto" (a CUDA device if there is one that this library
+ * has code for, else cpu). NULL: cpu, or cuda in a library without code for processors. */
+tricot_model *tricot_open_on(const char *target, const char *weights, int threads, char *error,
+                             size_t room);
 void tricot_close(tricot_model *model); /* NULL is fine */
+
+/* Where it runs: "cpu:x86-64-v4", "cuda:0 (NVIDIA H200), its code for sm_90a". */
+const char *tricot_where(const tricot_model *model);
 
 /* Names by number, NULL behind the last. */
 const char *tricot_entry_name(const tricot_model *model, int entry);

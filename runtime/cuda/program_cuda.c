@@ -71,7 +71,7 @@ static bool find_functions(Program *program, Error *error) {
   return true;
 }
 
-static bool no_image(const CudaCode *code, Error *error) {
+bool cuda_no_image(const CudaCode *code, Error *error) {
   Text names = {0};
   char name[CUDA_ARCH_TEXT], device[CUDA_ARCH_TEXT];
   CudaArch arch = {code->device->capability, 0};
@@ -91,7 +91,7 @@ static bool load_code(Program *program, const CudaCode *code, Error *error) {
   void *values[] = {log, (void *)(uintptr_t)(sizeof log - 1)};
   int chosen = cuda_image_choose(code->images, code->n_images, code->device->capability);
   if (chosen < 0)
-    return no_image(code, error);
+    return cuda_no_image(code, error);
   const CudaImage *image = &code->images[chosen];
   char name[CUDA_ARCH_TEXT];
   snprintf(what, sizeof what, "loading code for %s on %.100s",

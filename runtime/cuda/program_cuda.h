@@ -23,6 +23,9 @@ typedef struct CudaCode {
 bool cuda_program_open(Program **program, const Plan *plan, const CudaCode *code, int threads,
                        Error *error);
 
+/* Says that no image runs on the device, and which there are; returns false. */
+bool cuda_no_image(const CudaCode *code, Error *error);
+
 /* Device memory that a program with this plan takes. */
 int64_t cuda_program_bytes(const Plan *plan);
 #endif

@@ -28,6 +28,11 @@ static double entry_flops(const PlanEntry *entry) {
   return sum;
 }
 
+static int threads(const Job *job) {
+  return job->program ? program_threads(job->program)
+                      : pool_threads_for((int)options_count(&job->options, "threads", 0));
+}
+
 /* Of an input that is not kept whole. */
 static double kept_share(const PlanPort *port) {
   return (double)port_bytes(port) / (double)type_bytes(&port->type);
@@ -70,9 +75,16 @@ static void info_json(const Job *job, Text *out) {
            "  \"state\": %lld,\n  \"scratch\": %lld,\n  \"views\": %lld,\n  \"persistent_bytes\": "
            "%.0f,\n"
            "  \"kernels\": %d,\n",
-           program_threads(job->program), (long long)totals.parameters, (long long)totals.buffers,
+           threads(job), (long long)totals.parameters, (long long)totals.buffers,
            (long long)totals.state, (long long)totals.scratch, (long long)totals.views,
            totals.bytes, plan->n_kernels);
+  text_add(out, "  \"code\": [");
+  for (int i = 0; i < job->host->n_parts; i++) {
+    const JobPart *part = &job->host->parts[i];
+    text_add(out, "%s{\"target\": \"%s:%s\", \"bytes\": %lld}", i ? ", " : "", part->target,
+             part->name, (long long)part->bytes);
+  }
+  text_add(out, "],\n");
   text_add(out, "  \"entries\": [\n");
   for (int e = 0; e < plan->n_entries; e++) {
     const PlanEntry *entry = &plan->entries[e];
@@ -127,11 +139,16 @@ static void info_lines(const Job *job, Text *out) {
   char bytes[32], prepared[32];
   bytes_text(totals.bytes, bytes, sizeof bytes);
   text_add(out, "model       %s%s%s\nlevel       %s, %d threads\nprecision   %s\n", plan->model,
-           *plan->variant ? " " : "", plan->variant, *plan->level ? plan->level : "-",
-           program_threads(job->program), *plan->precision ? plan->precision : "-");
+           *plan->variant ? " " : "", plan->variant, *plan->level ? plan->level : "-", threads(job),
+           *plan->precision ? plan->precision : "-");
   text_add(out, "parameters  %lld, buffers %lld, state %lld (%s)\nkernels     %d\n",
            (long long)totals.parameters, (long long)totals.buffers, (long long)totals.state, bytes,
            plan->n_kernels);
+  for (int i = 0; i < job->host->n_parts; i++) {
+    const JobPart *part = &job->host->parts[i];
+    bytes_text((double)part->bytes, bytes, sizeof bytes);
+    text_add(out, "%-11s %s:%s, %s\n", i ? "" : "code", part->target, part->name, bytes);
+  }
   for (int e = 0; e < plan->n_entries; e++) {
     const PlanEntry *entry = &plan->entries[e];
     bytes_text((double)entry->arena_bytes, bytes, sizeof bytes);
@@ -154,10 +171,19 @@ static void info_lines(const Job *job, Text *out) {
     text_add(out, "  %s = %s\n", plan->settings[i].key, plan->settings[i].value);
 }
 
+/* The plan of a program; without one where the host can do that. */
+static bool take_plan(Job *job, Error *error) {
+  JobRequest request = {0};
+  if (!job->host->describe)
+    return job_open(job, &request, error);
+  Plan *plan = ARENA_NEW(job->arena, Plan);
+  job->plan = plan;
+  return job->host->describe(job->host->context, &job->options, job->arena, plan, error);
+}
+
 int verb_info(Job *job) {
   Error error;
-  JobRequest request = {0};
-  if (!job_open(job, &request, &error))
+  if (!take_plan(job, &error))
     return job_failed(&error);
   Text out = {0};
   (options_flag(&job->options, "json") ? info_json : info_lines)(job, &out);

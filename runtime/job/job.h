@@ -33,6 +33,12 @@ typedef struct JobRequest {
   int threads;        /* 0: one per allowed CPU */
 } JobRequest;
 
+/* Code inside a host, for info. */
+typedef struct JobPart {
+  const char *target, *name; /* "cpu", "x86-64-v4"; "cuda", "sm_90a" */
+  int64_t bytes;
+} JobPart;
+
 typedef struct JobHost {
   const char *name;         /* of the command, for messages and help */
   const OptionRow *options; /* more options, or NULL */
@@ -47,6 +53,11 @@ typedef struct JobHost {
   /* The program stays the host's. An error with an empty text has been told already. */
   bool (*open)(void *context, const Options *options, const char *model, const JobRequest *request,
                Program **program, Error *);
+  /* Of a host with a finished program: the plan that `open` would run, in `arena`, though this
+   * machine may not be able to. NULL: open tells. */
+  bool (*describe)(void *context, const Options *options, Arena *arena, Plan *plan, Error *);
+  const JobPart *parts;         /* of the same, or NULL */
+  int n_parts;
   void (*close)(void *context); /* ends what open began; called once, also after failures */
   const void *weights;          /* a safetensors file inside the host, or NULL */
   size_t weights_size;

@@ -108,7 +108,8 @@ static void builds_and_runs(void **state) {
   Error error = {""};
   LevelObject levels[] = {make_level(arena, "x86-64-v2", "_v2"),
                           make_level(arena, "x86-64-v3", "_v3")};
-  if (!executable_build(in_folder("model"), EXECUTABLE_PROGRAM, levels, 2, NULL, &error))
+  ExecutableParts parts = {.levels = levels, .n_levels = 2};
+  if (!executable_build(in_folder("model"), EXECUTABLE_PROGRAM, &parts, &error))
     fail_msg("%s", error.text);
   const char *model = in_folder("model"), *inputs = in_folder("inputs");
   assert_int_equal(run("%s run --entry encode_image --inputs %s --outputs %s --weights %s", model,
@@ -121,14 +122,16 @@ static void builds_and_runs(void **state) {
   assert_int_equal(run("%s --help > %s", model, in_folder("text")), 0);
   assert_non_null(strstr(slurp(arena, "text", &size), "model VERB"));
   assert_int_equal(run("%s 2> %s", model, in_folder("text")), EXIT_USAGE);
-  assert_int_equal(run("%s info --level x86-64-v4 2> %s", model, in_folder("text")), EXIT_INPUT);
-  assert_non_null(strstr(slurp(arena, "text", &size), "built for: x86-64-v2, x86-64-v3"));
+  assert_int_equal(run("%s info --target cpu:x86-64-v4 2> %s", model, in_folder("text")),
+                   EXIT_INPUT);
+  assert_non_null(strstr(slurp(arena, "text", &size), "built for: cpu:x86-64-v2, cpu:x86-64-v3"));
   /* the other level gives the same */
   unlink(in_folder("outputs"));
-  assert_int_equal(run("%s run --level x86-64-v2 --entry encode_image --inputs %s --outputs %s "
-                       "--weights %s",
-                       model, inputs, in_folder("outputs"), in_folder("weights")),
-                   0);
+  assert_int_equal(
+      run("%s run --target cpu:x86-64-v2 --entry encode_image --inputs %s --outputs %s "
+          "--weights %s",
+          model, inputs, in_folder("outputs"), in_folder("weights")),
+      0);
   check_output();
   /* nothing of C++ is needed (sanitizers bring it themselves) */
   if (!*TRICOT_FLAGS)
@@ -136,15 +139,15 @@ static void builds_and_runs(void **state) {
   /* the same input, the same bytes, whatever the folder */
   assert_int_equal(run("mkdir %s", in_folder("tmp")), 0);
   setenv("TMPDIR", in_folder("tmp"), 1);
-  assert_true(executable_build(in_folder("again"), EXECUTABLE_PROGRAM, levels, 2, NULL, &error));
+  assert_true(executable_build(in_folder("again"), EXECUTABLE_PROGRAM, &parts, &error));
   unsetenv("TMPDIR");
   assert_int_equal(run("rmdir %s", in_folder("tmp")), 0); /* nothing is left there */
   char *first = slurp(arena, "model", &size), *second = slurp(arena, "again", &again);
   assert_int_equal(size, again);
   assert_memory_equal(first, second, size);
   /* with the weights inside */
-  if (!executable_build(in_folder("full"), EXECUTABLE_PROGRAM, levels, 2, in_folder("weights"),
-                        &error))
+  parts.weights = in_folder("weights");
+  if (!executable_build(in_folder("full"), EXECUTABLE_PROGRAM, &parts, &error))
     fail_msg("%s", error.text);
   unlink(in_folder("outputs"));
   assert_int_equal(run("%s run --entry encode_image --inputs %s --outputs %s", in_folder("full"),
@@ -186,8 +189,8 @@ static void builds_a_library(void **state) {
   Arena *arena = arena_new();
   Error error = {""};
   LevelObject level = make_level(arena, "x86-64-v2", "_v2");
-  if (!executable_build(in_folder("model.so"), EXECUTABLE_SHARED, &level, 1, in_folder("weights"),
-                        &error))
+  ExecutableParts parts = {.levels = &level, .n_levels = 1, .weights = in_folder("weights")};
+  if (!executable_build(in_folder("model.so"), EXECUTABLE_SHARED, &parts, &error))
     fail_msg("%s", error.text);
   void *library = dlopen(in_folder("model.so"), RTLD_NOW | RTLD_LOCAL);
   if (!library)
@@ -198,8 +201,7 @@ static void builds_a_library(void **state) {
   assert_null(dlsym(library, "program_open")); /* only the interface is visible */
   dlclose(library);
   /* a static library, used from C with the header written beside it */
-  if (!executable_build(in_folder("model.a"), EXECUTABLE_STATIC, &level, 1, in_folder("weights"),
-                        &error))
+  if (!executable_build(in_folder("model.a"), EXECUTABLE_STATIC, &parts, &error))
     fail_msg("%s", error.text);
   FILE *stream = fopen(in_folder("use.c"), "w");
   fputs("#include \"model.h\"\n#include <stdio.h>\n"
@@ -226,23 +228,26 @@ static void refuses(void **state) {
   Arena *arena = arena_new();
   Error error = {""};
   LevelObject level = make_level(arena, "native", "_n");
-  assert_false(executable_build(in_folder("bad"), EXECUTABLE_PROGRAM, &level, 1, NULL, &error));
+  ExecutableParts parts = {.levels = &level, .n_levels = 1}, none = {0};
+  assert_false(executable_build(in_folder("bad"), EXECUTABLE_PROGRAM, &parts, &error));
   assert_non_null(strstr(error.text, "not for \"native\""));
   level.name = "aarch64";
-  assert_false(executable_build(in_folder("bad"), EXECUTABLE_PROGRAM, &level, 1, NULL, &error));
+  assert_false(executable_build(in_folder("bad"), EXECUTABLE_PROGRAM, &parts, &error));
   assert_non_null(strstr(error.text, "cannot be linked on this machine"));
   level.name = "x86-64-v3";
   level.suffix = "_other"; /* symbols that are not there */
-  assert_false(executable_build(in_folder("bad"), EXECUTABLE_PROGRAM, &level, 1, NULL, &error));
+  assert_false(executable_build(in_folder("bad"), EXECUTABLE_PROGRAM, &parts, &error));
   assert_non_null(strstr(error.text, "fake_image_other"));
   level.suffix = "_n";
-  assert_false(
-      executable_build(in_folder("no/folder"), EXECUTABLE_PROGRAM, &level, 1, NULL, &error));
-  assert_false(executable_build(in_folder("bad"), EXECUTABLE_PROGRAM, &level, 1,
-                                in_folder("nothing"), &error));
+  assert_false(executable_build(in_folder("no/folder"), EXECUTABLE_PROGRAM, &parts, &error));
+  assert_false(executable_build(in_folder("bad"), EXECUTABLE_PROGRAM, &none, &error));
+  assert_non_null(strstr(error.text, "one target at least"));
+  parts.weights = in_folder("nothing");
+  assert_false(executable_build(in_folder("bad"), EXECUTABLE_PROGRAM, &parts, &error));
   assert_non_null(strstr(error.text, "nothing"));
+  parts.weights = NULL;
   setenv("CC", "no-such-compiler", 1);
-  assert_false(executable_build(in_folder("bad"), EXECUTABLE_PROGRAM, &level, 1, NULL, &error));
+  assert_false(executable_build(in_folder("bad"), EXECUTABLE_PROGRAM, &parts, &error));
   assert_non_null(strstr(error.text, "no-such-compiler"));
   unsetenv("CC");
   assert_int_equal(run("ls %s | grep -q '^bad'", folder), 1); /* nothing half-made */
@@ -253,16 +258,43 @@ static void chooses_levels(void **state) {
   (void)state;
   Error error = {""};
   EmbeddedLevel levels[] = {{.name = "x86-64-v2"}, {.name = "aarch64"}, {.name = "x86-64"}};
-  Embedded embedded = {EMBEDDED_VERSION, 3, levels, NULL, 0};
+  Embedded embedded = {.version = EMBEDDED_VERSION, .n_levels = 3, .levels = levels};
   assert_string_equal(embedded_choose(&embedded, NULL, &error)->name, "x86-64-v2");
   assert_string_equal(embedded_choose(&embedded, "x86-64", &error)->name, "x86-64");
   assert_null(embedded_choose(&embedded, "aarch64", &error));
   embedded.levels = levels + 1;
   embedded.n_levels = 1;
   assert_null(embedded_choose(&embedded, NULL, &error));
-  assert_non_null(strstr(error.text, "built for: aarch64"));
+  assert_non_null(strstr(error.text, "built for: cpu:aarch64"));
+}
+
+/* Refused before anything is opened. */
+static void refuses_targets(void **state) {
+  (void)state;
+  static const struct {
+    const char *target, *words;
+  } wrong[] = {{"cuda", "no code for CUDA devices, only cpu:x86-64"},
+               {"cuda:1", "no code for CUDA devices"},
+               {"cuda:sm_80", "unknown target"},
+               {"cuda:", "unknown target"},
+               {"cpu:", "unknown target"},
+               {"c", "unknown target"},
+               {"cpu:i486", "cannot run level i486"}};
+  EmbeddedLevel level = {.name = "x86-64"};
+  Embedded embedded = {.version = EMBEDDED_VERSION, .n_levels = 1, .levels = &level};
+  EmbeddedModel model;
+  for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+    Error error = {""};
+    assert_false(embedded_open(&model, &embedded, wrong[i].target, 1, &error));
+    embedded_close(&model);
+    if (!strstr(error.text, wrong[i].words))
+      fail_msg("%s: %s", wrong[i].target, error.text);
+  }
+  Error error = {""};
   embedded.version++;
-  assert_null(embedded_choose(&embedded, NULL, &error));
+  assert_false(embedded_open(&model, &embedded, NULL, 1, &error));
+  assert_non_null(strstr(error.text, "another version of its runtime"));
+  embedded_close(&model);
 }
 
 int main(void) {
@@ -271,6 +303,7 @@ int main(void) {
 #endif
   const struct CMUnitTest tests[] = {cmocka_unit_test(builds_and_runs),
                                      cmocka_unit_test(builds_a_library), cmocka_unit_test(refuses),
-                                     cmocka_unit_test(chooses_levels)};
+                                     cmocka_unit_test(chooses_levels),
+                                     cmocka_unit_test(refuses_targets)};
   return cmocka_run_group_tests(tests, make_world, remove_world);
 }

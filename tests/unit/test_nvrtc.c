@@ -123,13 +123,13 @@ static void several_at_once(void **state) {
   nvrtc_needed();
   Arena *arena = arena_new();
   Kernel *kernel = make_shared(arena, "shared", true, true);
-  const CudaArch archs[] = {{90, 'a'}, {80, 0}, {86, 0}};
-  CudaImage images[4];
+  CudaImage images[4] = {{.arch = {90, 'a'}}, {.arch = {80, 0}}, {.arch = {86, 0}}};
   Error error = {""};
   Cubin alone;
   Text text = {0};
   emit_text(TEXT_CUDA, &kernel, 1, &text);
-  if (!nvrtc_compile_all(arena, text.at, "all.cu", archs, 3, true, images, &error))
+  images[3] = nvrtc_floor(images, 3);
+  if (!nvrtc_compile_all(arena, text.at, "all.cu", images, 4, &error))
     fail_msg("%s", error.text);
   for (int i = 0; i < 4; i++) {
     char arch[CUDA_ARCH_TEXT];
@@ -140,8 +140,9 @@ static void several_at_once(void **state) {
     assert_int_equal(images[i].ptx, i == 3);
   }
   assert_int_equal(images[3].arch.capability, 80);
-  const CudaArch wrong[] = {{80, 0}, {11, 0}};
-  assert_false(nvrtc_compile_all(arena, text.at, "all.cu", wrong, 2, false, images, &error));
+  CudaImage wrong[] = {{.arch = {80, 0}}, {.arch = {11, 0}}}, above = {.arch = {90, 'a'}};
+  assert_int_equal(nvrtc_floor(&above, 1).arch.feature, 0);
+  assert_false(nvrtc_compile_all(arena, text.at, "all.cu", wrong, 2, &error));
   assert_non_null(strstr(error.text, "for sm_11"));
   text_free(&text);
   arena_free(arena);
