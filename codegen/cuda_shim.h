@@ -42,7 +42,7 @@ struct TricotHost {
 
 #ifndef TRICOT_SHIM_HOST
 TricotHost *tricot_host;
-#define TRICOT_KERNEL(threads) static void
+#define TRICOT_KERNEL(threads, blocks) static void
 #define TRICOT_BLOCK (tricot_host->place()->block)
 #define TRICOT_THREAD (tricot_host->place()->thread)
 #define TRICOT_SYNC() tricot_host->barrier(__LINE__)

@@ -12,10 +12,9 @@
 /* clang-format off */
 static const char macros[] =
     "#ifndef TRICOT_CUDA_SHIM_H\n"
-    "/* registers for 384 threads a multiprocessor at least: fewer would be used and then spilled */\n"
-    "#define TRICOT_BLOCKS(threads) ((threads) < 32 ? 12 : (threads) < 384 ? 384 / (threads) : 1)\n"
-    "#define TRICOT_KERNEL(threads) \\\n"
-    "  extern \"C\" __global__ void __launch_bounds__(threads, TRICOT_BLOCKS(threads))\n"
+    "/* threads of a block, blocks that a multiprocessor has registers for */\n"
+    "#define TRICOT_KERNEL(threads, blocks) \\\n"
+    "  extern \"C\" __global__ void __launch_bounds__(threads, blocks)\n"
     "#define TRICOT_BLOCK ((int)blockIdx.x)\n"
     "#define TRICOT_THREAD ((int)threadIdx.x)\n"
     "#define TRICOT_SYNC() __syncthreads()\n"
@@ -183,7 +182,8 @@ static void open_kernel(Emitter *e) {
   const Kernel *k = e->kernel;
   if (kernel_blocks(k) > INT32_MAX)
     FAULT("kernel %s has more blocks than a grid can", k->name);
-  text_add(e->text, "TRICOT_KERNEL(%d) %s(", k->threads, k->name);
+  text_add(e->text, "TRICOT_KERNEL(%d, %d) %s(", k->threads,
+           cuda_least_blocks(k->threads, kernel_shared_bytes(k)), k->name);
   for (int i = 0; i < k->n_arguments; i++) {
     const Buffer *b = k->buffers.at[i];
     text_add(e->text, "%s%s%s *%s%s", i ? ",\n    " : "", b->written ? "" : "const ",

@@ -62,6 +62,10 @@ bool cubin_resources(const Cubin *, const char *kernel, CubinResources *, Error 
 /* How many blocks of so many threads and so much shared memory (of the launch, and reserved by the
  * code) a multiprocessor of the architecture holds; 0: its limits are not known here. */
 int cuda_blocks_held(CudaArch, int threads, int registers, int64_t shared_bytes);
+/* How many blocks a multiprocessor shall have registers for: 384 threads of them, of which each may
+ * use 168 (told less, the compiler takes fewer and spills), if it has the shared memory for so
+ * many, that of sm_80. */
+int cuda_least_blocks(int threads, int64_t shared_bytes);
 
 /* ---- LLVM (emit_llvm.c, llvm_target.c): CPU only ---- */
 /* What a CPU level is: the facts for schedules, and what LLVM is told. NULL: unknown name.

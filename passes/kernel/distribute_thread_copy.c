@@ -8,6 +8,8 @@
 #include "passes/kernel/distribute_thread.h"
 #include <stdlib.h>
 
+enum { UNROLLED_COPIES = 4 };
+
 /* ---- what addresses are multiples of ---- */
 
 /* A number that divides all values of a variable that some loop in the block counts. */
@@ -64,6 +66,17 @@ static void add_arriving(Spread *s, Buffer *buffer) {
   vec_push(s->arena, &t->arriving, buffer);
 }
 
+/* Nothing asks for whole unrolling of copies; addresses of many would be made ahead, and wait in
+ * registers. */
+static void limit_unrolling(Block *block) {
+  for (int i = 0; i < block->count; i++) {
+    Stmt *s = block->at[i];
+    if (s->kind == STMT_FOR && s->unroll < 0 && s->high.constant > UNROLLED_COPIES)
+      s->unroll = UNROLLED_COPIES;
+    limit_unrolling(&s->body);
+  }
+}
+
 bool thread_copy(Spread *s, Block *to, const Nest *nest) {
   const Stmt *load, *store;
   if (!s->facts->async_copies || !is_move(s, nest, &load, &store))
@@ -91,6 +104,7 @@ bool thread_copy(Spread *s, Block *to, const Nest *nest) {
   copy->guards = from.guards;
   copy->buffer = store ? spread_buffer(s, store->access.buffer) : thread_storage(s, load->tile);
   copy->at = at.flat;
+  limit_unrolling(&trial);
   for (int i = 0; i < trial.count; i++)
     vec_push(s->to->arena, to, trial.at[i]);
   add_arriving(s, copy->buffer);

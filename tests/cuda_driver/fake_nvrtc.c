@@ -62,7 +62,7 @@ enum { NAME_ROOM = 400 };
 
 static int read_name(const char *kernel, char name[NAME_ROOM]) { /* gives the number of threads */
   int threads;
-  if (sscanf(kernel, "TRICOT_KERNEL(%d) %399[A-Za-z0-9_](", &threads, name) != 2)
+  if (sscanf(kernel, "TRICOT_KERNEL(%d, %*d) %399[A-Za-z0-9_](", &threads, name) != 2)
     FAULT("no kernel: %.60s", kernel);
   return threads;
 }

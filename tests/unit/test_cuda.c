@@ -17,7 +17,7 @@ enum { N = 4, AT_X = 0, AT_LR = 64, AT_Y = 128, AT_LOSS = 192, ARENA = 256 };
 
 /* y = w x, loss = sum of y; w += lr x; doubled = 2 w; y = doubled x */
 static const char text[] =
-    "TRICOT_KERNEL(4) forward(const float *w, const float *x, float *y, float *loss) {\n"
+    "TRICOT_KERNEL(4, 1) forward(const float *w, const float *x, float *y, float *loss) {\n"
     "  TRICOT_SHARED(float, all, 0);\n"
     "  const int i = TRICOT_THREAD;\n"
     "  all[i] = w[i] * x[i];\n"
@@ -26,13 +26,13 @@ static const char text[] =
     "  if (i == 0)\n"
     "    *loss = all[0] + all[1] + all[2] + all[3];\n"
     "}\n"
-    "TRICOT_KERNEL(1) update(float *w, const float *x, const float *lr) {\n"
+    "TRICOT_KERNEL(1, 1) update(float *w, const float *x, const float *lr) {\n"
     "  w[TRICOT_BLOCK] += *lr * x[TRICOT_BLOCK];\n"
     "}\n"
-    "TRICOT_KERNEL(4) pack(const float *w, float *doubled) {\n"
+    "TRICOT_KERNEL(4, 1) pack(const float *w, float *doubled) {\n"
     "  doubled[TRICOT_THREAD] = 2 * w[TRICOT_THREAD];\n"
     "}\n"
-    "TRICOT_KERNEL(4) apply(const float *doubled, const float *x, float *y) {\n"
+    "TRICOT_KERNEL(4, 1) apply(const float *doubled, const float *x, float *y) {\n"
     "  y[TRICOT_THREAD] = doubled[TRICOT_THREAD] * x[TRICOT_THREAD];\n"
     "}\n";
 

@@ -1,6 +1,6 @@
 /* embedding
  * gather:4 */
-TRICOT_KERNEL(64) rows(const f32 *__restrict__ table,
+TRICOT_KERNEL(64, 6) rows(const f32 *__restrict__ table,
     const i32 *__restrict__ ids,
     f32 *__restrict__ y) {
   const int i = TRICOT_BLOCK;

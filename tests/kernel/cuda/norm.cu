@@ -1,6 +1,6 @@
 /* norm
  * norm:4 */
-TRICOT_KERNEL(64) norm(const f32 *__restrict__ x,
+TRICOT_KERNEL(64, 6) norm(const f32 *__restrict__ x,
     const f32 *__restrict__ gamma,
     const f32 *__restrict__ beta,
     f32 *__restrict__ y) {

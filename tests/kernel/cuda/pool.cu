@@ -6,7 +6,7 @@ TRICOT_CONSTANT int pool_down[9] = {
 TRICOT_CONSTANT int pool_across[9] = {
     0, 1, 2, 0, 1, 2, 0, 1, 2
 };
-TRICOT_KERNEL(64) pool(const bf16 *__restrict__ x,
+TRICOT_KERNEL(64, 6) pool(const bf16 *__restrict__ x,
     bf16 *__restrict__ y) {
   const int r = TRICOT_BLOCK;
   const int thread = TRICOT_THREAD;

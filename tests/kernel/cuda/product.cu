@@ -1,6 +1,6 @@
 /* matmul+add+cast
  * product:4 */
-TRICOT_KERNEL(64) product(const bf16 *__restrict__ x,
+TRICOT_KERNEL(64, 6) product(const bf16 *__restrict__ x,
     const bf16 *__restrict__ w,
     const f32 *__restrict__ bias,
     bf16 *__restrict__ y) {

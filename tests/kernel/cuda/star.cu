@@ -6,7 +6,7 @@ TRICOT_CONSTANT int star_tap0[3] = {
 TRICOT_CONSTANT int star_tap1[3] = {
     0, 0, 1
 };
-TRICOT_KERNEL(64) star(const bf16 *__restrict__ x,
+TRICOT_KERNEL(64, 6) star(const bf16 *__restrict__ x,
     const bf16 *__restrict__ w,
     f32 *__restrict__ y) {
   const int block = TRICOT_BLOCK;
