@@ -23,6 +23,8 @@ typedef enum TextDialect { TEXT_C, TEXT_CUDA } TextDialect;
 void emit_text(TextDialect dialect, Kernel *const *kernels, int count, Text *text);
 /* Bytes of dynamic shared memory a launch of the CUDA text must give a block. */
 int64_t kernel_shared_bytes(const Kernel *kernel);
+/* The same, and where each shared buffer lies, by id. */
+int64_t shared_places(const Kernel *kernel, int64_t *offset);
 
 /* Compiles C text, or CUDA text over the host shim, with the C compiler ($CC or cc) into a shared
  * object in a private temporary folder, loads it, and finds every kernel. The shim's functions have

@@ -310,14 +310,14 @@ void emit_grid(Emitter *e, const char *type) {
 
 static void declare_buffers(Emitter *e) {
   const Kernel *k = e->kernel;
-  int64_t offset = 0;
+  int64_t *offset = ARENA_ARRAY(e->arena, int64_t, k->buffers.count + 1);
+  shared_places(k, offset);
   for (int i = 0; i < k->buffers.count; i++) {
     const Buffer *b = k->buffers.at[i];
     const char *type = spell_type(e, b->type.dtype, e->local_width[i]);
     long long elements = (long long)type_elements(&b->type) / e->local_width[i];
     if (b->space == SPACE_SHARED) {
-      e->dialect->shared(e, b, offset);
-      offset += ((int64_t)type_bytes(&b->type) + 15) / 16 * 16;
+      e->dialect->shared(e, b, offset[i]);
     } else if (b->space == SPACE_LOCAL) {
       line(e, "%s %s[%lld];", type, e->buffer_name[i], elements);
     }
@@ -356,13 +356,7 @@ static void emit_kernel(Emitter *e) {
   e->dialect->close(e);
 }
 
-int64_t kernel_shared_bytes(const Kernel *k) {
-  int64_t bytes = 0;
-  for (int i = 0; i < k->buffers.count; i++)
-    if (k->buffers.at[i]->space == SPACE_SHARED)
-      bytes += ((int64_t)type_bytes(&k->buffers.at[i]->type) + 15) / 16 * 16;
-  return bytes;
-}
+int64_t kernel_shared_bytes(const Kernel *k) { return shared_places(k, NULL); }
 
 void emit_text(TextDialect dialect, Kernel *const *kernels, int count, Text *text) {
   Emitter all = {.dialect = dialect == TEXT_C ? &dialect_c : &dialect_cuda, .text = text};

@@ -185,6 +185,45 @@ void kernel_take_names(Kernel *kernel, const Kernel *from) {
     take_name(kernel, from->vars.at[i]->name);
 }
 
+static void replace_arguments(Block *block, Buffer *const *arguments) {
+  for (int i = 0; i < block->count; i++) {
+    Stmt *s = block->at[i];
+    Buffer **uses[] = {&s->buffer, &s->base};
+    for (int u = 0; u < 2; u++)
+      if (*uses[u] && (*uses[u])->space == SPACE_GLOBAL)
+        *uses[u] = arguments[(*uses[u])->id];
+    replace_arguments(&s->body, arguments);
+    replace_arguments(&s->other, arguments);
+  }
+}
+
+void kernel_take_over(Kernel *kernel, Kernel *from, Buffer *const *arguments) {
+  CHECK(kernel->stage == STAGE_LOOP && from->stage == STAGE_LOOP);
+  Arena *arena = kernel->arena;
+  replace_arguments(&from->body, arguments); /* while ids are still the other kernel's */
+  for (int i = from->n_arguments; i < from->buffers.count; i++) {
+    Buffer *buffer = from->buffers.at[i];
+    buffer->name = unique_name(kernel, buffer->name);
+    buffer->id = kernel->buffers.count;
+    vec_push(arena, &kernel->buffers, buffer);
+  }
+  for (int i = 0; i < from->tables.count; i++) {
+    from->tables.at[i]->name = unique_name(kernel, from->tables.at[i]->name);
+    vec_push(arena, &kernel->tables, from->tables.at[i]);
+  }
+  for (int i = 0; i < from->vars.count; i++) { /* in their order, in which sums are sorted */
+    from->vars.at[i]->name = unique_name(kernel, from->vars.at[i]->name);
+    from->vars.at[i]->id = kernel->vars.count;
+    vec_push(arena, &kernel->vars, from->vars.at[i]);
+  }
+  for (int i = 0; i < from->values.count; i++) {
+    from->values.at[i]->id = kernel->values.count;
+    vec_push(arena, &kernel->values, from->values.at[i]);
+  }
+  from->buffers.count = from->n_arguments = from->tables.count = 0;
+  from->vars.count = from->values.count = 0;
+}
+
 static Buffer *new_buffer(Kernel *kernel, const char *name, Space space, Type type) {
   Buffer *buffer = ARENA_NEW(kernel->arena, Buffer);
   *buffer = (Buffer){

@@ -210,7 +210,7 @@ struct Stmt {
   Affine low, high, high2; /* FOR */
   bool has_high2;
   int64_t step;
-  int unroll;        /* FOR: 0 a loop, -1 unrolled whole, n > 1: by n as a hint */
+  int unroll;        /* FOR: 0 and 1 a loop, -1 unrolled whole, n > 1: by n as a hint */
   Block body, other; /* FOR, IF */
   Guards guards;     /* IF, POINTER; LOAD: fill `number` where they fail; STORE: nothing */
   const Table *table;
@@ -287,6 +287,10 @@ Kernel *kernel_new(Arena *arena, const char *name, Stage stage);
 /* Takes the names of the other kernel's arguments, tables and variables, which this one is going to
  * share. */
 void kernel_take_names(Kernel *kernel, const Kernel *from);
+/* Moves all that the other kernel's statements are made of, but its arguments: those are arguments
+ * of this one from now on, arguments[i] for number i. LOOP stage. Of `from` nothing is left but its
+ * body, its grid and its thread, which are now this kernel's, to be placed in it. */
+void kernel_take_over(Kernel *kernel, Kernel *from, Buffer *const *arguments);
 Buffer *kernel_argument(Kernel *, const char *name, Type type, bool written);
 Buffer *kernel_buffer(Kernel *, const char *name, Space space, Dtype dtype, int64_t elements);
 /* A tensor that lives as long as the block (TILE stage). */

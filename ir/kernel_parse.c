@@ -308,7 +308,7 @@ static void parse_for(Parser *p, Block *block, Loc loc) {
   s->step = scan_small_integer(p, 1, INT32_MAX);
   if (scan_accept(p, "unroll")) {
     scan_space(p);
-    s->unroll = isdigit((unsigned char)scan_peek(p)) ? scan_small_integer(p, 2, 1 << 20) : -1;
+    s->unroll = isdigit((unsigned char)scan_peek(p)) ? scan_small_integer(p, 1, 1 << 20) : -1;
   }
   scan_expect(p, "{");
   parse_block(p, &s->body);

@@ -18,4 +18,9 @@ void kernel_legalize(Kernel *kernel); /* in place, LOOP stage */
 void kernel_sync(Kernel *kernel);     /* in place, LOOP stage; nothing to do with one thread */
 /* All three. */
 Kernel *kernel_finish(const Kernel *tile_stage, const Facts *facts, Arena *arena);
+/* Finished kernels that need nothing of each other as one (join.c). Argument i of part p is number
+ * argument[p][i] of n_arguments; parts may share those that all of them only read. Uses up the
+ * parts; they live in `arena`. */
+Kernel *kernel_join(Arena *arena, Kernel *const *parts, int count, const int *const *argument,
+                    int n_arguments);
 #endif
