@@ -5,32 +5,18 @@
  * parameters anew go to the plan. An updated tensor that could not be written in place is copied at
  * the end of the step list.
  */
-#include "codegen/emit.h"
 #include "driver/build.h"
+#include "codegen/emit.h"
 #include "driver/build_kernels.h"
+#include "driver/build_step.h"
 #include "driver/feed.h"
 #include "driver/kept_views.h"
 #include "driver/memory_text.h"
-#include "passes/footprint.h"
 #include "passes/graph/common.h"
 #include "passes/kernel/kernel_pass.h"
 #include "passes/lower/lower.h"
 #include <stdio.h>
 #include <string.h>
-
-typedef struct Step {
-  PlanStepKind kind;
-  BuildStep from;
-  const Kernel *kernel; /* LOOP stage */
-  int kernel_index;
-  bool conversion; /* does nothing but move elements */
-  int n_args;
-  Home *args;
-  int64_t *moved; /* bytes of each argument it must read and write */
-  int64_t bytes;
-} Step;
-
-typedef VEC(Step) StepList;
 
 typedef struct Entry {
   Build *build;
@@ -38,11 +24,14 @@ typedef struct Entry {
   Footprint memory;
   int64_t saved_bytes;              /* by pass remat */
   int guard;                        /* steps up to and with memory.guard_node */
-  int *first_step;                  /* by node id: steps in front of it */
   StepList steps, prepare, refresh; /* refresh: of the plan */
 } Entry;
 
-enum { FOREVER = MEMORY_FOREVER };
+enum {
+  FOREVER = MEMORY_FOREVER,
+  SMALL_BYTES = 1 << 20, /* what costs less to pass over than a launch */
+  LONGER = 24            /* regions */
+};
 _Static_assert((int)MEMORY_ALIGNMENT == (int)PLAN_ALIGNMENT, "one alignment of places");
 
 void build_start(Build *build, Arena *arena, Diag *diag, const BuildOptions *options) {
@@ -119,13 +108,17 @@ static void lower_node(Entry *e, const Node *region) {
     Kernel *kernel = kernel_finish(from->kernel, build->options.facts, arena);
     if (build->options.dump_kernels)
       build_dump_kernel(build, kernel);
+    BuildPart *part = ARENA_NEW(arena, BuildPart);
     Step step = {.kind = STEP_KERNEL,
-                 .from = {region, from->kernel},
+                 .from = {1, part},
                  .kernel = kernel,
                  .conversion = conversion,
                  .n_args = from->args.count};
     step.moved = ARENA_ARRAY(arena, int64_t, step.n_args);
-    kernel_bytes(from->kernel, step.moved);
+    *part = (BuildPart){.region = region,
+                        .tile = from->kernel,
+                        .flops = kernel_flops(kernel),
+                        .traffic = (double)kernel_bytes(from->kernel, step.moved)};
     step.args = ARENA_ARRAY(arena, Home, step.n_args);
     for (int i = 0; i < step.n_args; i++)
       step.args[i] = from->args.at[i].value ? e->memory.home[from->args.at[i].value->id]
@@ -135,19 +128,29 @@ static void lower_node(Entry *e, const Node *region) {
         if (same_place(step.args[i], step.args[j]) &&
             (kernel->buffers.at[i]->written || kernel->buffers.at[j]->written))
           kernel->buffers.at[i]->aliased = kernel->buffers.at[j]->aliased = true;
-    step.kernel_index = build_kernel(build, kernel);
     vec_push(arena, list, step);
   }
 }
 
+/* A copy; a small one as a kernel where it may be launched with others. */
 static void add_copy(Entry *e, Home from, Home to, int64_t bytes) {
+  Arena *arena = e->build->arena;
+  const Facts *facts = e->build->options.facts;
   Step step = {.kind = STEP_COPY, .n_args = 2, .bytes = bytes};
-  step.args = ARENA_ARRAY(e->build->arena, Home, 2);
-  step.moved = ARENA_ARRAY(e->build->arena, int64_t, 2);
+  step.args = ARENA_ARRAY(arena, Home, 2);
+  step.moved = ARENA_ARRAY(arena, int64_t, 2);
   step.moved[0] = step.moved[1] = bytes;
   step.args[0] = from;
   step.args[1] = to;
-  vec_push(e->build->arena, &e->steps, step);
+  if (!e->build->options.interpret && facts->blocks && bytes % 4 == 0 && bytes <= SMALL_BYTES) {
+    BuildPart *part = ARENA_NEW(arena, BuildPart);
+    Kernel *tile = build_copy_kernel(arena, bytes);
+    *part = (BuildPart){.tile = tile, .traffic = (double)(2 * bytes)};
+    step.kind = STEP_KERNEL;
+    step.from = (BuildStep){1, part};
+    step.kernel = kernel_finish(tile, facts, arena);
+  }
+  vec_push(arena, &e->steps, step);
 }
 
 /* Updates that could not be made in place, and outputs that are inputs or tensors themselves. */
@@ -181,18 +184,48 @@ static const char *place_text(Arena *arena, Loc loc) {
   return loc.source ? arena_printf(arena, "%s:%d", loc.source->path, loc.line) : "";
 }
 
-static PlanStep *final_steps(Entry *e, const Step *steps, int count) {
-  Arena *arena = e->build->arena;
-  PlanStep *out = ARENA_ARRAY(arena, PlanStep, count);
-  for (int i = 0; i < count; i++) {
-    const Step *step = &steps[i];
-    PlanRef *args = ARENA_ARRAY(arena, PlanRef, step->n_args);
+static void find_refs(const Entry *e, StepList *list) {
+  for (int i = 0; i < list->count; i++) {
+    Step *step = &list->at[i];
+    step->refs = ARENA_ARRAY(e->build->arena, PlanRef, step->n_args);
     for (int a = 0; a < step->n_args; a++)
-      args[a] = final_ref(e, step->args[a]);
+      step->refs[a] = final_ref(e, step->args[a]);
+  }
+}
+
+static const char *label_of(Arena *arena, const Step *step) {
+  const Node *region = step->from.parts[0].region;
+  const char *doc = step->kernel->doc ? step->kernel->doc : "";
+  return region && region->uncounted ? arena_printf(arena, "%s, again", doc) : doc;
+}
+
+static void describe_kernel(const Entry *e, const Step *step, PlanStep *plan) {
+  Arena *arena = e->build->arena;
+  Kernel *kernel = step->kernel;
+  plan->label = label_of(arena, step);
+  plan->place = place_text(arena, kernel->loc);
+  plan->kernel = build_kernel(e->build, kernel);
+  plan->blocks = kernel_blocks(kernel);
+  if (e->build->options.facts->threads > 1) { /* code for a device */
+    plan->threads = kernel->threads;
+    plan->shared_bytes = kernel_shared_bytes(kernel);
+  }
+  plan->results = build_results(arena, kernel, &plan->n_results);
+  for (int p = 0; p < step->from.n_parts; p++) {
+    plan->flops += step->from.parts[p].flops.all;
+    plan->paired_flops += step->from.parts[p].flops.paired;
+    plan->open_flops += step->from.parts[p].flops.open;
+  }
+}
+
+static PlanStep *final_steps(Entry *e, const StepList *list) {
+  PlanStep *out = ARENA_ARRAY(e->build->arena, PlanStep, list->count);
+  for (int i = 0; i < list->count; i++) {
+    const Step *step = &list->at[i];
     PlanStep *plan = &out[i];
     *plan = (PlanStep){.kind = step->kind,
                        .n_args = step->n_args,
-                       .args = args,
+                       .args = step->refs,
                        .bytes = step->bytes,
                        .label = "copy",
                        .place = "",
@@ -200,24 +233,8 @@ static PlanStep *final_steps(Entry *e, const Step *steps, int count) {
                        .moved = step->moved};
     for (int a = 0; step->moved && a < step->n_args; a++)
       plan->traffic += (double)step->moved[a];
-    if (step->kind != STEP_KERNEL)
-      continue;
-    const Kernel *kernel = step->kernel;
-    plan->kernel = step->kernel_index;
-    plan->blocks = kernel_blocks(kernel);
-    if (e->build->options.facts->threads > 1) { /* code for a device */
-      plan->threads = kernel->threads;
-      plan->shared_bytes = kernel_shared_bytes(kernel);
-    }
-    plan->label = kernel->doc ? kernel->doc : "";
-    if (step->from.region && step->from.region->uncounted)
-      plan->label = arena_printf(arena, "%s, again", plan->label);
-    plan->place = place_text(arena, kernel->loc);
-    plan->results = build_results(arena, kernel, &plan->n_results);
-    KernelFlops flops = e->build->flops.at[step->kernel_index];
-    plan->flops = flops.all;
-    plan->paired_flops = flops.paired;
-    plan->open_flops = flops.open;
+    if (step->kernel)
+      describe_kernel(e, step, plan);
   }
   return out;
 }
@@ -240,19 +257,52 @@ static void count_recomputed(const Entry *e, PlanEntry *entry) {
     if (e->graph->nodes.at[n]->uncounted && e->graph->nodes.at[n]->op->cls == OP_REGION)
       entry->recomputed += e->graph->nodes.at[n]->n_out;
   for (int i = 0; i < e->steps.count; i++)
-    if (e->steps.at[i].from.region && e->steps.at[i].from.region->uncounted)
-      entry->recomputed_flops += entry->steps[i].flops;
+    for (int p = 0; p < e->steps.at[i].from.n_parts; p++) {
+      const BuildPart *part = &e->steps.at[i].from.parts[p];
+      if (part->region && part->region->uncounted)
+        entry->recomputed_flops += part->flops.all;
+    }
+}
+
+static bool joins(const Build *build) {
+  PassContext context = {.options = &build->options.passes};
+  return build->options.facts->blocks && fusing_wanted(&context, "join") &&
+         !build->options.interpret;
+}
+
+/* Small tensors keep their places for a while, so that steps are not in each other's way because
+ * one's memory was another's just before. Where memory is scarce they are. */
+static void keep_longer(const Entry *e) {
+  const Holding *kept = &e->memory.kept;
+  bool scarce = e->build->options.passes.memory_budget > 0;
+  for (int i = 0; i < kept->slots.count && joins(e->build) && !scarce; i++) {
+    MemorySlot *slot = &kept->slots.at[i];
+    if (slot->bytes <= SMALL_BYTES && slot->last < FOREVER)
+      slot->last += LONGER;
+  }
+}
+
+/* Arguments get their places, and steps are put together. */
+static void place_steps(Entry *e) {
+  find_refs(e, &e->steps);
+  find_refs(e, &e->prepare);
+  find_refs(e, &e->refresh);
+  if (joins(e->build))
+    join_steps(e->build->arena, e->build->options.facts, &e->steps, &e->guard);
 }
 
 static void finish_entry(Entry *e, const char *name) {
   Build *build = e->build;
   Arena *arena = build->arena;
   const Graph *g = e->graph;
-  PlanEntry entry = {.name = name, .guard = e->guard};
+  PlanEntry entry = {.name = name};
   Holding *kept = &e->memory.kept, *derived = &e->memory.derived;
+  keep_longer(e);
   entry.arena_bytes = memory_plan(arena, kept->slots.at, kept->slots.count, PLAN_ALIGNMENT);
   entry.prepared_bytes =
       memory_plan(arena, derived->slots.at, derived->slots.count, PLAN_ALIGNMENT);
+  place_steps(e);
+  entry.guard = e->guard;
   PlanPort *in = ARENA_ARRAY(arena, PlanPort, g->inputs.count);
   PlanPort *out = ARENA_ARRAY(arena, PlanPort, g->outputs.count);
   for (int i = 0; i < g->inputs.count; i++) {
@@ -277,13 +327,13 @@ static void finish_entry(Entry *e, const char *name) {
   entry.inputs = in;
   entry.outputs = out;
   entry.n_steps = e->steps.count;
-  entry.steps = final_steps(e, e->steps.at, e->steps.count);
+  entry.steps = final_steps(e, &e->steps);
   entry.budget_bytes = build->options.passes.memory_budget;
   entry.saved_bytes = e->saved_bytes;
   count_recomputed(e, &entry);
   entry.n_prepare = e->prepare.count;
-  entry.prepare = final_steps(e, e->prepare.at, e->prepare.count);
-  const PlanStep *refresh = final_steps(e, e->refresh.at, e->refresh.count);
+  entry.prepare = final_steps(e, &e->prepare);
+  const PlanStep *refresh = final_steps(e, &e->refresh);
   for (int i = 0; i < e->refresh.count; i++)
     vec_push(arena, &build->refresh, refresh[i]);
   vec_push(arena, &build->entries, entry);
@@ -291,22 +341,47 @@ static void finish_entry(Entry *e, const char *name) {
     dump_memory(e, &entry);
 }
 
-static BuildStep *steps_from(Arena *arena, const Step *steps, int count) {
-  BuildStep *from = ARENA_ARRAY(arena, BuildStep, count);
-  for (int i = 0; i < count; i++)
-    from[i] = steps[i].from;
+static BuildStep *steps_from(Arena *arena, const StepList *list) {
+  BuildStep *from = ARENA_ARRAY(arena, BuildStep, list->count);
+  for (int i = 0; i < list->count; i++)
+    from[i] = list->at[i].from;
   return from;
+}
+
+/* Which steps run each node. */
+static void record_nodes(const Entry *e, BuildRecord *record) {
+  int nodes = e->graph->nodes.count, steps = e->steps.count;
+  int *first = ARENA_ARRAY(e->build->arena, int, nodes + 1);
+  int *last = ARENA_ARRAY(e->build->arena, int, nodes + 1);
+  for (int n = 0; n <= nodes; n++)
+    first[n] = last[n] = -1;
+  for (int s = 0; s < steps; s++)
+    for (int p = 0; p < e->steps.at[s].from.n_parts; p++) {
+      const Node *region = e->steps.at[s].from.parts[p].region;
+      if (region && first[region->id] < 0)
+        first[region->id] = s;
+      if (region)
+        last[region->id] = s;
+    }
+  for (int n = nodes; n >= 0; n--)
+    if (first[n] < 0)
+      first[n] = n == nodes ? steps : first[n + 1];
+  for (int n = 0; n <= nodes; n++)
+    if (last[n] < 0)
+      last[n] = n ? last[n - 1] : 0;
+  record->first_step = first;
+  record->last_step = last;
 }
 
 static void record_entry(Entry *e, const Graph *before) {
   Arena *arena = e->build->arena;
   BuildRecord record = {.before = before,
-                        .steps = steps_from(arena, e->steps.at, e->steps.count),
-                        .prepare = steps_from(arena, e->prepare.at, e->prepare.count),
-                        .first_step = e->first_step,
+                        .steps = steps_from(arena, &e->steps),
+                        .prepare = steps_from(arena, &e->prepare),
                         .n_slots = e->memory.kept.slots.count,
                         .slots = e->memory.kept.slots.at,
                         .notes = e->memory.kept.notes.at};
+  record_nodes(e, &record);
   vec_push(arena, &e->build->records, record);
 }
 
@@ -316,14 +391,15 @@ static void interpret(Entry *e) {
   Arena *arena = e->build->arena;
   Kernel *kernel =
       kernel_new(arena, arena_printf(arena, "interpret%d", e->build->graphs.count - 1), STAGE_LOOP);
-  Step step = {.kind = STEP_KERNEL, .kernel = kernel, .n_args = g->inputs.count + g->outputs.count};
+  BuildPart *part = ARENA_NEW(arena, BuildPart); /* what it executes is not known */
+  Step step = {.kind = STEP_KERNEL,
+               .from = {1, part},
+               .kernel = kernel,
+               .n_args = g->inputs.count + g->outputs.count};
   step.args = ARENA_ARRAY(arena, Home, step.n_args);
   for (int i = 0; i < g->inputs.count; i++)
     step.args[i] = e->memory.home[g->inputs.at[i].value->id];
   footprint_outputs_apart(&e->memory, &step.args[g->inputs.count]);
-  step.kernel_index = e->build->kernels.count;
-  vec_push(arena, &e->build->kernels, kernel);
-  vec_push(arena, &e->build->flops, ((KernelFlops){0})); /* not known */
   vec_push(arena, &e->steps, step);
   for (int i = 0; i < g->outputs.count; i++)
     if (g->outputs.at[i].updates)
@@ -340,7 +416,6 @@ bool build_entry(Build *build, Graph *graph, const char *name) {
     return false;
   vec_push(arena, &build->graphs, graph);
   Entry e = {.build = build, .graph = graph, .saved_bytes = saved_bytes};
-  e.first_step = ARENA_ARRAY(arena, int, graph->nodes.count + 1);
   footprint_start(&e.memory, arena, graph, build->options.interpret);
   for (int i = 0; i < graph->inputs.count; i++)
     if (graph->inputs.at[i].role != ROLE_INPUT)
@@ -351,13 +426,11 @@ bool build_entry(Build *build, Graph *graph, const char *name) {
   } else {
     footprint_values(&e.memory);
     for (int n = 0; n < graph->nodes.count; n++) {
-      e.first_step[n] = e.steps.count;
       if (graph->nodes.at[n]->op->cls == OP_REGION)
         lower_node(&e, graph->nodes.at[n]);
       if (n == e.memory.guard_node)
         e.guard = e.steps.count;
     }
-    e.first_step[graph->nodes.count] = e.steps.count;
     add_copies(&e);
   }
   finish_entry(&e, name);

@@ -19,18 +19,28 @@ typedef struct BuildOptions {
   bool dump_tiles, dump_kernels, dump_memory; /* print them to passes.dump_to */
 } BuildOptions;
 
+/* One of the kernels that a step of the plan runs side by side. */
+typedef struct BuildPart {
+  const Node *region; /* of the lowered graph; NULL: the interpreter */
+  const Kernel *tile; /* in the TILE stage; NULL: the same */
+  KernelFlops flops;  /* executed */
+  double traffic;     /* bytes it must read and write */
+} BuildPart;
+
 /* Where a step of the plan comes from. */
 typedef struct BuildStep {
-  const Node *region; /* of the lowered graph; NULL: a copy, or the interpreter */
-  const Kernel *tile; /* its kernel in the TILE stage; NULL: the same */
+  int n_parts; /* 0: a copy */
+  const BuildPart *parts;
 } BuildStep;
 
 /* What an entry point was made from, for people who look. */
 typedef struct BuildRecord {
   const Graph *before; /* as the model says, before any pass; `graphs` has it as lowered */
   const BuildStep *steps, *prepare; /* as many as the plan's entry has */
-  const int *first_step; /* by node id of the lowered graph, one more: steps in front of the node */
-  int n_slots;           /* of the arena; their steps are node ids */
+  /* By node id of the lowered graph: the first and the last step that runs it; of a node without
+   * steps, the next one's first and the one's before last. */
+  const int *first_step, *last_step;
+  int n_slots; /* of the arena; their steps are node ids */
   const MemorySlot *slots;
   const MemoryNote *notes;
 } BuildRecord;
@@ -48,7 +58,6 @@ typedef struct Build {
   BuildOptions options;
   VEC(Graph *) graphs;     /* by entry: as lowered (or as interpreted) */
   VEC(Kernel *) kernels;   /* LOOP stage, one each */
-  VEC(KernelFlops) flops;  /* executed by each */
   VEC(const char *) texts; /* their normalised text, to find equal ones */
   VEC(PlanTensor) tensors;
   VEC(PlanEntry) entries;

@@ -4,6 +4,10 @@
 #include <string.h>
 
 int build_kernel(Build *build, Kernel *kernel) {
+  if (build->options.interpret) { /* a name and nothing in it */
+    vec_push(build->arena, &build->kernels, kernel);
+    return build->kernels.count - 1;
+  }
   for (int i = 0; i < kernel->n_arguments; i++) /* equal kernels must not differ by value names */
     kernel->buffers.at[i]->name = arena_printf(build->arena, "a%d", i);
   Kernel plain = *kernel;
@@ -21,8 +25,32 @@ int build_kernel(Build *build, Kernel *kernel) {
   text_free(&text);
   kernel->name = arena_printf(build->arena, "k%d_%s", build->kernels.count, kernel->name);
   vec_push(build->arena, &build->kernels, kernel);
-  vec_push(build->arena, &build->flops, kernel_flops(kernel));
   return build->kernels.count - 1;
+}
+
+static Access all_columns(Buffer *buffer, const IndexVar *block, int columns) {
+  Access access = {.buffer = buffer, .rank = 1};
+  access.dim[0] = (AccessDim){.at = affine_var(block, columns), .col = 1, .divisor = 1};
+  return access;
+}
+
+Kernel *build_copy_kernel(Arena *arena, int64_t bytes) {
+  enum { COLUMNS = 1024 };
+  int64_t elements = bytes / 4;
+  int columns = elements < COLUMNS ? (int)elements : COLUMNS;
+  Type type = {.dtype = DT_i32, .rank = 1, .dim = {elements}};
+  Kernel *kernel = kernel_new(arena, "copy", STAGE_TILE);
+  kernel->doc = "copy";
+  Buffer *from = kernel_argument(kernel, "from", type, false);
+  Buffer *to = kernel_argument(kernel, "to", type, true);
+  IndexVar *block = kernel_grid(kernel, "i", (elements + columns - 1) / columns);
+  Stmt *load = stmt_add(kernel, &kernel->body, STMT_TILE_LOAD);
+  load->tile = kernel_tile(kernel, "t", DT_i32, 0, NULL, columns);
+  load->access = all_columns(from, block, columns);
+  Stmt *store = stmt_add(kernel, &kernel->body, STMT_TILE_STORE);
+  store->tile_arg[0] = load->tile;
+  store->access = all_columns(to, block, columns);
+  return kernel;
 }
 
 void build_dump_kernel(const Build *build, const Kernel *kernel) {

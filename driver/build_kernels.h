@@ -6,6 +6,8 @@
 /* The number of a LOOP stage kernel among build->kernels: an old one that is equal but for its
  * names, or the next. */
 int build_kernel(Build *build, Kernel *kernel);
+/* A kernel of the TILE stage that copies so many bytes, a multiple of 4. */
+Kernel *build_copy_kernel(Arena *arena, int64_t bytes);
 void build_dump_kernel(const Build *build, const Kernel *kernel);
 /* False after located errors: the graph has element types that kernels do not compute with. */
 bool build_types_supported(Build *build, const Graph *graph);

@@ -283,12 +283,11 @@ void view_kernels_svg(const View *v, Text *out) {
   for (int k = 0; k < v->n_kernels; k++) {
     const ViewKernel *kernel = &v->kernels[k];
     const Node *anchor = region_anchor(kernel->region);
-    const PlanStep *step = &v->entry->steps[kernel->first_step];
     char flops[32], bytes[32];
     view_amount(kernel->flops, flops, sizeof flops);
     view_amount(kernel->bytes, bytes, sizeof bytes);
     start_box(&p, first + k, classes[anchor->op->cls], k,
-              arena_printf(v->arena, "%s, at %s", step->label, step->place), out);
+              arena_printf(v->arena, "%s, at %s", kernel->label, kernel->place), out);
     add_line(&p, first + k, 0, "head", kernel_head(v, k), out);
     add_line(&p, first + k, 1, "note", type_text(&kernel->region->out[0].type), out);
     add_line(&p, first + k, 2, "note", arena_printf(v->arena, "%sFLOP  %sB", flops, bytes), out);
@@ -329,7 +328,7 @@ void view_ops_svg(const View *v, Text *out) {
   draw_inputs(&p, v->graph, inputs, out);
   for (int k = 0; k < v->n_kernels; k++) {
     const Graph *body = v->kernels[k].region->body;
-    start_box(&p, first + k, "group", k, v->entry->steps[v->kernels[k].first_step].label, out);
+    start_box(&p, first + k, "group", k, v->kernels[k].label, out);
     add_line(&p, first + k, 0, "head", kernel_head(v, k), out);
     for (int n = 0; n < body->nodes.count; n++) {
       const Node *node = body->nodes.at[n];

@@ -24,14 +24,14 @@ typedef struct Memory {
 /* Nodes to steps; what is read by the caller stays to the end. */
 static Memory spans_of(const View *v) {
   Memory m = {.view = v, .steps = v->entry->n_steps + 1, .n_spans = v->record->n_slots};
-  const int *first_step = v->record->first_step;
+  const int *first_step = v->record->first_step, *last_step = v->record->last_step;
   int nodes = v->graph->nodes.count;
   m.spans = ARENA_ARRAY(v->arena, Span, m.n_spans + 1);
   m.alive = ARENA_ARRAY(v->arena, int64_t, m.steps + 1);
   for (int i = 0; i < m.n_spans; i++) {
     const MemorySlot *slot = &v->record->slots[i];
     Span span = {i, slot->first < 0 ? 0 : first_step[slot->first < nodes ? slot->first : nodes],
-                 slot->last >= nodes ? m.steps - 1 : first_step[slot->last + 1] - 1};
+                 slot->last >= nodes ? m.steps - 1 : last_step[slot->last]};
     span.last = span.last > span.first ? span.last : span.first;
     m.spans[i] = span;
     for (int s = span.first; s <= span.last; s++)

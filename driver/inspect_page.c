@@ -223,20 +223,26 @@ static void add_ops(const View *v, const Node *region, Text *out) {
   text_add(out, "</table></div>");
 }
 
-/* The kernel's text, or who has the same. */
-static void add_code(const View *v, int step, const int *first_with, Text *out) {
+/* The text of a step's part, or who has the same. */
+static void add_code(const View *v, int step, int part, const int *first_with, Text *out) {
   const PlanStep *plan = &v->entry->steps[step];
+  const BuildStep *from = &v->record->steps[step];
   Text code = {0};
-  text_add(out, "<h3>Kernel %s, %lld blocks</h3>", v->compiled->plan.kernels[plan->kernel],
-           (long long)plan->blocks);
+  text_add(out, "<h3>Kernel %s, ", v->compiled->plan.kernels[plan->kernel]);
+  if (from->n_parts > 1)
+    text_add(out, "of step %d: part %d of %d, %lld of %lld blocks</h3>", step, part + 1,
+             from->n_parts, (long long)kernel_blocks(from->parts[part].tile),
+             (long long)plan->blocks);
+  else
+    text_add(out, "%lld blocks</h3>", (long long)plan->blocks);
   if (first_with[plan->kernel] != step) {
-    const Node *other = v->record->steps[first_with[plan->kernel]].region;
+    const Node *other = v->record->steps[first_with[plan->kernel]].parts[part].region;
     text_add(out, "<p>The code of step ");
     add_link(v, v->kernel_of[other->id], out);
     text_add(out, ".</p>");
     return;
   }
-  kernel_print(v->record->steps[step].tile, &code);
+  kernel_print(from->parts[part].tile, &code);
   text_add(out, "<pre>");
   html_add(out, code.at);
   text_add(out, "</pre>");
@@ -245,15 +251,14 @@ static void add_code(const View *v, int step, const int *first_with, Text *out) 
 
 static void add_kernel(const View *v, int k, const int *first_with, Text *out) {
   const ViewKernel *kernel = &v->kernels[k];
-  const PlanStep *step = &v->entry->steps[kernel->first_step];
   char flops[32], bytes[32];
   view_amount(kernel->flops, flops, sizeof flops);
   view_amount(kernel->bytes, bytes, sizeof bytes);
   text_add(out, "<details id=\"k%d\"><summary><b>%d</b> ", k, kernel->first_step);
-  html_add(out, step->label);
+  html_add(out, kernel->label);
   text_add(out, " <span class=\"soft\">%s, %sFLOP, %sB</span></summary>\n<table class=\"facts\">",
            type_text(&kernel->region->out[0].type), flops, bytes);
-  html_fact(out, "place", step->place);
+  html_fact(out, "place", kernel->place);
   if (kernel->region->stage)
     html_fact(out, "stage", kernel->region->stage);
   html_fact(out, "executed",
@@ -263,8 +268,10 @@ static void add_kernel(const View *v, int k, const int *first_with, Text *out) {
   text_add(out, "</table>");
   add_values(v, kernel->region, out);
   add_ops(v, kernel->region, out);
-  for (int s = kernel->first_step; s < kernel->first_step + kernel->n_steps; s++)
-    add_code(v, s, first_with, out);
+  for (int s = kernel->first_step; s < v->entry->n_steps; s++)
+    for (int p = 0; p < v->record->steps[s].n_parts; p++)
+      if (v->record->steps[s].parts[p].region == kernel->region)
+        add_code(v, s, p, first_with, out);
   text_add(out, "</details>\n");
 }
 
@@ -282,7 +289,7 @@ static void add_group(const View *v, int g, Text *out) {
     text_add(out, "<tr><td>");
     add_link(v, k, out);
     text_add(out, "</td><td>");
-    html_add(out, v->entry->steps[v->kernels[k].first_step].label);
+    html_add(out, v->kernels[k].label);
     text_add(out, "</td></tr>\n");
   }
   text_add(out, "</table></div>\n");
@@ -291,7 +298,7 @@ static void add_group(const View *v, int g, Text *out) {
 static void add_kernels(const View *v, Text *out) {
   int *first_with = ARENA_ARRAY(v->arena, int, v->compiled->plan.n_kernels + 1);
   for (int s = v->entry->n_steps - 1; s >= 0; s--)
-    if (v->record->steps[s].region)
+    if (v->record->steps[s].n_parts)
       first_with[v->entry->steps[s].kernel] = s;
   text_add(out, "<section id=\"kernels\"><h2>Kernels</h2>\n");
   for (int k = 0; k < v->n_kernels; k++)

@@ -25,6 +25,23 @@ static void find_groups(View *v) {
   }
 }
 
+static void add_part(View *v, int step, const BuildPart *part) {
+  if (!part->region)
+    return;
+  int *kernel = &v->kernel_of[part->region->id];
+  if (*kernel < 0) {
+    Loc loc = part->tile->loc;
+    *kernel = v->n_kernels++;
+    v->kernels[*kernel] = (ViewKernel){
+        .region = part->region,
+        .label = part->tile->doc,
+        .place = loc.source ? arena_printf(v->arena, "%s:%d", loc.source->path, loc.line) : "",
+        .first_step = step};
+  }
+  v->kernels[*kernel].flops += part->flops.all;
+  v->kernels[*kernel].bytes += part->traffic;
+}
+
 View view_open(Arena *arena, const Compiled *compiled) {
   View v = {.arena = arena,
             .compiled = compiled,
@@ -36,20 +53,9 @@ View view_open(Arena *arena, const Compiled *compiled) {
   v.kernel_of = ARENA_ARRAY(arena, int, nodes + 1);
   for (int n = 0; n < nodes; n++)
     v.kernel_of[n] = -1;
-  for (int s = 0; s < v.entry->n_steps; s++) {
-    const Node *region = v.record->steps[s].region;
-    if (!region)
-      continue;
-    int *kernel = &v.kernel_of[region->id];
-    if (*kernel < 0) {
-      *kernel = v.n_kernels++;
-      v.kernels[*kernel] = (ViewKernel){.region = region, .first_step = s};
-    }
-    ViewKernel *k = &v.kernels[*kernel];
-    k->n_steps++;
-    k->flops += v.entry->steps[s].flops;
-    k->bytes += v.entry->steps[s].traffic;
-  }
+  for (int s = 0; s < v.entry->n_steps; s++)
+    for (int p = 0; p < v.record->steps[s].n_parts; p++)
+      add_part(&v, s, &v.record->steps[s].parts[p]);
   find_groups(&v);
   return v;
 }

@@ -7,7 +7,8 @@
 
 typedef struct ViewKernel { /* a region that runs every time */
   const Node *region;
-  int first_step, n_steps; /* in the plan's entry; some regions take two */
+  const char *label, *place;
+  int first_step; /* in the plan's entry; some regions take two, some share one with others */
   double flops, bytes;
 } ViewKernel;
 

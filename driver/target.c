@@ -8,6 +8,7 @@
 static const Facts gpu_facts = {.vector = 1,
                                 .registers = 64,
                                 .threads = 128,
+                                .blocks = 1024,
                                 .shared = 48 << 10,
                                 .l1 = 128 << 10,
                                 .l2 = 40 << 20,

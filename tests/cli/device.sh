@@ -64,6 +64,8 @@ check "every step has a time" [ "$(grep -o '"seconds": [0-9.e-]*[1-9]' out | wc 
 check "of a device whose memory was measured" \
   grep -q '"device": "Fake 0".*"memory_copy_bytes_per_second": [1-9]' out
 check "many steps" [ "$steps" -gt 100 ]
+expect 0 "bench without joined launches" "$tricot" $bench --json --skip join
+check "several times as many steps" [ "$(grep -c '"step": ' out)" -gt $((3 * steps)) ]
 check "the timeline is JSON" compare_json trace.json trace.json
 check "three runs of every step" \
   [ "$(grep -cE '"cat": "(kernel|copy)"' trace.json)" -eq $((3 * steps)) ]

@@ -13,7 +13,7 @@ dump() { # dump OUT MODEL ARGUMENTS...
   "$tricot" compile "$@" --emit graph --dump memory --target cuda:sm_80 -o "$scratch/graph" >"$out"
 }
 
-check "a small plan" dump "$scratch/small" tests/models/clip_head.yaml --set rows=4 --set width=8
+check "a small plan" dump "$scratch/small" tests/models/clip_head.yaml --set rows=4 --set width=8 --skip join
 if [ -n "${TRICOT_BLESS-}" ]; then cp "$scratch/small" "$here/memory.txt"; fi
 check "the small plan to the letter" diff "$here/memory.txt" "$scratch/small"
 
