@@ -21,6 +21,8 @@ typedef enum TextDialect { TEXT_C, TEXT_CUDA } TextDialect;
 /* Values are f32 or integers (another type is a fault); C kernels have one thread. No argument that
  * a kernel writes may overlap another argument. */
 void emit_text(TextDialect dialect, Kernel *const *kernels, int count, Text *text);
+/* Two kernels that measure a device's arithmetic (runtime/cuda/peak.h). They live in the arena. */
+void peak_kernels(Arena *, Kernel *kernels[2]);
 /* Bytes of dynamic shared memory a launch of the CUDA text must give a block. */
 int64_t kernel_shared_bytes(const Kernel *kernel);
 /* The same, and where each shared buffer lies, by id. */

@@ -220,7 +220,11 @@ bool compiled_peak(Compiled *c, const ModelRequest *model, bool mixed, const cha
 
 bool compiled_images(Compiled *c, CudaImage *images, int count, Error *error) {
   Text text = {0};
-  emit_text(TEXT_CUDA, c->build.kernels.at, c->build.kernels.count, &text);
+  int n = c->build.kernels.count;
+  Kernel **kernels = ARENA_ARRAY(c->arena, Kernel *, n + 2);
+  memcpy(kernels, c->build.kernels.at, sizeof *kernels * (size_t)n);
+  peak_kernels(c->arena, &kernels[n]);
+  emit_text(TEXT_CUDA, kernels, n + 2, &text);
   bool good = nvrtc_compile_all(c->arena, text.at, c->plan.model, images, count, error);
   text_free(&text);
   return good;

@@ -346,7 +346,7 @@ bool stmt_is_device(const Stmt *);
 bool kernel_eval(const Kernel *, void *const *arguments, uint64_t seed, Error *error);
 typedef struct KernelFlops {
   double all;
-  double paired; /* of them, by dots of pairs of bf16 */
+  double paired; /* of them, by dots of pairs of bf16 and on matrix units */
   double open;   /* of them, in loops whose ends are data: at most so many */
 } KernelFlops;
 

@@ -187,7 +187,8 @@ static bool guards_hold(const Counter *c, const Guards *guards) {
 
 static bool is_paired(const Stmt *s) {
   return (s->kind == STMT_TILE_DOT && s->tile_arg[1]->dtype == DT_i32) ||
-         (s->kind == STMT_LET && kop_info[s->kop].kind == KOP_DOT);
+         (s->kind == STMT_LET &&
+          (kop_info[s->kop].kind == KOP_DOT || kop_info[s->kop].kind == KOP_MMA));
 }
 
 /* Floating operations of one statement that holds no others. */

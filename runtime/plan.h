@@ -81,7 +81,7 @@ typedef struct PlanStep {
   /* of each argument, the bytes of `traffic` that are its own; NULL: not known */
   const int64_t *moved;
   bool conversion; /* KERNEL: only moves elements to another order */
-  double paired_flops; /* of flops: by dots of pairs of bf16 */
+  double paired_flops; /* of flops: by dots of pairs of bf16, or on matrix units */
   double open_flops;   /* of flops: at most so many, since data decides */
   /* KERNEL, of code for a device: threads of a block, shared memory a launch gives it; else 0 */
   int threads;

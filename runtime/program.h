@@ -92,11 +92,13 @@ const int64_t *program_starts(const Program *, int entry);
 /* The device a program runs on, for messages and to judge its times by; NULL: this processor. */
 typedef struct ProgramDevice {
   const char *name;
-  double copied;    /* bytes a second read and written by copies in its memory; 0: not measured */
+  /* 0: not measured. Bytes a second read and written by copies in its memory; operations a second
+   * of fused multiply-adds of f32, and of products of bf16 on matrix units. */
+  double copied, fused, matrix;
   int64_t l2_bytes; /* 0: not known */
 } ProgramDevice;
 const ProgramDevice *program_device(const Program *);
-/* Measures `copied`, and keeps the better of both where that was measured before. Between runs
+/* Measures the rates, and keeps the better of both where they were measured before. Between runs
  * only; allocates for the time it takes. Without effect on this processor. */
 bool program_measure_device(Program *, Error *);
 /* A device copies an entry point's inputs for every run; with `hold`, not when it ran last and they

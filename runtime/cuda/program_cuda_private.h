@@ -56,6 +56,6 @@ bool cuda_run(Program *, int entry, StepGroup group, int first, int end, Error *
 bool cuda_read_times(Program *, int entry, Error *);
 /* Before the first step of a timed run. */
 bool cuda_start_clock(Program *, Error *);
-/* Copies within fresh memory of the device, timed: sets Program.device.copied. */
+/* Sets the rates of Program.device. */
 bool cuda_measure(Program *, Error *);
 #endif

@@ -84,7 +84,7 @@ static bool measure(Bench *b, bool steps, Error *error) {
   return true;
 }
 
-/* The peaks of the machine, or of the memory of a device. */
+/* The peaks of the machine, or of a device. */
 static bool measure_peak(Bench *b, Error *error) {
   Program *program = b->job->program;
   const ProgramDevice *device = program_device(program);
@@ -92,8 +92,11 @@ static bool measure_peak(Bench *b, Error *error) {
     return machine_measure(&b->peak, program_pool(program), b->job->plan->level, error);
   if (!program_measure_device(program, error))
     return false;
-  b->peak =
-      (MachinePeak){.vector = "", .memory_copy = device->copied, .l2_bytes = device->l2_bytes};
+  b->peak = (MachinePeak){.vector = "",
+                          .f32 = device->fused,
+                          .bf16 = device->matrix,
+                          .memory_copy = device->copied,
+                          .l2_bytes = device->l2_bytes};
   return true;
 }
 

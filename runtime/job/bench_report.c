@@ -130,6 +130,10 @@ static void device_line(const ProgramDevice *device, Text *out) {
     text_add(out, "%.1f GB/s copied", 1e-9 * device->copied);
   else
     text_add(out, "not measured");
+  if (device->fused > 0)
+    text_add(out, "; %.2f TFLOP/s f32 fma", 1e-12 * device->fused);
+  if (device->matrix > 0)
+    text_add(out, ", %.2f TFLOP/s bf16 on matrix units", 1e-12 * device->matrix);
   if (device->l2_bytes)
     text_add(out, "; L2 %.1f MiB", (double)device->l2_bytes / (1 << 20));
   text_add(out, "\n");

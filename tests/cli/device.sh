@@ -61,8 +61,10 @@ bench="bench $small --entry train_step --repeat 2 --target cuda"
 expect 0 "bench" "$tricot" $bench --json --trace trace.json
 steps=$(grep -o '"step": [0-9]*' out | wc -l)
 check "every step has a time" [ "$(grep -o '"seconds": [0-9.e-]*[1-9]' out | wc -l)" -eq "$steps" ]
-check "of a device whose memory was measured" \
-  grep -q '"device": "Fake 0".*"memory_copy_bytes_per_second": [1-9]' out
+for rate in memory_copy_bytes fma_flops bf16_flops; do
+  check "of a device that was measured: $rate" \
+    grep -q '"device": "Fake 0".*"'$rate'_per_second": [1-9]' out
+done
 check "many steps" [ "$steps" -gt 100 ]
 expect 0 "bench without joined launches" "$tricot" $bench --json --skip join
 check "several times as many steps" [ "$(grep -c '"step": ' out)" -gt $((3 * steps)) ]
