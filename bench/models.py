@@ -176,7 +176,7 @@ class Clip(Named):
         """The contrastive loss of the batch's pairs."""
         logits = self.text(ids, mask) @ self.image(volumes).T
         logits = logits * (self.logit_scale.exp() if self.learned else math.e)
-        diagonal = torch.arange(len(logits))
+        diagonal = torch.arange(len(logits), device=logits.device)
         cross_entropy = nn.functional.cross_entropy
         return (cross_entropy(logits, diagonal) + cross_entropy(logits.T, diagonal)) / 2
 

@@ -42,6 +42,7 @@ bool text_library_check(TextLibrary *, Error *);
 
 /* ---- NVRTC (nvrtc.c): loaded at run time, absence is an ordinary answer ---- */
 bool nvrtc_available(Error *why_not);
+bool nvrtc_version(int *major, int *minor); /* false: there is none */
 typedef struct Cubin {
   unsigned char *bytes; /* arena memory */
   size_t size;

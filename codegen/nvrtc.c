@@ -30,6 +30,7 @@ static struct Nvrtc {
   int (*ptx_size)(Program, size_t *);
   int (*ptx)(Program, char *);
   const char *(*words)(int result);
+  int (*version)(int *major, int *minor);
 } nvrtc;
 
 static pthread_once_t opened = PTHREAD_ONCE_INIT;
@@ -92,6 +93,7 @@ static void open_library(void) {
       {"nvrtcGetPTXSize", &nvrtc.ptx_size},
       {"nvrtcGetPTX", &nvrtc.ptx},
       {"nvrtcGetErrorString", &nvrtc.words},
+      {"nvrtcVersion", &nvrtc.version},
   };
   for (size_t i = 0; i < sizeof wanted / sizeof *wanted; i++) {
     void *symbol = dlsym(nvrtc.handle, wanted[i].name);
@@ -105,6 +107,10 @@ static void open_library(void) {
 bool nvrtc_available(Error *why_not) {
   pthread_once(&opened, open_library);
   return !*nvrtc.why_not || error_set(why_not, "%s", nvrtc.why_not);
+}
+
+bool nvrtc_version(int *major, int *minor) {
+  return nvrtc_available(NULL) && nvrtc.version(major, minor) == 0;
 }
 
 /* ---- compiling ---- */

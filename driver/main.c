@@ -1,4 +1,5 @@
 /* tricot: finds the verb's row and runs it. The only place that ends the process on purpose. */
+#include "codegen/emit.h"
 #include "driver/verbs.h"
 #include "runtime/base/diag.h"
 #include "runtime/base/fault.h"
@@ -29,6 +30,20 @@ static void usage(FILE *out) {
   fputs("\n`tricot VERB --help` explains a verb with examples.\n", out);
 }
 
+#ifndef TRICOT_LLVM_VERSION
+#define TRICOT_LLVM_VERSION ""
+#endif
+
+/* The second word is the version, for scripts. */
+static void print_version(void) {
+  int major, minor;
+  printf("tricot %s (%s", TRICOT_VERSION, TRICOT_LLVM ? "LLVM " TRICOT_LLVM_VERSION : "no LLVM");
+  if (nvrtc_version(&major, &minor))
+    printf(", NVRTC %d.%d)\n", major, minor);
+  else
+    printf(", no NVRTC)\n");
+}
+
 /* A broken invariant of ours is status 3, whatever noticed it. */
 static void internal_fault(int signal_number) {
   (void)signal_number;
@@ -47,7 +62,7 @@ int main(int argc, char **argv) {
     return EXIT_DONE;
   }
   if (strcmp(argv[1], "--version") == 0) {
-    puts("tricot " TRICOT_VERSION);
+    print_version();
     return EXIT_DONE;
   }
   const char *names[VERBS];

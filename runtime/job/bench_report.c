@@ -87,6 +87,14 @@ static void step_json(const Bench *b, int i, Text *out) {
   text_add(out, "}");
 }
 
+/* What of the working memory holds inputs. */
+static int64_t input_bytes(const PlanEntry *entry) {
+  int64_t bytes = 0;
+  for (int i = 0; i < entry->n_inputs; i++)
+    bytes += port_bytes(&entry->inputs[i]);
+  return bytes;
+}
+
 void bench_json(const Bench *b, Text *out) {
   Totals totals = totals_of(b);
   text_add(out, "{");
@@ -98,9 +106,11 @@ void bench_json(const Bench *b, Text *out) {
   text_add(out, ", ");
   add_text(out, "level", b->job->plan->level);
   text_add(out,
-           ", \"threads\": %d, \"repeat\": %d, \"seconds_median\": %.9g, \"seconds_min\": %.9g, "
+           ", \"working_bytes\": %lld, \"input_bytes\": %lld, \"threads\": %d, \"repeat\": %d, "
+           "\"seconds_median\": %.9g, \"seconds_min\": %.9g, "
            "\"seconds_max\": %.9g, \"flops_executed\": %.0f, \"bytes\": %.0f, "
            "\"layout_conversions\": %d",
+           (long long)b->plan->arena_bytes, (long long)input_bytes(b->plan),
            program_threads(b->job->program), b->repeat, b->median, b->seconds[0],
            b->seconds[b->repeat - 1], b->flops, totals.bytes, plan_conversions(b->plan));
   if (b->plan->budget_bytes)

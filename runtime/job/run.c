@@ -88,6 +88,7 @@ static bool run_steps(Run *run, Error *error) {
   int64_t steps = options_count(o, "steps", 1);
   for (int64_t s = 0; s < steps; s++) {
     port_set(job, run->entry, "lr", options_real(o, "lr", job_number(job, "optimizer.lr", 1e-4)));
+    port_set(job, run->entry, "clip", 0); /* no bound */
     ports_fill(job, run->entry, &run->inputs, run->batch * s, run->samples);
     if (!program_run(job->program, run->entry, error))
       return false;

@@ -65,6 +65,8 @@ expect 2 "prepare without a volume" "$tricot" prepare --output result
 expect 2 "a size that is none" "$tricot" prepare --volume v.nii --size 32x64 --output result
 expect 0 "help" "$tricot" --help
 expect 0 "version" "$tricot" --version
+check "of what it compiles with too" grep -qE '^tricot [0-9.]+ \((no )?LLVM.*, (no )?NVRTC.*\)$' \
+  "$scratch/out"
 
 # ---- tensors ----
 small="--variant nano --set volume=[32,32,32] --set text.vocab=16 --set text.width=8

@@ -4,9 +4,9 @@
  * Work is done as late as the real driver may do it: operations wait in their stream until somebody
  * waits for them, and page-locked memory is read and written only then; memory of the ordinary kind
  * is read at once. Device addresses are no host addresses, every access is checked against what is
- * allocated, and fresh memory is full of NaN. Images are what fake_nvrtc.c makes: a shared object
- * of the CUDA text over codegen/cuda_shim.h, whose kernels run with real barriers. They say what
- * they were made for as real ones do, and are refused on other devices.
+ * allocated, and fresh memory is full of NaN, page-locked memory too. Images are what fake_nvrtc.c
+ * makes: a shared object of the CUDA text over codegen/cuda_shim.h, whose kernels run with real
+ * barriers. They say what they were made for as real ones do, and are refused on other devices.
  *
  * The environment says what the machine is like and what goes wrong:
  *   FAKE_CUDA_DEVICES=N     devices (1); 0: cuInit finds none; stub: cuInit is the stub's

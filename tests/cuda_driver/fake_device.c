@@ -70,6 +70,7 @@ int host_allocate(void **at, size_t bytes) {
   *at = aligned_alloc(4096, (bytes + 4095) / 4096 * 4096);
   if (!*at)
     return OUT_OF_MEMORY;
+  memset(*at, 0xff, bytes); /* NaN: nobody has written there */
   locked[n_locked++] = (Memory){*at, bytes};
   return DONE;
 }
