@@ -253,51 +253,80 @@ static bool look_at(Program *program, int entry, const char *name, bool *finite,
   return true;
 }
 
-static bool run_steps(Program *program, int entry, Error *error) {
+/* Steps in front of the guard; 0: there is none. */
+static int guarded_steps(const PlanEntry *e) { return e->guard < e->n_steps ? e->guard : 0; }
+
+/* What can start without knowing the loss. */
+static bool start_all(Program *program, int entry, Error *error) {
   const Backend *backend = program->backend;
   const PlanEntry *e = &program->plan->entries[entry];
   BoundEntry *bound = &program->entries[entry];
-  int first = e->guard < e->n_steps ? e->guard : 0;
-  bool finite = true;
+  int first = guarded_steps(e);
   bound->stopped = false;
-  if (first) {
-    if (!backend->run(program, entry, GROUP_STEPS, 0, first, error) ||
-        !look_at(program, entry, "loss", &finite, error) ||
-        !look_at(program, entry, "grad_norm", &finite, error))
-      return false;
-    bound->stopped = !finite;
-  }
-  return bound->stopped || backend->run(program, entry, GROUP_STEPS, first, e->n_steps, error);
-}
-
-static bool run_all(Program *program, int entry, Error *error) {
-  const PlanEntry *e = &program->plan->entries[entry];
-  BoundEntry *bound = &program->entries[entry];
   if (program->views_stale && bound->reads_views && !refresh(program, error))
     return false;
-  if (bound->stale && !program->backend->run(program, entry, GROUP_PREPARE, 0, e->n_prepare, error))
+  if (bound->stale && !backend->run(program, entry, GROUP_PREPARE, 0, e->n_prepare, error))
     return false;
   bound->stale = false;
-  return run_steps(program, entry, error);
+  return backend->run(program, entry, GROUP_STEPS, 0, first ? first : e->n_steps, error);
 }
 
-bool program_run(Program *program, int entry, Error *error) {
-  if (entry < 0 || entry >= program->plan->n_entries)
-    return error_set(error, "model %.100s has no entry point number %d", program->plan->model,
-                     entry);
+static bool pass_guard(Program *program, int entry, Error *error) {
   const PlanEntry *e = &program->plan->entries[entry];
   BoundEntry *bound = &program->entries[entry];
-  CHECK(!bound->retired && !(program->frozen && e->updates));
-  if (!program->backend->begin(program, entry, error))
+  int first = guarded_steps(e);
+  bool finite = true;
+  if (!first)
+    return true;
+  if (!look_at(program, entry, "loss", &finite, error) ||
+      !look_at(program, entry, "grad_norm", &finite, error))
     return false;
-  bool good = run_all(program, entry, error);
-  bool updated = e->updates && !bound->stopped;
+  bound->stopped = !finite;
+  return bound->stopped ||
+         program->backend->run(program, entry, GROUP_STEPS, first, e->n_steps, error);
+}
+
+/* After the last step that was started, or that failed. */
+static bool end_run(Program *program, int entry, bool good, Error *error) {
+  const PlanEntry *e = &program->plan->entries[entry];
+  bool updated = e->updates && !program->entries[entry].stopped;
+  program->running = 0;
   good = program->backend->end(program, entry, updated, good ? error : NULL) && good;
   if (updated) {
     mark_stale(program);
     program->views_stale |= e->outdates;
   }
   return good;
+}
+
+bool program_start(Program *program, int entry, Error *error) {
+  if (entry < 0 || entry >= program->plan->n_entries)
+    return error_set(error, "model %.100s has no entry point number %d", program->plan->model,
+                     entry);
+  const PlanEntry *e = &program->plan->entries[entry];
+  CHECK(!program->running && !program->entries[entry].retired && !(program->frozen && e->updates));
+  if (!program->backend->begin(program, entry, error))
+    return false;
+  program->running = entry + 1;
+  return start_all(program, entry, error) || end_run(program, entry, false, error);
+}
+
+bool program_finish(Program *program, int entry, Error *error) {
+  CHECK(program->running == entry + 1);
+  return end_run(program, entry, pass_guard(program, entry, error), error);
+}
+
+bool program_run(Program *program, int entry, Error *error) {
+  return program_start(program, entry, error) && program_finish(program, entry, error);
+}
+
+bool program_ahead(Program *program, int entry) {
+  CHECK(program->running);
+  return program->backend->ahead && program->backend->ahead(program, entry);
+}
+
+bool program_send(Program *program, int entry, Error *error) {
+  return program->backend->send(program, entry, error);
 }
 
 bool program_stopped(const Program *program, int entry) { return program->entries[entry].stopped; }

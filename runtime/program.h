@@ -58,6 +58,16 @@ int program_tensors(Program *, bool state, Tensor *out, int room);
 /* Runs an entry point: prepare steps when needed, then its steps. Fails only when the machine
  * cannot have the entry's memory. */
 bool program_run(Program *, int entry, Error *);
+/* The same in two parts, for devices, which compute beside the host: program_finish waits for the
+ * rest. In between nothing else may run. */
+bool program_start(Program *, int entry, Error *);
+bool program_finish(Program *, int entry, Error *);
+/* Between both: may the inputs of the next run, one of `entry`, be written already? All of them,
+ * for what they were is gone. program_send begins to copy them to the device, beside the steps;
+ * after it single ones may be changed through program_input or program_write. Other entry points
+ * may run before that run. On this processor they have to wait for program_finish: false. */
+bool program_ahead(Program *, int entry);
+bool program_send(Program *, int entry, Error *);
 
 /* Whether the last run of the entry point ended at its guard (PlanEntry.guard) because an output
  * `loss` or `grad_norm` was not finite: no persistent tensor has been changed then. */

@@ -41,6 +41,9 @@ typedef struct Backend {
   /* Any bytes between begin and end, to read until the next call. */
   const void *(*look)(Program *, int entry, PlanRef, int64_t bytes, Error *);
   void (*retire)(Program *, int entry); /* see program_retire */
+  /* Of devices that copy inputs beside the steps, else NULL; see program_ahead and program_send. */
+  bool (*ahead)(Program *, int entry);
+  bool (*send)(Program *, int entry, Error *);
   /* Of devices; NULL: this processor. */
   bool (*measure)(Program *, Error *);
 } Backend;
@@ -74,6 +77,7 @@ struct Program {
                           point may need. The optimizer's state comes when one that updates runs */
   BoundEntry *entries;
   bool views_stale; /* parameters were set from outside, or by an entry point that outdates views */
+  int running;      /* 1 + the entry point between program_start and program_finish; 0: none */
   bool frozen;      /* persistent tensors do not change any more */
   bool profile;
   bool hold;            /* program_hold_inputs */

@@ -1,14 +1,11 @@
-/* Memory, code and copies of programs on a CUDA device. See program_cuda.h.
- *
- * All work of a program goes to one stream, in order; the host waits for it where it looks at a
- * result and at the end of a run. So the staging buffer is free again when a run has ended.
- */
+/* Memory and code of programs on a CUDA device. See program_cuda.h; copies are in
+ * program_cuda_copies.c, steps in program_cuda_run.c. */
 #include "runtime/base/text.h"
 #include "runtime/cuda/program_cuda_private.h"
 #include <stdlib.h>
 #include <string.h>
 
-enum { PLACE = 256 }; /* alignment in the staging buffer and of prepared memory */
+enum { PLACE = 256 };           /* alignment in the staging buffer and of prepared memory */
 enum { ORDINARY_SHARED = 48 << 10, MOST_SHARED = 8 /* attribute of a function */ };
 enum { LOG_BUFFER = 5, LOG_SIZE = 6 /* options of loading an image */, NON_BLOCKING = 1 };
 
@@ -21,8 +18,22 @@ static int64_t prepared_bytes(const Plan *plan) {
   return bytes;
 }
 
+/* Of the largest inputs of an entry point that updates: one that runs again and again. */
+static int64_t inbox_bytes(const Plan *plan) {
+  int64_t most = 0;
+  for (int e = 0; e < plan->n_entries; e++) {
+    int64_t bytes = 0;
+    for (int i = 0; i < plan->entries[e].n_inputs; i++)
+      bytes += (int64_t)aligned((size_t)port_bytes(&plan->entries[e].inputs[i]));
+    if (plan->entries[e].updates && bytes > most)
+      most = bytes;
+  }
+  return most;
+}
+
 int64_t cuda_program_bytes(const Plan *plan) {
-  return plan_persistent_bytes(plan) + plan_arena_bytes(plan) + prepared_bytes(plan);
+  return plan_persistent_bytes(plan) + plan_arena_bytes(plan) + prepared_bytes(plan) +
+         inbox_bytes(plan);
 }
 
 CudaAddress cuda_address(const Program *program, int entry, PlanRef ref) {
@@ -144,11 +155,13 @@ static size_t place_ports(Arena *memory, const PlanEntry *entry, CudaEntry *e) {
   size_t bytes = 0;
   e->input_at = ARENA_ARRAY(memory, size_t, entry->n_inputs);
   e->output_at = ARENA_ARRAY(memory, size_t, entry->n_outputs);
+  e->sent = ARENA_ARRAY(memory, bool, entry->n_inputs + 1);
   e->fetched = ARENA_ARRAY(memory, bool, entry->n_outputs + 1);
   for (int i = 0; i < entry->n_inputs; i++) {
     e->input_at[i] = bytes;
     bytes += aligned((size_t)port_bytes(&entry->inputs[i]));
   }
+  e->inputs_end = bytes;
   for (int i = 0; i < entry->n_outputs; i++) {
     e->output_at[i] = bytes;
     bytes += aligned((size_t)port_bytes(&entry->outputs[i]));
@@ -164,8 +177,10 @@ static bool take_memory(Program *program, Error *error) {
   if (!is_enough(program, error) ||
       !take(cuda, persistent, "the model", &cuda->persistent, error) ||
       !take(cuda, plan_arena_bytes(plan), "the arena", &cuda->arena, error) ||
-      !take(cuda, prepared_bytes(plan), "the derived weights", &cuda->prepared, error))
+      !take(cuda, prepared_bytes(plan), "the derived weights", &cuda->prepared, error) ||
+      !take(cuda, inbox_bytes(plan), "inputs of the next step", &cuda->inbox, error))
     return false;
+  cuda->inbox_bytes = inbox_bytes(plan);
   CudaAddress at = cuda->prepared;
   for (int e = 0; e < plan->n_entries; e++) {
     size_t bytes = place_ports(program->memory, &plan->entries[e], &cuda->entries[e]);
@@ -180,6 +195,18 @@ static bool take_memory(Program *program, Error *error) {
   return good;
 }
 
+static bool open_streams(Cuda *cuda, Error *error) {
+  const CudaDriver *driver = cuda->driver;
+  int result = driver->stream_create(&cuda->stream, NON_BLOCKING);
+  if (!result && cuda->inbox)
+    result = driver->stream_create(&cuda->copies, NON_BLOCKING);
+  if (!result && cuda->inbox)
+    result = driver->event_create(&cuda->sent, 0);
+  if (!result && cuda->inbox)
+    result = driver->event_create(&cuda->taken, 0);
+  return cuda_good(driver, result, "opening the CUDA device", error);
+}
+
 static bool cuda_open(Program *program, const void *options, Error *error) {
   const CudaCode *code = options;
   const Plan *plan = program->plan;
@@ -191,8 +218,7 @@ static bool cuda_open(Program *program, const void *options, Error *error) {
   if (!cuda_good(cuda->driver, cuda->driver->context_current(cuda->device->context),
                  "opening the CUDA device", error) ||
       !load_code(program, code, error) || !take_memory(program, error) ||
-      !cuda_good(cuda->driver, cuda->driver->stream_create(&cuda->stream, NON_BLOCKING),
-                 "opening the CUDA device", error))
+      !open_streams(cuda, error))
     return false;
   cuda->refresh = cuda_bind_steps(program, -1, GROUP_REFRESH);
   for (int e = 0; e < plan->n_entries; e++)
@@ -210,10 +236,14 @@ static void cuda_close(Program *program) {
     cuda_release_entry(program, e);
   for (int i = 0; i < cuda->n_events; i++)
     driver->event_destroy(cuda->events[i]);
-  if (cuda->stream)
-    driver->stream_destroy(cuda->stream);
-  CudaAddress taken[] = {cuda->persistent, cuda->arena, cuda->prepared};
-  for (int i = 0; i < 3; i++)
+  for (int i = 0; i < 2; i++)
+    if (i ? cuda->taken : cuda->sent)
+      driver->event_destroy(i ? cuda->taken : cuda->sent);
+  for (int i = 0; i < 2; i++)
+    if (i ? cuda->copies : cuda->stream)
+      driver->stream_destroy(i ? cuda->copies : cuda->stream);
+  CudaAddress taken[] = {cuda->persistent, cuda->arena, cuda->prepared, cuda->inbox};
+  for (int i = 0; i < 4; i++)
     if (taken[i])
       driver->memory_free(taken[i]);
   if (cuda->staging)
@@ -221,109 +251,6 @@ static void cuda_close(Program *program) {
   if (cuda->module)
     driver->module_unload(cuda->module);
   free(cuda->looked);
-}
-
-/* ---- copies ---- */
-
-static bool wait(const Cuda *cuda, const char *what, Error *error) {
-  return cuda_good(cuda->driver, cuda->driver->stream_synchronize(cuda->stream), what, error);
-}
-
-/* Views are computed anew whenever tensors were written from outside. */
-static bool upload_tensors(Program *program, Error *error) {
-  const Plan *plan = program->plan;
-  Cuda *cuda = program->own;
-  int result = 0;
-  for (int i = 0; i < plan->n_tensors && !result; i++) {
-    size_t bytes = type_bytes(&plan->tensors[i].type);
-    if (program->current[i] && plan->tensors[i].role != PLAN_VIEW && bytes)
-      result =
-          cuda->driver->copy_to_device(cuda_address(program, -1, (PlanRef){PLACE_PERSISTENT, i}),
-                                       program->tensors[i], bytes, cuda->stream);
-  }
-  program->touched = result != 0;
-  return cuda_good(cuda->driver, result, "copying weights to the device", error);
-}
-
-static bool cuda_begin(Program *program, int entry, Error *error) {
-  Cuda *cuda = program->own;
-  const PlanEntry *e = &program->plan->entries[entry];
-  CudaEntry *own = &cuda->entries[entry];
-  int result = cuda->driver->context_current(cuda->device->context);
-  memset(own->fetched, 0, sizeof *own->fetched * (size_t)e->n_outputs);
-  if (!result && program->touched && !upload_tensors(program, error))
-    return false;
-  bool there = program->hold && cuda->resident == entry;
-  for (int i = 0; i < e->n_inputs && !there && !result; i++)
-    if (port_bytes(&e->inputs[i]))
-      result = cuda->driver->copy_to_device(cuda_address(program, entry, e->inputs[i].ref),
-                                            cuda->staging + own->input_at[i],
-                                            (size_t)port_bytes(&e->inputs[i]), cuda->stream);
-  cuda->resident = result ? -1 : entry;
-  if (result)
-    return cuda_good(cuda->driver, result, "copying inputs to the device", error);
-  return !program->profile || cuda_start_clock(program, error);
-}
-
-/* What failed, where steps show that they did only when the host waits for them. */
-enum { PLACE_TEXT = 200 };
-static const char *place_text(const Program *program, int entry, char *text) {
-  snprintf(text, PLACE_TEXT, "entry point %.60s on %.100s", program->plan->entries[entry].name,
-           ((Cuda *)program->own)->device->name);
-  return text;
-}
-
-static bool cuda_end(Program *program, int entry, bool updated, Error *error) {
-  char what[PLACE_TEXT];
-  for (int i = 0; updated && i < program->plan->n_tensors; i++)
-    program->current[i] = false;
-  return wait(program->own, place_text(program, entry, what), error) &&
-         (!program->profile || cuda_read_times(program, entry, error));
-}
-
-static void *cuda_port(const Program *program, int entry, const PlanPort *port) {
-  const Cuda *cuda = program->own;
-  const PlanEntry *e = &program->plan->entries[entry];
-  const CudaEntry *own = &cuda->entries[entry];
-  bool input = port >= e->inputs && port < e->inputs + e->n_inputs;
-  return cuda->staging +
-         (input ? own->input_at[port - e->inputs] : own->output_at[port - e->outputs]);
-}
-
-static bool copy_out(Cuda *cuda, void *to, CudaAddress from, size_t bytes, const char *what,
-                     Error *error) {
-  int result = cuda->driver->context_current(cuda->device->context);
-  if (!result && bytes)
-    result = cuda->driver->copy_to_host(to, from, bytes, cuda->stream);
-  return cuda_good(cuda->driver, result, what, error) && wait(cuda, what, error);
-}
-
-static bool cuda_fetch_port(Program *program, int entry, const PlanPort *port, Error *error) {
-  Cuda *cuda = program->own;
-  char what[PLACE_TEXT];
-  bool *fetched = &cuda->entries[entry].fetched[port - program->plan->entries[entry].outputs];
-  if (!*fetched)
-    *fetched =
-        copy_out(cuda, cuda_port(program, entry, port), cuda_address(program, entry, port->ref),
-                 (size_t)port_bytes(port), place_text(program, entry, what), error);
-  return *fetched;
-}
-
-static bool cuda_fetch_tensor(Program *program, int tensor, Error *error) {
-  program->current[tensor] = copy_out(
-      program->own, program->tensors[tensor],
-      cuda_address(program, -1, (PlanRef){PLACE_PERSISTENT, tensor}),
-      type_bytes(&program->plan->tensors[tensor].type), "copying weights from the device", error);
-  return program->current[tensor];
-}
-
-static const void *cuda_look(Program *program, int entry, PlanRef ref, int64_t bytes,
-                             Error *error) {
-  Cuda *cuda = program->own;
-  cuda->looked = mem_resize(cuda->looked, (size_t)bytes + 1);
-  bool good = copy_out(cuda, cuda->looked, cuda_address(program, entry, ref), (size_t)bytes,
-                       "copying a result from the device", error);
-  return good ? cuda->looked : NULL;
 }
 
 /* Memory of the device goes back as a whole. */
@@ -338,6 +265,8 @@ static const Backend backend_cuda = {.open = cuda_open,
                                      .fetch_port = cuda_fetch_port,
                                      .fetch_tensor = cuda_fetch_tensor,
                                      .look = cuda_look,
+                                     .ahead = cuda_ahead,
+                                     .send = cuda_send,
                                      .retire = cuda_retire,
                                      .measure = cuda_measure};
 

@@ -22,6 +22,8 @@ typedef struct CudaEntry {
   CudaSegment segments[2]; /* the second begins at the guard */
   int n_segments;
   size_t *input_at, *output_at; /* in the staging buffer */
+  size_t inputs_end;            /* of them, inputs from the beginning */
+  bool *sent;                   /* of each input: Cuda.inbox has it, for the next run */
   bool *fetched;                /* of each output: the staging buffer has it */
   int timed_to;                 /* steps of the last run that have events */
 } CudaEntry;
@@ -34,6 +36,12 @@ typedef struct Cuda {
   CudaStream stream;
   CudaAddress persistent, arena, prepared; /* 0: empty */
   unsigned char *staging;                  /* page-locked */
+  /* Inputs given ahead: copied on a stream of their own to the inbox, laid out as the staging
+   * buffer is, and from there to their places when their run begins. */
+  CudaAddress inbox; /* 0: no entry point updates anything by inputs */
+  int64_t inbox_bytes;
+  CudaStream copies;
+  CudaEvent sent, taken; /* the inbox is full; inputs of the last run are in their places */
   CudaEntry *entries;
   CudaStep *refresh;
   CudaEvent *events; /* made when a run is first timed */
@@ -50,7 +58,15 @@ bool cuda_capture_entry(Program *, int entry, Error *);
 void cuda_release_entry(Program *, int entry);
 CudaAddress cuda_address(const Program *, int entry, PlanRef);
 
-/* Of the Backend. */
+/* Of the Backend; program_cuda_copies.c has those that copy. */
+bool cuda_begin(Program *, int entry, Error *);
+bool cuda_end(Program *, int entry, bool updated, Error *);
+void *cuda_port(const Program *, int entry, const PlanPort *);
+bool cuda_ahead(Program *, int entry);
+bool cuda_send(Program *, int entry, Error *);
+bool cuda_fetch_port(Program *, int entry, const PlanPort *, Error *);
+bool cuda_fetch_tensor(Program *, int tensor, Error *);
+const void *cuda_look(Program *, int entry, PlanRef, int64_t bytes, Error *);
 bool cuda_run(Program *, int entry, StepGroup group, int first, int end, Error *);
 /* After Cuda.stream is done: times of the last run, when it was timed. */
 bool cuda_read_times(Program *, int entry, Error *);

@@ -35,8 +35,8 @@ struct Batches {
   pthread_mutex_t mutex;
   pthread_cond_t room, full; /* a place was given back; a batch is complete */
   bool stop;
-  int64_t reading, taking; /* batch numbers: being handed out to threads; the caller's next */
-  Slot slots[AHEAD];
+  int64_t reading, taking;   /* batch numbers: being handed out to threads; the caller's next */
+  Slot slots[AHEAD + 1];     /* the last: of batches_again */
   double since;              /* the caller waits or copies since then */
   double first_wait, waited; /* seconds */
 };
@@ -121,7 +121,7 @@ static void *reader_main(void *user) {
 }
 
 static void free_batches(Batches *b) {
-  for (int i = 0; i < AHEAD; i++) {
+  for (int i = 0; i <= AHEAD; i++) {
     free(b->slots[i].samples);
     for (int64_t row = 0; b->slots[i].texts && row < b->source.batch; row++)
       token_ids_free(&b->slots[i].texts[row]);
@@ -135,19 +135,13 @@ int64_t batches_bytes(int64_t batch, int64_t voxels) {
   return AHEAD * batch * voxels * (int64_t)sizeof(float);
 }
 
-static bool make_slots(Batches *b, Error *error) {
-  const BatchSource *s = &b->source;
+static bool make_slot(Slot *slot, const BatchSource *s, Error *error) {
   size_t batch = (size_t)s->batch;
-  for (int i = 0; i < AHEAD; i++) {
-    Slot *slot = &b->slots[i];
-    slot->samples = mem_alloc(sizeof *slot->samples * batch);
-    slot->texts = mem_alloc(sizeof *slot->texts * batch);
-    memset(slot->texts, 0, sizeof *slot->texts * batch);
-    slot->volumes = malloc(sizeof(float) * batch * (size_t)s->voxels);
-    if (!slot->volumes)
-      return error_set(error, "no memory to read %zu volumes ahead", batch * AHEAD);
-  }
-  return true;
+  slot->samples = mem_alloc(sizeof *slot->samples * batch);
+  slot->texts = mem_alloc(sizeof *slot->texts * batch);
+  memset(slot->texts, 0, sizeof *slot->texts * batch);
+  slot->volumes = malloc(sizeof(float) * batch * (size_t)s->voxels);
+  return slot->volumes || error_set(error, "no memory to read %zu volumes ahead", batch * AHEAD);
 }
 
 /* Decoding a volume takes a small part of a step, and the threads take their time from those that
@@ -162,10 +156,11 @@ bool batches_open(Batches **result, const BatchSource *source, Error *error) {
   Batches *b = mem_alloc(sizeof *b);
   *result = NULL;
   *b = (Batches){.source = *source, .reading = source->first, .taking = source->first};
-  if (!make_slots(b, error)) {
-    free_batches(b);
-    return false;
-  }
+  for (int i = 0; i < AHEAD; i++)
+    if (!make_slot(&b->slots[i], source, error)) {
+      free_batches(b);
+      return false;
+    }
   pthread_mutex_init(&b->mutex, NULL);
   pthread_cond_init(&b->room, NULL);
   pthread_cond_init(&b->full, NULL);
@@ -182,6 +177,12 @@ bool batches_open(Batches **result, const BatchSource *source, Error *error) {
   return true;
 }
 
+bool batches_more(const Batches *b) { return b->taking < b->source.end; }
+
+static Batch batch_in(const Batches *b, const Slot *slot) {
+  return (Batch){slot->volumes, slot->samples, b->source.pieces ? slot->texts : NULL};
+}
+
 bool batches_wait(Batches *b, Batch *batch, Error *error) {
   const BatchSource *s = &b->source;
   CHECK(b->taking < s->end);
@@ -193,18 +194,35 @@ bool batches_wait(Batches *b, Batch *batch, Error *error) {
   pthread_mutex_unlock(&b->mutex);
   if (slot->bad < s->batch) /* the place is kept: there is no way on */
     return error_set(error, "%s", slot->error.text);
-  *batch = (Batch){slot->volumes, slot->samples, s->pieces ? slot->texts : NULL};
+  *batch = batch_in(b, slot);
   return true;
 }
 
-void batches_give_back(Batches *b) {
+void batches_give_back(Batches *b, bool stalled) {
   Slot *slot = &b->slots[b->taking % AHEAD];
-  *(b->taking == b->source.first ? &b->first_wait : &b->waited) += seconds_now() - b->since;
+  if (stalled)
+    *(b->taking == b->source.first ? &b->first_wait : &b->waited) += seconds_now() - b->since;
   pthread_mutex_lock(&b->mutex);
   slot->begun = slot->done = 0;
   b->taking++;
   pthread_cond_broadcast(&b->room);
   pthread_mutex_unlock(&b->mutex);
+}
+
+bool batches_again(Batches *b, int back, Batch *batch, Error *error) {
+  const BatchSource *s = &b->source;
+  Slot *slot = &b->slots[AHEAD];
+  CHECK(back > 0 && b->taking - back >= s->first);
+  if (!slot->volumes && !make_slot(slot, s, error))
+    return false;
+  pthread_mutex_lock(&b->mutex);
+  s->pick(s->context, b->taking - back, slot->samples);
+  pthread_mutex_unlock(&b->mutex);
+  for (int64_t row = 0; row < s->batch; row++)
+    if (!read_sample(s, slot, row, error))
+      return false;
+  *batch = batch_in(b, slot);
+  return true;
 }
 
 bool batches_take(Batches *b, VolumePort *volume, int64_t *samples, Error *error) {
@@ -214,7 +232,7 @@ bool batches_take(Batches *b, VolumePort *volume, int64_t *samples, Error *error
     return false;
   memcpy(volume->data, batch.volumes, sizeof(float) * (size_t)(s->batch * s->voxels));
   memcpy(samples, batch.samples, sizeof *samples * (size_t)s->batch);
-  batches_give_back(b);
+  batches_give_back(b, true);
   return true;
 }
 

@@ -63,13 +63,18 @@ typedef struct Batch {
   const TokenIds *texts;  /* [batch]: reports as [CLS] pieces [SEP]; NULL without a vocabulary */
 } Batch;
 
+bool batches_more(const Batches *batches); /* is there a next batch? */
 /* Waits for the next batch. While the caller computes, the one after it is read. */
 bool batches_wait(Batches *batches, Batch *batch, Error *error);
-void batches_give_back(Batches *batches);
+/* stalled: nothing was computed meanwhile. */
+void batches_give_back(Batches *batches, bool stalled);
+/* Reads a batch that was given back once more, the `back`th before the next. Until the next call;
+ * for when something went wrong, since nothing is read ahead of it. */
+bool batches_again(Batches *batches, int back, Batch *batch, Error *error);
 /* Waits for the next batch, copies volumes and samples[batch] out, and gives it back. */
 bool batches_take(Batches *batches, VolumePort *volume, int64_t *samples, Error *error);
-/* Seconds the caller spent from waiting to giving back. The first batch, which could not
- * be read ahead, counts apart. */
+/* Seconds the caller spent from waiting to giving back, where it stalled. The first batch, which
+ * could not be read ahead, counts apart. */
 double batches_stalled(const Batches *batches, double *first);
 void batches_close(Batches *batches); /* NULL is fine */
 #endif

@@ -59,12 +59,11 @@ bool stepper_request(Arena *arena, JobRequest *request, int64_t accumulate, Nega
                      const TextShape *shapes, int n, Error *error) {
   if (accumulate == 1)
     return add_forms(arena, request, "train_step", shapes, n, error);
-  bool good =
-      negatives == NEGATIVES_MICRO
-          ? add_forms(arena, request, "train_micro", shapes, n, error)
-          : add_forms(arena, request, "train_embed", shapes, n, error) &&
-                add_entry(request, "train_contrast", NULL, NULL, accumulate, error) &&
-                add_forms(arena, request, "train_backward", shapes, n, error);
+  bool good = negatives == NEGATIVES_MICRO
+                  ? add_forms(arena, request, "train_micro", shapes, n, error)
+                  : add_forms(arena, request, "train_embed", shapes, n, error) &&
+                        add_entry(request, "train_contrast", NULL, NULL, accumulate, error) &&
+                        add_forms(arena, request, "train_backward", shapes, n, error);
   return good && add_entry(request, "train_apply", NULL, NULL, 0, error);
 }
 
@@ -152,6 +151,7 @@ bool stepper_open(Stepper *s, Job *job, int64_t accumulate, Negatives negatives,
     return false;
   s->batch = s->first.at[0].volume.batch;
   s->samples = ARENA_ARRAY(job->arena, int64_t, accumulate * s->batch);
+  s->ahead_samples = ARENA_ARRAY(job->arena, int64_t, s->batch);
   return !whole || (open_forms(s, s->backward, &s->second, error) && open_latents(s, error));
 }
 
@@ -179,6 +179,13 @@ static StepForm *choose_form(const Stepper *s, StepForms *forms, const Batch *ba
   return best;
 }
 
+static void fill(Stepper *s, StepForm *form, const Batch *batch) {
+  memcpy(form->volume.data, batch->volumes,
+         sizeof(float) * (size_t)(s->batch * form->volume.voxels));
+  int64_t texts = text_form_fill(&form->text, batch->texts, s->batch, s->padding);
+  CHECK(texts == s->batch);
+}
+
 /* Takes the next batch into the inputs of the form that suits it; NULL after an error. */
 static StepForm *take(Stepper *s, Batches *batches, StepForms *forms, int64_t part,
                       StepResult *result, Error *error) {
@@ -188,42 +195,92 @@ static StepForm *take(Stepper *s, Batches *batches, StepForms *forms, int64_t pa
   if (!batches_wait(batches, &batch, error))
     return NULL;
   StepForm *form = choose_form(s, forms, &batch);
-  memcpy(form->volume.data, batch.volumes,
-         sizeof(float) * (size_t)(s->batch * form->volume.voxels));
   memcpy(s->samples + part * s->batch, batch.samples, sizeof *s->samples * (size_t)s->batch);
-  bool taken = text_form_fill(&form->text, batch.texts, s->batch, s->padding) == s->batch;
-  batches_give_back(batches);
+  fill(s, form, &batch);
+  batches_give_back(batches, true);
   result->waited += seconds_now() - start;
   trace_event(s->job->trace, 0, "take a batch", "data", begin, monotonic_nanoseconds(), NULL);
-  CHECK(taken);
   return form;
 }
 
-/* Runs an entry point; a loss or norm that is not finite is noted and ends the step. */
-static bool run(Stepper *s, int entry, StepResult *result, Error *error) {
+/* What was taken ahead, or takes it. */
+static StepForm *take_next(Stepper *s, Batches *batches, StepResult *result, Error *error) {
+  StepForm *form = s->ahead;
+  s->ahead = NULL;
+  if (!form)
+    return take(s, batches, &s->first, 0, result, error);
+  memcpy(s->samples, s->ahead_samples, sizeof *s->samples * (size_t)s->batch);
+  return form;
+}
+
+/* While a step runs on a device: gives it the next one's inputs. A batch that cannot be read is an
+ * error of the step that needs it. */
+static bool take_ahead(Stepper *s, Batches *batches, Error *error) {
   int64_t begin = monotonic_nanoseconds();
-  if (!program_run(s->job->program, entry, error))
+  Batch batch;
+  Error later;
+  if (!program_ahead(s->job->program, s->first.at[0].entry) || !batches_more(batches) ||
+      !batches_wait(batches, &batch, &later))
+    return true;
+  StepForm *form = choose_form(s, &s->first, &batch);
+  if (!program_ahead(s->job->program, form->entry)) /* the step's own turn is early enough */
+    return form->uses--, true;
+  fill(s, form, &batch);
+  memcpy(s->ahead_samples, batch.samples, sizeof *s->samples * (size_t)s->batch);
+  batches_give_back(batches, false);
+  s->ahead = form;
+  trace_event(s->job->trace, 0, "take a batch ahead", "data", begin, monotonic_nanoseconds(), NULL);
+  return program_send(s->job->program, form->entry, error);
+}
+
+/* For those who look for what is not finite: this step's inputs again instead of the next one's. */
+static bool take_back(Stepper *s, Batches *batches, StepForm *form, Error *error) {
+  Batch batch;
+  if (!s->ahead)
+    return true;
+  s->ahead = NULL;
+  if (!batches_again(batches, 2, &batch, error))
     return false;
+  fill(s, form, &batch);
+  return true;
+}
+
+/* A loss or norm that is not finite is noted and ends the step. */
+static void end_run(const Stepper *s, int entry, int64_t begin, StepResult *result) {
   trace_event(s->job->trace, 0, s->job->plan->entries[entry].name, "entry", begin,
               monotonic_nanoseconds(), NULL);
   if (program_stopped(s->job->program, entry))
     result->stopped = entry;
+}
+
+/* Runs an entry point. */
+static bool run(Stepper *s, int entry, StepResult *result, Error *error) {
+  int64_t begin = monotonic_nanoseconds();
+  if (!program_run(s->job->program, entry, error))
+    return false;
+  end_run(s, entry, begin, result);
   return true;
 }
 
 static bool run_one(Stepper *s, Batches *batches, double lr, double clip, StepResult *result,
                     Error *error) {
-  StepForm *form = take(s, batches, &s->first, 0, result, error);
+  Program *program = s->job->program;
+  StepForm *form = take_next(s, batches, result, error);
   if (!form)
     return false;
   port_set(s->job, form->entry, "lr", lr);
   port_set(s->job, form->entry, "clip", clip);
-  if (!run(s, form->entry, result, error))
+  int64_t begin = monotonic_nanoseconds();
+  if (!program_start(program, form->entry, error))
     return false;
+  bool sent = take_ahead(s, batches, error);
+  if (!program_finish(program, form->entry, sent ? error : NULL) || !sent)
+    return false;
+  end_run(s, form->entry, begin, result);
   result->loss = output(s, form->entry, "loss");
   result->grad_norm = output(s, form->entry, "grad_norm");
   result->intact = true;
-  return true;
+  return result->stopped < 0 || take_back(s, batches, form, error);
 }
 
 static bool apply(Stepper *s, double lr, double clip, StepResult *result, Error *error) {

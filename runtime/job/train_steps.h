@@ -50,6 +50,10 @@ typedef struct Stepper {
   int32_t padding;         /* id of [PAD] */
   Latents latents;
   int64_t *samples; /* [accumulate * batch]: of the last step */
+  /* What the next step will take, if that was given to the device while the last one ran there; its
+   * samples. */
+  struct StepForm *ahead;
+  int64_t *ahead_samples; /* [batch] */
 } Stepper;
 
 typedef struct StepResult {
@@ -70,7 +74,8 @@ bool stepper_open(Stepper *stepper, Job *job, int64_t accumulate, Negatives nega
                   Error *error);
 /* How many batches are read for a step: a contrast over the whole step reads them twice. */
 int64_t stepper_reads(const Stepper *stepper);
-/* Takes the step's batches and runs. clip 0: gradients are not clipped. */
+/* Takes the step's batches and runs; on a device, takes the next step's meanwhile. clip 0:
+ * gradients are not clipped. */
 bool stepper_run(Stepper *stepper, Batches *batches, double lr, double clip, StepResult *result,
                  Error *error);
 #endif

@@ -39,6 +39,8 @@ for function in cuMemAlloc_v2 cuMemHostAlloc cuStreamCreate cuEventCreate cuModu
 done
 check "a graph replayed a step on each side of the guard" \
   [ $(($(calls cuGraphLaunch four) - $(calls cuGraphLaunch two))) -eq 4 ]
+check "inputs of all steps but the first are sent while another runs" \
+  [ "$(calls cuStreamWaitEvent four) $(calls cuStreamWaitEvent two)" = "3 1" ]
 check "no launches but for graphs" [ "$(calls cuLaunchKernel two)" -eq "$(calls cuLaunchKernel four)" ]
 check "all memory given back" [ "$(calls left_behind four)" -eq 0 ]
 expect 0 "resumed" train half --target cuda --steps 4 --resume last
@@ -52,6 +54,12 @@ kill -KILL $process 2>/dev/null
 wait $process 2>/dev/null
 expect 0 "after a kill" train killed --target cuda --steps 4 --resume last
 check "as if never killed" same shim killed
+for target in cuda-shim cuda; do # the inputs looked at are those of the step, not those sent ahead
+  expect 1 "a loss that is not finite, $target" train wild-$target --target $target --steps 4 --lr 1e38
+  says 'First tensor that is not finite'
+  sed "s/wild-$target//" err | grep 'is not finite' >wild.$target
+done
+check "the same trouble" cmp wild.cuda-shim wild.cuda
 expect 1 "a kernel fails" env FAKE_CUDA_FAIL=k20_ "$tricot" train $small --cache cache \
   --vocab data/vocab.txt --spacing 20:20 --loss.negatives micro --target cuda --steps 2 --out failed
 says 'entry point train_step on Fake 0: CUDA_ERROR_LAUNCH_FAILED'

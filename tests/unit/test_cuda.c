@@ -165,6 +165,38 @@ static void outputs_and_weights(void **state) {
   }
 }
 
+/* The next run's inputs are given while a run is under way, and other runs come between. */
+static void inputs_ahead(void **state) {
+  Program *p = ((World *)*state)->program;
+  Error error;
+  program_initialize(p, 3);
+  float before[N];
+  memcpy(before, program_tensor(p, "w", NULL), sizeof before);
+  fill(p, TRAIN, 0);
+  for (int run = 0; run < 4; run++) {
+    *(float *)program_input(p, TRAIN, "lr", NULL) = 0.5f;
+    assert_true(program_start(p, TRAIN, &error));
+    assert_true(program_ahead(p, TRAIN));
+    fill(p, TRAIN, (float)run + 1);
+    *(float *)program_input(p, TRAIN, "lr", NULL) = 100; /* and changed again before it counts */
+    assert_true(program_send(p, TRAIN, &error));
+    if (run == 2) /* changed after it was sent */
+      fill(p, TRAIN, 20);
+    assert_true(program_finish(p, TRAIN, &error));
+    const float *y = program_output(p, TRAIN, "y", NULL), *w = program_tensor(p, "w", NULL);
+    for (int i = 0; i < N; i++) {
+      float x = (run == 3 ? 20 : (float)run) + (float)i;
+      assert_true(y[i] == before[i] * x);
+      before[i] += 0.5f * x;
+      assert_true(w[i] == before[i]);
+    }
+    if (run == 2)
+      continue;
+    fill(p, APPLY, 50); /* its inputs lie where those that were sent lay */
+    assert_true(program_run(p, APPLY, NULL));
+  }
+}
+
 static void derived_weights(void **state) {
   Program *p = ((World *)*state)->program;
   program_initialize(p, 3);
@@ -257,7 +289,8 @@ static void refusals(void **state) {
   PlanEntry huge[2] = {entries[0], entries[1]};
   huge[1].arena_bytes = (int64_t)3 << 30;
   larger.entries = huge;
-  assert_int_equal(cuda_program_bytes(&larger), 64 + ((int64_t)3 << 30) + 256);
+  /* the weights, the arena, derived weights, two inputs of a next run of `train` */
+  assert_int_equal(cuda_program_bytes(&larger), 64 + ((int64_t)3 << 30) + 256 + 2 * 256);
   assert_false(cuda_program_open(&program, &larger, &w->code, 1, &error));
   assert_non_null(strstr(error.text, "working memory of apply 3.0 GiB"));
   const char *names[] = {"forward", "update", "pack", "aply"};
@@ -302,6 +335,7 @@ int main(void) {
   }
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(outputs_and_weights),
+      cmocka_unit_test(inputs_ahead),
       cmocka_unit_test(derived_weights),
       cmocka_unit_test(the_guard),
       cmocka_unit_test(times),
