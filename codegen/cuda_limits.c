@@ -16,7 +16,7 @@ static const struct Limits {
     {103, 2048, 32, 228}, {110, 1536, 24, 228}, {120, 1536, 24, 100}, {121, 1536, 24, 100},
 };
 
-enum { LEAST_THREADS = 384, SHARED_OF_80 = 164 << 10 };
+enum { LEAST_THREADS = 384, LARGE_THREADS = 256, LARGE_ARRAYS = 208, SHARED_OF_80 = 164 << 10 };
 
 static int64_t rounded(int64_t value, int64_t unit) { return (value + unit - 1) / unit * unit; }
 
@@ -44,8 +44,9 @@ int cuda_blocks_held(CudaArch arch, int threads, int registers, int64_t shared_b
   return 0;
 }
 
-int cuda_least_blocks(int threads, int64_t shared_bytes) {
-  int64_t blocks = LEAST_THREADS / rounded(threads, WARP_LANES);
+int cuda_least_blocks(int threads, int64_t shared_bytes, int64_t local_elements) {
+  int64_t wanted = local_elements > LARGE_ARRAYS ? LARGE_THREADS : LEAST_THREADS;
+  int64_t blocks = wanted / rounded(threads, WARP_LANES);
   lower(&blocks, SHARED_OF_80 / (rounded(shared_bytes, SHARED_UNIT) + RESERVED));
   return blocks < 1 ? 1 : (int)blocks;
 }

@@ -211,25 +211,46 @@ static float half_of(uint32_t pair, int half) {
   return value;
 }
 
-/* The layouts and the order of sums are those of ir/kernel_eval_warp.c. */
-static void warp_mma(WarpCall *calls) {
+typedef struct Factors {
   float a[16][16], b[16][8];
-  for (int lane = 0; lane < SHIM_WARP; lane++) {
-    const uint32_t *of_a = calls[lane].operand[0], *of_b = calls[lane].operand[1];
-    int g = lane / 4, t = lane % 4;
-    for (int half = 0; half < 2; half++) {
-      for (int i = 0; i < 4; i++)
-        a[g + i % 2 * 8][2 * t + half + i / 2 * 8] = half_of(of_a[i], half);
-      for (int i = 0; i < 2; i++)
-        b[2 * t + half + 8 * i][g] = half_of(of_b[i], half);
-    }
+} Factors;
+
+/* The layouts and the order of sums are those of ir/kernel_eval_warp.c. */
+static void take_bf16(Factors *f, int lane, const uint32_t *of_a, const uint32_t *of_b) {
+  int g = lane / 4, t = lane % 4;
+  for (int half = 0; half < 2; half++) {
+    for (int i = 0; i < 4; i++)
+      f->a[g + i % 2 * 8][2 * t + half + i / 2 * 8] = half_of(of_a[i], half);
+    for (int i = 0; i < 2; i++)
+      f->b[2 * t + half + 8 * i][g] = half_of(of_b[i], half);
   }
+}
+
+static float tf32_of(uint32_t bits) {
+  float value;
+  bits &= ~0x1fffu;
+  memcpy(&value, &bits, sizeof value);
+  return value;
+}
+
+static void take_tf32(Factors *f, int lane, const uint32_t *of_a, const uint32_t *of_b) {
+  int g = lane / 4, t = lane % 4;
+  for (int i = 0; i < 4; i++)
+    f->a[g + i % 2 * 8][t + i / 2 * 4] = tf32_of(of_a[i]);
+  for (int i = 0; i < 2; i++)
+    f->b[t + 4 * i][g] = tf32_of(of_b[i]);
+}
+
+static void warp_mma(WarpCall *calls, bool tf32) {
+  Factors f;
+  for (int lane = 0; lane < SHIM_WARP; lane++)
+    (tf32 ? take_tf32 : take_bf16)(&f, lane, calls[lane].operand[0], calls[lane].operand[1]);
   for (int lane = 0; lane < SHIM_WARP; lane++) {
     const float *c = calls[lane].operand[2];
     for (int i = 0; i < 4; i++) {
       float sum = c[i];
-      for (int k = 0; k < 16; k++)
-        sum = fmaf(a[lane / 4 + i / 2 * 8][k], b[k][lane % 4 * 2 + i % 2], sum);
+      for (int k = 0; k < (tf32 ? 8 : 16); k++)
+        sum = fmaf(f.a[lane / 4 + i / 2 * 8][k], f.b[k][lane % 4 * 2 + i % 2], sum);
       calls[lane].result.f[i] = sum;
     }
   }
@@ -266,8 +287,8 @@ static bool run_warp(ShimHost *host, Run *run, int first, bool *done) {
         run->state[first + lane] != run->state[first])
       return true;
   int op = calls[0].op, matrix = op - TRICOT_MATRIX;
-  if (op == TRICOT_MMA_BF16)
-    warp_mma(calls);
+  if (op < TRICOT_MATRIX)
+    warp_mma(calls, op == TRICOT_MMA_TF32);
   else if (!warp_matrix(host, run, calls, first, matrix & 7, matrix & 8))
     return false;
   for (int lane = 0; lane < SHIM_WARP; lane++) {

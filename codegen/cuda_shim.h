@@ -23,7 +23,7 @@ typedef struct TricotShimKernel {
 } TricotShimKernel;
 
 /* Ops of warps. Of matrices: the sum of TRICOT_MATRIX, how many, and 8 if they are turned. */
-enum { TRICOT_MMA_BF16 = 1, TRICOT_MATRIX = 16 };
+enum { TRICOT_MMA_BF16 = 1, TRICOT_MMA_TF32 = 2, TRICOT_MATRIX = 16 };
 
 typedef struct TricotHost TricotHost;
 struct TricotHost {

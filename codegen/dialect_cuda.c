@@ -100,6 +100,24 @@ static const char mma_helper[] =
     "}\n"
     "#endif\n";
 
+/* Of 16 x 8 and 8 x 8 f32, whose lower bits are not looked at. */
+static const char tf32_helper[] =
+    "#ifdef TRICOT_CUDA_SHIM_H\n"
+    "#define tricot_mma_tf32(a, b, c) (*(f32x4 *)TRICOT_WARP(TRICOT_MMA_TF32, &(a), &(b), &(c)))\n"
+    "#else\n"
+    "TRICOT_HELPER f32x4 tricot_mma_tf32(f32x4 a, f32x2 b, f32x4 c) {\n"
+    "  f32x4 d;\n"
+    "  asm volatile(\"mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 \"\n"
+    "               \"{%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%10, %11, %12, %13};\"\n"
+    "               : \"=f\"(d.at[0]), \"=f\"(d.at[1]), \"=f\"(d.at[2]), \"=f\"(d.at[3])\n"
+    "               : \"r\"(tricot_bits_i32(a.at[0])), \"r\"(tricot_bits_i32(a.at[1])),\n"
+    "                 \"r\"(tricot_bits_i32(a.at[2])), \"r\"(tricot_bits_i32(a.at[3])),\n"
+    "                 \"r\"(tricot_bits_i32(b.at[0])), \"r\"(tricot_bits_i32(b.at[1])),\n"
+    "                 \"f\"(c.at[0]), \"f\"(c.at[1]), \"f\"(c.at[2]), \"f\"(c.at[3]));\n"
+    "  return d;\n"
+    "}\n"
+    "#endif\n";
+
 /* A warp's matrices of 8 x 8 bf16 from shared memory: each lane gives the place of a row. */
 static void add_matrix_helpers(Emitter *e) {
   for (int turned = 0; turned < 2; turned++)
@@ -176,6 +194,8 @@ static void prelude(Emitter *e) {
   add_copy_helpers(e);
   if (e->usage.mma)
     text_add(e->text, "%s", mma_helper);
+  if (e->usage.tf32)
+    text_add(e->text, "%s", tf32_helper);
 }
 
 static void open_kernel(Emitter *e) {
@@ -183,7 +203,8 @@ static void open_kernel(Emitter *e) {
   if (kernel_blocks(k) > INT32_MAX)
     FAULT("kernel %s has more blocks than a grid can", k->name);
   text_add(e->text, "TRICOT_KERNEL(%d, %d) %s(", k->threads,
-           cuda_least_blocks(k->threads, kernel_shared_bytes(k)), k->name);
+           cuda_least_blocks(k->threads, kernel_shared_bytes(k), kernel_local_elements(k)),
+           k->name);
   for (int i = 0; i < k->n_arguments; i++) {
     const Buffer *b = k->buffers.at[i];
     text_add(e->text, "%s%s%s *%s%s", i ? ",\n    " : "", b->written ? "" : "const ",
@@ -278,8 +299,8 @@ static void device(Emitter *e, const Stmt *s) {
     break;
   default:
     assign(e, s->value,
-           spell(e, "tricot_mma_bf16(v%d, v%d, v%d)", s->value_arg[0]->id, s->value_arg[1]->id,
-                 s->value_arg[2]->id));
+           spell(e, "tricot_%s(v%d, v%d, v%d)", kop_info[s->kop].name, s->value_arg[0]->id,
+                 s->value_arg[1]->id, s->value_arg[2]->id));
   }
 }
 

@@ -27,6 +27,8 @@ void peak_kernels(Arena *, Kernel *kernels[2]);
 int64_t kernel_shared_bytes(const Kernel *kernel);
 /* The same, and where each shared buffer lies, by id. */
 int64_t shared_places(const Kernel *kernel, int64_t *offset);
+/* Elements of the arrays that a thread has at a time. */
+int64_t kernel_local_elements(const Kernel *kernel);
 
 /* Compiles C text, or CUDA text over the host shim, with the C compiler ($CC or cc) into a shared
  * object in a private temporary folder, loads it, and finds every kernel. The shim's functions have
@@ -69,8 +71,8 @@ bool cubin_resources(const Cubin *, const char *kernel, CubinResources *, Error 
 int cuda_blocks_held(CudaArch, int threads, int registers, int64_t shared_bytes);
 /* How many blocks a multiprocessor shall have registers for: 384 threads of them, of which each may
  * use 168 (told less, the compiler takes fewer and spills), if it has the shared memory for so
- * many, that of sm_80. */
-int cuda_least_blocks(int threads, int64_t shared_bytes);
+ * many, that of sm_80; 256 threads where each has arrays of more than 208 elements. */
+int cuda_least_blocks(int threads, int64_t shared_bytes, int64_t local_elements);
 
 /* ---- LLVM (emit_llvm.c, llvm_target.c): CPU only ---- */
 /* What a CPU level is: the facts for schedules, and what LLVM is told. NULL: unknown name.

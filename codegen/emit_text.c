@@ -80,7 +80,8 @@ static void note_uses(Emitter *e, const Block *block) {
     if (s->kind == STMT_COPY)
       e->usage.copy[s->count * (int)dtype_size(s->buffer->type.dtype)] = true;
     if (s->kind == STMT_LET) {
-      e->usage.mma |= stmt_is_warp(s);
+      e->usage.mma |= s->kop == K_mma_bf16;
+      e->usage.tf32 |= s->kop == K_mma_tf32;
       e->usage.pair |= s->kop == K_pair;
     }
     if (s->kind == STMT_POINTER) {

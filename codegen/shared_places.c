@@ -1,4 +1,4 @@
-/* Where a block's shared buffers lie in its memory.
+/* Where a block's shared buffers lie in its memory, and how much its threads keep for themselves.
  *
  * Of a test that all threads of a block answer alike only one branch runs, so the buffers of its
  * two branches lie over each other, behind those that are used outside as well. Not so of a test
@@ -10,6 +10,7 @@
 
 typedef struct Places {
   const Kernel *kernel;
+  Space space;     /* SHARED: places in bytes; LOCAL: in elements */
   bool *differs;   /* variables that differ between threads, by id */
   int64_t *offset; /* by buffer id; -1: none yet */
   int *uses;       /* by buffer id: statements that name it, in what is being looked at */
@@ -81,10 +82,11 @@ static int64_t place_block(Places *p, const Block *block, const int *all, int64_
   }
   for (int b = 0; b < n; b++) {
     const Buffer *buffer = p->kernel->buffers.at[b];
-    if (buffer->space != SPACE_SHARED || p->offset[b] >= 0 || here[b] != all[b] || within[b])
+    if (buffer->space != p->space || p->offset[b] >= 0 || here[b] != all[b] || within[b])
       continue;
     p->offset[b] = end;
-    end += ((int64_t)type_bytes(&buffer->type) + 15) / 16 * 16;
+    end += p->space == SPACE_SHARED ? ((int64_t)type_bytes(&buffer->type) + 15) / 16 * 16
+                                    : type_elements(&buffer->type);
   }
   for (int i = 0; i < block->count; i++) { /* one choice after the other: no barrier is between */
     const Stmt *s = block->at[i];
@@ -97,10 +99,11 @@ static int64_t place_block(Places *p, const Block *block, const int *all, int64_
   return end;
 }
 
-int64_t shared_places(const Kernel *kernel, int64_t *offset) {
+static int64_t place_all(const Kernel *kernel, Space space, int64_t *offset) {
   Arena *arena = arena_new();
   int n = kernel->buffers.count;
   Places p = {.kernel = kernel,
+              .space = space,
               .differs = ARENA_ARRAY(arena, bool, kernel->vars.count + 1),
               .offset = ARENA_ARRAY(arena, int64_t, n + 1)};
   int *all = ARENA_ARRAY(arena, int, n + 1);
@@ -116,3 +119,9 @@ int64_t shared_places(const Kernel *kernel, int64_t *offset) {
   arena_free(arena);
   return bytes;
 }
+
+int64_t shared_places(const Kernel *kernel, int64_t *offset) {
+  return place_all(kernel, SPACE_SHARED, offset);
+}
+
+int64_t kernel_local_elements(const Kernel *kernel) { return place_all(kernel, SPACE_LOCAL, NULL); }

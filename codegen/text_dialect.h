@@ -14,7 +14,7 @@ typedef struct Dialect Dialect;
 typedef struct Usage {
   bool value[DT_COUNT][8]; /* [dtype][log2 width] */
   int64_t zeros[DT_COUNT]; /* elements of the longest SPACE_POINTER buffer */
-  bool mma, pair, matrix[2][5]; /* ops of warps: matrix by [turned][width] */
+  bool mma, tf32, pair, matrix[2][5]; /* ops of warps: matrix by [turned][width] */
   bool copy[17];                /* by bytes */
 } Usage;
 

@@ -157,6 +157,11 @@ static bool build_all(Compiled *c, const CompileRequest *request, Error *error) 
   if (!target_parse(c->arena, request->target, &c->target, error) ||
       !target_facts(&c->target, facts, error))
     return false;
+  facts->tf32 = request->tf32;
+  if (facts->tf32 && !facts->matrix_units)
+    return error_set(error,
+                     "--precision tf32: error: the target %s has no matrix units (cuda, cuda-shim)",
+                     c->target.text);
   double start = seconds();
   c->model = model_load(c->arena, &c->diag, &request->model);
   if (!c->model)
@@ -183,7 +188,7 @@ static bool build_all(Compiled *c, const CompileRequest *request, Error *error) 
   c->plan.model = model_name(c->model);
   c->plan.variant = model_variant(c->model) ? model_variant(c->model) : "";
   c->plan.level = c->target.kind == TARGET_CPU ? c->target.level : c->target.text;
-  c->plan.precision = request->mixed ? "bf16" : "f32";
+  c->plan.precision = request->mixed ? "bf16" : request->tf32 ? "tf32" : "f32";
   c->plan.settings = model_settings(c->arena, c->model, &c->plan.n_settings);
   if (request->timing)
     fprintf(stderr,

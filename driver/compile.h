@@ -33,6 +33,7 @@ typedef struct CompileRequest {
   int threads; /* <= 0: one per allowed CPU */
   PassOptions passes;
   bool mixed;                                              /* --precision bf16 */
+  bool tf32;                                               /* --precision tf32 */
   bool dump_tiles, dump_kernels, dump_memory, memory_only; /* see BuildOptions */
   bool timing;                                             /* seconds of each stage on stderr */
 } CompileRequest;

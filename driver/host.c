@@ -11,8 +11,10 @@ const OptionRow compile_options[] = {
     {"set", OPTION_TEXT, "ARG=VALUE", "sets an argument: text.width=64, volume=[32,64,64]", NULL},
     {"target", OPTION_TEXT, "NAME",
      "cpu, cpu:LEVEL, cuda, cuda:NUMBER, c, cuda-shim or interp (default cpu)", NULL},
-    {"precision", OPTION_CHOICE, "f32|bf16",
-     "of products and of what kernels hand on; sums and parameters stay f32 (default f32)", NULL},
+    {"precision", OPTION_CHOICE, "f32|tf32|bf16",
+     "bf16: of products and of what kernels hand on; tf32: products of f32 on a CUDA device's "
+     "matrix units, with factors rounded to 11 bits; sums and parameters stay f32 (default f32)",
+     NULL},
     {"skip", OPTION_TEXT, "PASSES", "passes not to run: knit,cse", NULL},
     {"stop-after", OPTION_TEXT, "PASS", "run no pass after this one", "compile"},
     {"dump", OPTION_TEXT, "STAGES", "graphs after passes (all), tiles, kernels, memory", NULL},
@@ -68,6 +70,7 @@ bool compile_request_from(Arena *arena, const Options *options, const char *mode
     request->target = "cpu";
   const char *precision = options_text(options, "precision");
   request->mixed = precision && strcmp(precision, "bf16") == 0;
+  request->tf32 = precision && strcmp(precision, "tf32") == 0;
   PassOptions *passes = &request->passes;
   passes->skip = split_list(arena, joined(arena, options, "skip"), &passes->n_skip);
   passes->stop_after = options_text(options, "stop-after");

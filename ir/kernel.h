@@ -126,7 +126,8 @@ typedef enum KopKind {
   KOP_CAST,       /* result type differs: the statement's */
   KOP_PAIR,       /* two bf16 into one i32 */
   KOP_DOT,        /* (i32 pair, i32 pair, f32): f32 */
-  KOP_MMA,        /* (i32x4, i32x2, f32x4): f32x4, by the lanes of a warp together; LOOP stage */
+  KOP_MMA,        /* (i32x4, i32x2, f32x4): f32x4, by the lanes of a warp together; of tf32
+                     (f32x4, f32x2, f32x4); LOOP stage */
   KOP_HORIZONTAL, /* vector to scalar; LOOP stage; halves are combined, low with high, until one is
                      left */
   KOP_SPLAT       /* scalar to vector; LOOP stage */

@@ -157,10 +157,11 @@ static bool check_warp(Checker *c) {
 }
 
 static bool check_mma(Checker *c, const Stmt *s) {
-  static const struct {
+  Dtype factors = s->kop == K_mma_tf32 ? DT_f32 : DT_i32;
+  const struct {
     Dtype dtype;
     int width;
-  } wanted[] = {{DT_i32, 4}, {DT_i32, 2}, {DT_f32, 4}};
+  } wanted[] = {{factors, 4}, {factors, 2}, {DT_f32, 4}};
   for (int i = 0; i < 3; i++) {
     const KValue *arg = s->value_arg[i];
     if (!check_value(c, arg))
@@ -168,9 +169,8 @@ static bool check_mma(Checker *c, const Stmt *s) {
     if (arg->dtype != wanted[i].dtype || arg->width != wanted[i].width)
       return refuse(c, "%%%d is %s", arg->id, value_type_text(arg));
   }
-  if (s->value->dtype != DT_f32 || s->value->width != 4)
-    return refuse(c, "it gives f32x4");
-  return check_warp(c) && define_value(c, s->value);
+  bool right = s->value->dtype == DT_f32 && s->value->width == 4;
+  return right ? check_warp(c) && define_value(c, s->value) : refuse(c, "it gives f32x4");
 }
 
 static bool check_let(Checker *c, const Stmt *s) {

@@ -13,6 +13,7 @@ typedef struct Facts {
   int64_t shared; /* bytes of memory shared by a block's threads (0: none) */
   int64_t l1, l2; /* bytes of cache per core */
   bool matrix_units; /* warps multiply fragments of bf16 (KOP_MMA) */
+  bool tf32;         /* products of f32 may go there with factors rounded to 11 bits */
   bool async_copies; /* from global to shared memory, beside the threads (STMT_COPY) */
   bool bf16_pairs; /* multiplies pairs of bf16 and adds them to f32 at twice the rate of f32 */
   bool tap_by_tap; /* convolutions are summed up so, not with fewer products (Winograd) */

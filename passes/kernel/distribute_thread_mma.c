@@ -1,5 +1,8 @@
-/* Dots of bf16 on matrix units: each warp multiplies its pieces of 16 rows and 8 columns, 16 k at a
- * time, with sums in f32 that stay in its threads (LAYOUT_FRAGMENT).
+/* Dots on matrix units: each warp multiplies its pieces of 16 rows and 8 columns, 16 k at a time of
+ * bf16, 8 of f32, with sums in f32 that stay in its threads (LAYOUT_FRAGMENT).
+ *
+ * Factors of f32 are rounded to the 11 bits that units look at, to the nearest and half away from
+ * zero, when a thread reads its elements from shared memory. Those of bf16 come as matrices:
  *
  * Both operands are read from shared memory as matrices of 8 x 8. Of A a lane gives the places of
  * rows where k lies side by side; where its rows do (turned), the matrices are turned as they are
@@ -7,7 +10,7 @@
  */
 #include "passes/kernel/distribute_thread.h"
 
-enum { DEPTH = 16, LINE = 8, UNROLLED_DEPTH = 64 };
+enum { DEPTH = 16, TF32_DEPTH = 8, LINE = 8, UNROLLED_ROUNDS = 4 };
 
 /* Do lines of 8 elements begin at multiples of 8? */
 static bool is_aligned(Spread *s, const Operand *o) {
@@ -33,6 +36,7 @@ typedef struct Mma {
   const Layout *layout;
   const Operand *a, *b;
   const Tile *rows, *sum; /* whose rows A's are */
+  Kop kop;
   Affine k;
   Affine line, line_16, next_8, next_16; /* lane % 8, lane % 16, lane / 8 % 2, lane / 16 % 2 */
 } Mma;
@@ -91,8 +95,67 @@ static Affine counted(const Mma *m, Block **block, const char *name, int count, 
   return affine_var(var, 1);
 }
 
+/* ---- f32 ---- */
+
+static KValue *rounded(const Mma *m, Block *block, KValue *value) {
+  Kernel *to = m->spread->to;
+  KValue *half = stmt_const(to, block, 1 << 12, DT_i32, 1);
+  KValue *kept = stmt_const(to, block, -(1 << 13), DT_i32, 1);
+  KValue *bits = stmt_let(to, block, K_bits, DT_i32, 1, value, NULL, NULL);
+  bits = stmt_let(to, block, K_add, DT_i32, 1, bits, half, NULL);
+  bits = stmt_let(to, block, K_and, DT_i32, 1, bits, kept, NULL);
+  return stmt_let(to, block, K_bits, DT_f32, 1, bits, NULL, NULL);
+}
+
+static void take_element(const Mma *m, Block *block, const Operand *o, Affine at, Buffer *to,
+                         Affine place) {
+  Spread *s = m->spread;
+  KValue *value = vector_load(s, block, o->buffer, at, DT_f32, 1)->value;
+  vector_store(s, block, to, place, rounded(m, block, value));
+}
+
+/* Rows g and g + 8 at k t, then at t + 4. */
+static KValue *fragment_of_f32(const Mma *m, Block *block, Affine row) {
+  Spread *s = m->spread;
+  const Threads *t = threads_of(s);
+  Buffer *part = kernel_buffer(s->to, "part", SPACE_LOCAL, DT_f32, 4);
+  for (int i = 0; i < 4; i++) {
+    Affine down = affine_add(affine_offset(row, i % 2 * 8), affine_var(t->lane_row, 1));
+    Affine k = affine_add(affine_offset(m->k, i / 2 * 4), affine_var(t->lane_column, 1));
+    Position position = unit_place(s, block, m->rows, down);
+    take_element(m, block, m->a, operand_element(s, block, m->a, &position, k), part,
+                 affine_constant(i));
+  }
+  return vector_load(s, block, part, affine_constant(0), DT_f32, 4)->value;
+}
+
+static Buffer *bring_f32(const Mma *m, Block *to, const Affine *first) {
+  Spread *s = m->spread;
+  const Threads *t = threads_of(s);
+  int across = m->layout->across;
+  Buffer *held = kernel_buffer(s->to, "columns", SPACE_LOCAL, DT_f32, 2 * (int64_t)across);
+  Block *block = to;
+  Affine j = counted(m, &block, "j", across, 1);
+  Affine column = affine_add(*first, affine_scale(j, FRAGMENT_COLUMNS));
+  column = affine_add(column, affine_var(t->lane_row, 1));
+  for (int i = 0; i < 2; i++) {
+    Affine k = affine_add(affine_offset(m->k, 4 * i), affine_var(t->lane_column, 1));
+    Position row = {.flat = k};
+    for (int axis = 0; axis < MAX_ROW_AXES; axis++)
+      row.row[axis] = affine_constant(0);
+    row.row[0] = k;
+    take_element(m, block, m->b, operand_element(s, block, m->b, &row, column), held,
+                 affine_offset(affine_scale(j, 2), i));
+  }
+  return held;
+}
+
+/* ---- both ---- */
+
 /* All of B that the warp needs at this k, in an array of its threads. */
 static Buffer *bring_b(const Mma *m, Block *to, const Affine *first) {
+  if (m->kop == K_mma_tf32)
+    return bring_f32(m, to, first);
   Spread *s = m->spread;
   int across = m->layout->across, twos = across / 2;
   Buffer *held = kernel_buffer(s->to, "columns", SPACE_LOCAL, DT_i32, 2 * (int64_t)across);
@@ -117,34 +180,45 @@ static void multiply(const Mma *m, Block *to) {
   Buffer *held = bring_b(m, to, &first_column), *sums = thread_storage(s, m->sum);
   Block *block = to;
   Affine i = counted(m, &block, "i", layout->down, 1);
-  KValue *a = fragment_of_a(m, block, affine_add(first_row, affine_scale(i, FRAGMENT_ROWS)));
+  Affine row = affine_add(first_row, affine_scale(i, FRAGMENT_ROWS));
+  KValue *a = (m->kop == K_mma_tf32 ? fragment_of_f32 : fragment_of_a)(m, block, row);
   Affine j = counted(m, &block, "j", layout->across, 1);
-  KValue *b = vector_load(s, block, held, affine_scale(j, 2), DT_i32, 2)->value;
+  KValue *b = vector_load(s, block, held, affine_scale(j, 2), held->type.dtype, 2)->value;
   Affine piece = affine_add(affine_scale(i, 4 * (int64_t)layout->across), affine_scale(j, 4));
   KValue *c = vector_load(s, block, sums, piece, DT_f32, 4)->value;
-  vector_store(s, block, sums, piece, stmt_let(s->to, block, K_mma_bf16, DT_f32, 4, a, b, c));
+  vector_store(s, block, sums, piece, stmt_let(s->to, block, m->kop, DT_f32, 4, a, b, c));
 }
 
-bool may_be_mma(const Spread *s, const Stmt *dot) {
+/* The op that multiplies the operands, whatever they lie in; K_COUNT: none. */
+static Kop op_for(const Spread *s, const Stmt *dot) {
   const Tile *a = dot->tile_arg[0], *b = dot->tile_arg[1];
-  return s->facts->matrix_units && layout_of(s, dot->tile)->kind == LAYOUT_FRAGMENT &&
-         a->dtype == DT_bf16 && b->dtype == DT_bf16 && a->cols % DEPTH == 0;
+  if (!s->facts->matrix_units || layout_of(s, dot->tile)->kind != LAYOUT_FRAGMENT ||
+      a->dtype != b->dtype)
+    return K_COUNT;
+  if (a->dtype == DT_bf16 && a->cols % DEPTH == 0)
+    return K_mma_bf16;
+  return a->dtype == DT_f32 && s->facts->tf32 && a->cols % TF32_DEPTH == 0 ? K_mma_tf32 : K_COUNT;
 }
+
+bool may_be_mma(const Spread *s, const Stmt *dot) { return op_for(s, dot) != K_COUNT; }
 
 bool thread_mma(Spread *s, Block *to, const Stmt *dot, const Operand *a, const Operand *b) {
   const Tile *rows = dot->tile_arg[0];
   const Layout *layout = layout_of(s, dot->tile);
-  if (!may_be_mma(s, dot) || thread_storage(s, dot->tile)->space != SPACE_LOCAL ||
-      !is_aligned(s, a) || !is_aligned(s, b))
+  Kop kop = op_for(s, dot);
+  int depth = kop == K_mma_tf32 ? TF32_DEPTH : DEPTH;
+  if (kop == K_COUNT || thread_storage(s, dot->tile)->space != SPACE_LOCAL ||
+      (kop == K_mma_bf16 && !(is_aligned(s, a) && is_aligned(s, b))))
     return false;
-  Mma m = {.spread = s, .layout = layout, .a = a, .b = b, .rows = rows, .sum = dot->tile};
+  Mma m = {
+      .spread = s, .layout = layout, .a = a, .b = b, .rows = rows, .sum = dot->tile, .kop = kop};
   find_lanes(&m);
   m.k = affine_constant(0);
   Block *block = to;
-  if (rows->cols > DEPTH) {
-    IndexVar *k = kernel_var(s->to, "k", 0, rows->cols - DEPTH);
-    Stmt *loop = stmt_for(s->to, to, k, 0, rows->cols, DEPTH);
-    loop->unroll = rows->cols <= UNROLLED_DEPTH ? -1 : 0;
+  if (rows->cols > depth) {
+    IndexVar *k = kernel_var(s->to, "k", 0, rows->cols - depth);
+    Stmt *loop = stmt_for(s->to, to, k, 0, rows->cols, depth);
+    loop->unroll = rows->cols <= UNROLLED_ROUNDS * depth ? -1 : 0;
     m.k = affine_var(k, 1);
     block = &loop->body;
   }

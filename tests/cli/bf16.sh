@@ -14,7 +14,7 @@ step() { # step OUTPUT ARGUMENTS...: frozen norms, so that three samples make no
 }
 
 expect 2 "an unknown precision" run_nano unknown --entry forward --precision bf61
-says '--precision: "bf61" is none of f32|bf16'
+says '--precision: "bf61" is none of f32|tf32|bf16'
 check "forward" run_nano forward --entry forward --precision bf16
 forward "evaluation: outputs and taps" forward
 check "step in f32" step step32

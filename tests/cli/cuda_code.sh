@@ -50,7 +50,7 @@ compiles() { # compiles LABEL MODEL ARGUMENTS...
   fi
 }
 if [ "${1-}" = all ]; then
-  for precision in f32 bf16; do
+  for precision in f32 tf32 bf16; do
     for variant in nano naive tiny; do
       full="--variant $variant --set volume=[256,512,512] --precision $precision"
       compiles "$variant, $precision" "$models/dcformer.yaml" $full

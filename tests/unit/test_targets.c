@@ -375,6 +375,8 @@ static double **run_entry(Arena *arena, const Code *code, const Graph *graph, do
  * so near a tie that another order of adding changes it; and that graph the one in f32 as far as
  * bf16 lets it. */
 static const double close_f32 = 2e-5, close_mixed = 4e-3, close_bf16 = 3e-2;
+/* Factors rounded to 11 bits, each by up to 2^-12 of it; sums of some hundred products. */
+static const double close_tf32 = 1.5e-2;
 
 /* Where pairs are multiplied attention rounds its weights too, each by up to 2^-8 of it, which that
  * graph does not. */
@@ -420,7 +422,8 @@ static void check_sample(const struct Sample *sample, const Facts *facts, Way wa
                                          build.kernels.count, &error)))
       fail_msg("%s: %s", sample->node, error.text);
     double **got = run_entry(arena, &code, graph, inputs);
-    double close = !mixed                                                     ? close_f32
+    double close = facts->tf32                                                ? close_tf32
+                   : !mixed                                                   ? close_f32
                    : facts->bf16_pairs && strstr(sample->node, "= attention") ? close_weights
                                                                               : close_mixed;
     double **rounded = mixed ? run_graph(arena, build.graphs.at[0], inputs) : expected;
@@ -437,23 +440,23 @@ static void check_sample(const struct Sample *sample, const Facts *facts, Way wa
   arena_free(arena);
 }
 
+/* The samples that are large enough to have contractions worth it. */
+static void check_larger(const Facts *facts, Way way, bool mixed) {
+  const char *only = getenv("TRICOT_SAMPLE");
+  for (size_t i = 0; i < sizeof larger / sizeof larger[0]; i++)
+    if (!only || strstr(larger[i].node, only))
+      check_sample(&larger[i], facts, way, mixed);
+}
+
 static void check_all(const Facts *facts, Way way) {
   const char *only = getenv("TRICOT_SAMPLE");
   for (int i = 0; i < SAMPLES; i++)
     if (!only || strstr(samples[i].node, only))
       check_sample(&samples[i], facts, way, false);
-  for (size_t i = 0; i < sizeof larger / sizeof larger[0]; i++)
-    if (!only || strstr(larger[i].node, only))
-      check_sample(&larger[i], facts, way, false);
+  check_larger(facts, way, false);
 }
 
-/* The samples that are large enough to have contractions worth it. */
-static void check_mixed(const Facts *facts, Way way) {
-  const char *only = getenv("TRICOT_SAMPLE");
-  for (size_t i = 0; i < sizeof larger / sizeof larger[0]; i++)
-    if (!only || strstr(larger[i].node, only))
-      check_sample(&larger[i], facts, way, true);
-}
+static void check_mixed(const Facts *facts, Way way) { check_larger(facts, way, true); }
 
 static void test_kernel_interpreter(void **state) {
   (void)state;
@@ -493,6 +496,14 @@ static void test_mixed(void **state) {
   check_mixed(&device_facts, BY_SHIM);
 }
 
+static void test_tf32(void **state) {
+  (void)state;
+  Facts rounding = device_facts;
+  rounding.tf32 = true;
+  check_larger(&rounding, BY_EVAL, false);
+  check_larger(&rounding, BY_SHIM, false);
+}
+
 #if TRICOT_LLVM
 static void test_mixed_jit(void **state) {
   (void)state;
@@ -519,6 +530,7 @@ int main(int argc, char **argv) {
     cmocka_unit_test(test_c),
     cmocka_unit_test(test_shim),
     cmocka_unit_test(test_mixed),
+    cmocka_unit_test(test_tf32),
 #if TRICOT_LLVM
     cmocka_unit_test(test_mixed_jit),
 #endif
