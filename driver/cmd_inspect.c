@@ -18,7 +18,9 @@
 static const OptionRow rows[] = {
     {"json", OPTION_FLAG, "", "print JSON", NULL},
     {"html", OPTION_TEXT, "FILE",
-     "draw an entry point: its graph before and after fusion, kernels, memory over time", NULL},
+     "draw an entry point: its graph before and after fusion, kernels (with --target cuda:ARCH "
+     "their registers too), memory over time",
+     NULL},
     {"entry", OPTION_TEXT, "NAME",
      "--html, --target cuda: which (default encode_image, or the first)", NULL},
     {"mode", OPTION_CHOICE, "infer|train",
@@ -36,7 +38,8 @@ static const char help[] =
     "  tricot inspect models/dcformer.yaml --variant nano\n"
     "  tricot inspect models/clip-dcformer.yaml --variant tiny --set text.layers=6 --json\n"
     "  tricot inspect models/dcformer.yaml --variant nano --html nano.html\n"
-    "  tricot inspect models/clip-dcformer.yaml --entry train_step --html step.html\n"
+    "  tricot inspect models/clip-dcformer.yaml --entry train_step --html step.html --target "
+    "cuda:sm_90a\n"
     "  tricot inspect models/dcformer.yaml --variant nano --precision bf16 --target "
     "cuda:sm_80,sm_90a\n\n";
 
@@ -232,20 +235,40 @@ static EntryRequest entry_request(const Inspect *in, const Model *model) {
       .entry = name, .name = name, .training = mode && strcmp(mode, "train") == 0};
 }
 
-/* The model's graph of an entry point, its kernels and its memory, as one HTML file. */
-static bool write_page(Inspect *in, const Model *model, const char *path, Error *error) {
-  EntryRequest entry = entry_request(in, model);
-  in->request.entries = &entry;
+enum { MOST_ARCHS = 16 };
+
+/* An entry point's kernels; with architectures, what they need there too (else report is empty). */
+static bool build_entry_point(Inspect *in, const Model *model, const Target *targets, int n_archs,
+                              Compiled *compiled, CudaReport *report, Error *error) {
+  CudaImage *images = ARENA_ARRAY(in->arena, CudaImage, n_archs + 1);
+  EntryRequest *entry = ARENA_NEW(in->arena, EntryRequest);
+  *entry = entry_request(in, model);
+  *report = (CudaReport){0};
+  for (int i = 0; i < n_archs; i++)
+    images[i] = (CudaImage){.arch = targets[i].arch};
+  if (n_archs)
+    in->request.target = targets[0].text;
+  in->request.entries = entry;
   in->request.n_entries = 1;
+  bool good = compiled_build(compiled, &in->request, error) &&
+              (!n_archs || (compiled_images(compiled, images, n_archs, error) &&
+                            cuda_report(compiled, images, n_archs, report, error)));
+  diag_print(&compiled->diag, stderr);
+  return good;
+}
+
+/* The model's graph of an entry point, its kernels and its memory, as one HTML file. */
+static bool write_page(Inspect *in, const Model *model, const Target *targets, int n_archs,
+                       const char *path, Error *error) {
   Compiled compiled;
+  CudaReport report;
   Text page = {0};
-  bool good = compiled_build(&compiled, &in->request, error);
+  bool good = build_entry_point(in, model, targets, n_archs, &compiled, &report, error);
   if (good) {
     View view = view_open(compiled.arena, &compiled);
+    view.report = &report;
     view_page(&view, &page);
     good = command_output(path, &page, error);
-  } else {
-    diag_print(&compiled.diag, stderr);
   }
   text_free(&page);
   compiled_close(&compiled);
@@ -254,28 +277,16 @@ static bool write_page(Inspect *in, const Model *model, const char *path, Error 
 
 /* ---- kernels on CUDA architectures ---- */
 
-enum { MOST_ARCHS = 16 };
-
 /* An entry point's kernels and what they need on each of the targets. */
 static bool show_cuda(Inspect *in, const Model *model, const Target *targets, int count,
                       Error *error) {
-  CudaImage images[MOST_ARCHS];
   CudaReport report;
-  EntryRequest entry = entry_request(in, model);
   Compiled compiled;
   Text text = {0};
-  for (int i = 0; i < count; i++)
-    images[i] = (CudaImage){.arch = targets[i].arch};
-  in->request.target = targets[0].text;
-  in->request.entries = &entry;
-  in->request.n_entries = 1;
-  bool good = compiled_build(&compiled, &in->request, error) &&
-              compiled_images(&compiled, images, count, error) &&
-              cuda_report(&compiled, images, count, &report, error);
+  bool good = build_entry_point(in, model, targets, count, &compiled, &report, error);
   if (good)
     (options_flag(&in->options, "json") ? cuda_report_json : cuda_report_table)(&compiled, &report,
                                                                                 &text);
-  diag_print(&compiled.diag, stderr);
   printf("%s", text.at ? text.at : "");
   text_free(&text);
   compiled_close(&compiled);
@@ -340,14 +351,14 @@ static bool inspect(Inspect *in, Diag *diag, Error *error) {
   ModelSummary summary;
   Model *model;
   const char *html = options_text(&in->options, "html");
-  if (html) {
-    model = model_load(in->arena, diag, &in->request.model);
-    return model && write_page(in, model, html, error);
-  }
   Target targets[MOST_ARCHS];
   int n_cuda = cuda_targets(in, targets, error);
   if (n_cuda < 0)
     return false;
+  if (html) {
+    model = model_load(in->arena, diag, &in->request.model);
+    return model && write_page(in, model, targets, n_cuda, html, error);
+  }
   if (n_cuda) {
     model = model_load(in->arena, diag, &in->request.model);
     return model && show_cuda(in, model, targets, n_cuda, error);

@@ -85,6 +85,20 @@ int cuda_report_warn(const Compiled *c, const CudaReport *report, FILE *out) {
   return count;
 }
 
+const char *cuda_report_words(Arena *arena, const CudaReport *report, int number, int arch) {
+  for (int i = 0; i < report->count; i++) {
+    const CudaUse *use = &report->kernels[i].uses[arch];
+    if (report->kernels[i].number != number)
+      continue;
+    const char *words = arena_printf(
+        arena, "%d registers, %lld B a thread in memory, %lld B shared", use->code.registers,
+        (long long)use->code.local_bytes, (long long)use->shared_bytes);
+    return use->blocks ? arena_printf(arena, "%s, %d blocks a multiprocessor", words, use->blocks)
+                       : words;
+  }
+  return NULL;
+}
+
 void cuda_report_table(const Compiled *c, const CudaReport *report, Text *out) {
   char arch[CUDA_ARCH_TEXT];
   text_add(out, "%-28s %7s", "kernel", "threads");

@@ -30,6 +30,9 @@ typedef struct CudaReport {
 bool cuda_report(Compiled *, const CudaImage *images, int n, CudaReport *, Error *);
 /* One line on `out` for each hot kernel that keeps registers in memory. How many. */
 int cuda_report_warn(const Compiled *, const CudaReport *, FILE *out);
+/* What kernel `number` of the plan needs on architecture `arch` of the report; NULL: no step runs
+ * it. In `arena`. */
+const char *cuda_report_words(Arena *, const CudaReport *, int number, int arch);
 void cuda_report_table(const Compiled *, const CudaReport *, Text *out);
 void cuda_report_json(const Compiled *, const CudaReport *, Text *out);
 #endif

@@ -249,6 +249,16 @@ static void add_code(const View *v, int step, int part, const int *first_with, T
   text_free(&code);
 }
 
+/* Of the compiled kernel, on each architecture. */
+static void add_needs(const View *v, int number, Text *out) {
+  char arch[CUDA_ARCH_TEXT];
+  for (int a = 0; v->report && a < v->report->n_archs; a++) {
+    const char *words = cuda_report_words(v->arena, v->report, number, a);
+    if (words)
+      html_fact(out, cuda_arch_text(v->report->archs[a], false, arch), words);
+  }
+}
+
 static void add_kernel(const View *v, int k, const int *first_with, Text *out) {
   const ViewKernel *kernel = &v->kernels[k];
   char flops[32], bytes[32];
@@ -265,6 +275,7 @@ static void add_kernel(const View *v, int k, const int *first_with, Text *out) {
             arena_printf(v->arena, "%sFLOP, %.2f a byte", flops,
                          kernel->bytes > 0 ? kernel->flops / kernel->bytes : 0));
   html_fact(out, "must move", arena_printf(v->arena, "%sB", bytes));
+  add_needs(v, v->entry->steps[kernel->first_step].kernel, out);
   text_add(out, "</table>");
   add_values(v, kernel->region, out);
   add_ops(v, kernel->region, out);

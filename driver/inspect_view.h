@@ -2,6 +2,7 @@
 #ifndef TRICOT_DRIVER_INSPECT_VIEW_H
 #define TRICOT_DRIVER_INSPECT_VIEW_H
 #include "driver/compile.h"
+#include "driver/cuda_report.h"
 #include "driver/graph_layout.h"
 #include "runtime/base/text.h"
 
@@ -29,6 +30,7 @@ typedef struct View {
   int n_groups;
   ViewGroup *groups;   /* in the order they run */
   int *group_of;       /* by kernel */
+  const CudaReport *report; /* on architectures; NULL or empty: of none */
   int *kernel_of;      /* by node id of `graph`; -1: a view, or computed once from weights */
 } View;
 

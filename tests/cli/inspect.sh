@@ -38,6 +38,18 @@ expect 0 "batch statistics" "$tricot" inspect "$models/dcformer.yaml" $few --set
   --mode train --html "$scratch/train.html"
 check "are another graph" [ "$(count "$scratch/train.html" '<details id="k[0-9]+">')" -gt "$kernels" ]
 
+if "$tricot" inspect "$models/dcformer.yaml" $few --target cuda:sm_80,sm_90a --html "$page" \
+  2>"$scratch/err"; then
+  check "it needs nothing from outside" "$TRICOT_BUILD/tests/xml_check" --scripts "$page"
+  kernels=$(count "$page" '<details id="k[0-9]+">')
+  for arch in sm_80 sm_90a; do
+    check "registers of every kernel on $arch" \
+      [ "$(count "$page" "$arch</t[hd]><td>[1-9][0-9]* registers, ")" -eq "$kernels" ]
+  done
+else
+  echo "registers are left out: $(cat "$scratch/err")"
+fi
+
 expect 1 "no such entry point" "$tricot" inspect "$models/dcformer.yaml" --entry nothing \
   --html "$scratch/none"
 says 'no entry point'
