@@ -176,10 +176,10 @@ void spread_block(Spread *spread, const SpreadHooks *hooks, const Block *from, B
       hooks->dot(spread, to, s);
       continue;
     }
-    if (hooks->settle)
-      hooks->settle(spread, to);
     if (s->kind == STMT_FOR && hooks->loop && hooks->loop(spread, to, s))
       continue;
+    if (hooks->settle)
+      hooks->settle(spread, to);
     Stmt *copy = stmt_add(spread->to, to, s->kind);
     *copy = *s;
     copy->body = copy->other = (Block){0};

@@ -131,7 +131,8 @@ typedef struct Pipeline {
   int64_t rounds;
 } Pipeline;
 
-/* A loop of known length with one dot and the loads of its operands. */
+/* A loop of known length with one dot, the loads of its operands, and numbers looked up in tables,
+ * as those of taps are. */
 static bool is_pipeline(Spread *s, const Stmt *loop, Pipeline *p) {
   *p = (Pipeline){.loop = loop, .var = loop->var};
   if (!s->facts->async_copies || loop->has_high2 || !affine_is_constant(&loop->low) ||
@@ -142,6 +143,8 @@ static bool is_pipeline(Spread *s, const Stmt *loop, Pipeline *p) {
     const Stmt *stmt = loop->body.at[i];
     if (stmt->kind == STMT_TILE_DOT && !p->dot)
       p->dot = stmt;
+    else if (stmt->kind == STMT_LOOKUP && stmt->table)
+      continue;
     else if (stmt->kind != STMT_TILE_LOAD || !s->deferred[stmt->tile->id])
       return false;
   }
@@ -172,23 +175,37 @@ static bool start_round(Spread *s, Block *to, const Pipeline *p, Affine value, A
   return true;
 }
 
+/* Does the address need a number that is looked up in the loop? It is not known a round ahead. */
+static bool is_looked_up(const Pipeline *p, const Access *access) {
+  for (int i = 0; i < p->loop->body.count; i++)
+    for (int d = 0; d < access->rank; d++)
+      for (int t = 0; t < access->dim[d].at.count; t++)
+        if (p->loop->body.at[i]->kind == STMT_LOOKUP &&
+            access->dim[d].at.term[t].var == p->loop->body.at[i]->var)
+          return true;
+  return false;
+}
+
 /* Finds out what is loaded, and whether two slots of it fit and copies can bring it. */
 static bool find_loads(Spread *s, Pipeline *p) {
   Threads *t = threads_of(s);
   int64_t bytes = 0;
+  bool known = true;
   for (int i = 0; i < 2; i++) {
     const Tile *tile = p->dot->tile_arg[i];
     const Stmt *load = t->staged[tile->id];
     if (!load || (s->deferred[tile->id]->access.buffer->space == SPACE_SHARED))
       continue;
+    known &= !is_looked_up(p, &load->access);
     p->load[i] = load;
     t->two_slots[load->tile->id] = true;
     bytes += 2 * thread_slot_cells(load->tile) * (int64_t)dtype_size(load->tile->dtype);
   }
   Block trial = {0};
-  bool good = bytes > 0 && bytes <= s->facts->shared * 3 / 4 &&
+  int arriving = t->arriving.count; /* from before: the first round waits for them too */
+  bool good = known && bytes > 0 && bytes <= s->facts->shared * 3 / 4 &&
               start_round(s, &trial, p, affine_var(p->var, 1), affine_constant(0));
-  t->arriving.count = 0; /* it was a trial */
+  t->arriving.count = arriving; /* it was a trial */
   for (int i = 0; i < 2 && !good; i++)
     if (p->load[i]) {
       t->two_slots[p->load[i]->tile->id] = false;
@@ -235,6 +252,9 @@ bool thread_pipeline(Spread *s, Block *to, const Stmt *from) {
   CHECK(started); /* the first round was */
   stmt_add(s->to, &loop->body, STMT_COMMIT);
   t->arriving.count = 0;
+  for (int i = 0; i < from->body.count; i++)
+    if (from->body.at[i]->kind == STMT_LOOKUP)
+      *stmt_add(s->to, &loop->body, STMT_LOOKUP) = *from->body.at[i];
   for (int i = 0; i < 2; i++)
     if (p.load[i])
       t->slot[p.load[i]->tile->id] = affine_var(now, thread_slot_cells(p.load[i]->tile));
