@@ -158,8 +158,11 @@ static bool runs_here(unsigned flags, bool ptx) {
 static int read_image(const char *data, char **object, size_t *size) {
   FakePtx ptx;
   Elf64_Ehdr elf;
-  memcpy(&ptx, data, sizeof ptx);
-  bool is_ptx = memcmp(ptx.magic, FAKE_PTX_MAGIC, sizeof ptx.magic) == 0;
+  bool is_ptx = memcmp(data, FAKE_PTX_MAGIC, sizeof ptx.magic) == 0;
+  if (!is_ptx && memcmp(data, ELFMAG, SELFMAG) != 0)
+    return INVALID_IMAGE;
+  if (is_ptx)
+    memcpy(&ptx, data, sizeof ptx);
   memcpy(&elf, is_ptx ? data + sizeof ptx : data, sizeof elf);
   if (memcmp(elf.e_ident, ELFMAG, SELFMAG) != 0 || elf.e_machine != FAKE_MACHINE)
     return INVALID_IMAGE;
