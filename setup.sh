@@ -8,7 +8,7 @@ cd "$(dirname "$0")"
 usage() {
   cat <<'END'
 usage: ./setup.sh build            install what is missing, configure and build
-       ./setup.sh test [--long]    build, then run the tests (about 9 minutes on 2 cores);
+       ./setup.sh test [--long]    build, then run the tests (about 12 minutes on 2 cores);
                                    --long adds the slow tests and the sanitizers
        ./setup.sh demo [options]   build, then train, evaluate and predict on CT volumes
 
