@@ -10,11 +10,14 @@
 # reason (status 77 when nothing is left). Results go to $OUT (out/gpu), tables in Markdown are
 # printed; docs/benchmarks.md takes them with device, driver and versions. TRICOT_BUILD is a build
 # (build-cuda-only, else build), DEVICE a number (0), PYTHON one that has PyTorch (python3). SIZE,
-# VARIANTS, BATCH, RUNS and CLIP (arguments) make the work smaller, to try this script out.
+# VARIANTS, BATCH, RUNS, LEAN (memory budgets) and CLIP (arguments) make the work smaller, to try
+# this script out.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 : "${OUT:=out/gpu}" "${DEVICE:=0}" "${PYTHON:=python3}" "${RUNS:=30}" "${BATCH:=8}"
 : "${SIZE:=256,512,512}" "${VARIANTS:=nano naive tiny}" "${PRECISION:=bf16}" "${CLIP:=}"
+# budgets with which a step of batch 8 keeps at most 5, 5 and 9 GB of activations
+: "${LEAN:=nano:5200M naive:5150M tiny:9300M}"
 if [ -z "${TRICOT_BUILD-}" ]; then
   TRICOT_BUILD=build
   [ ! -x build-cuda-only/tricot ] || TRICOT_BUILD=build-cuda-only
@@ -144,7 +147,7 @@ slowest() { # slowest NAME: its five longest steps
         100 * $4, 100 * $5, 100 * $6, $7 }'
 }
 own() {
-  local variant names=()
+  local variant budget names=()
   for variant in $VARIANTS; do
     model="models/dcformer.yaml --variant $variant --set volume=[$SIZE] --precision $PRECISION"
     # shellcheck disable=SC2086
@@ -152,6 +155,12 @@ own() {
     # shellcheck disable=SC2086
     timed "$variant-training" $model --set "batch=$BATCH" --entry train_step --resident
     names+=("$variant-forward 1" "$variant-training $BATCH")
+    budget=$(tr ' ' '\n' <<<"$LEAN" | sed -n "s/^$variant://p")
+    [ -n "$budget" ] || continue
+    # shellcheck disable=SC2086
+    timed "$variant-training-lean" $model --set "batch=$BATCH" --entry train_step --resident \
+      --memory-budget "$budget"
+    names+=("$variant-training-lean $BATCH")
   done
   # shellcheck disable=SC2086
   timed clip-nano-training models/clip-dcformer.yaml --variant nano --set "volume=[$SIZE]" \
@@ -176,6 +185,7 @@ own() {
     "$(field bf16_flops_per_second "$OUT/device.json" | awk '{ printf "%.0f", 1e-12 * $1 }')" \
     "TFLOP/s on matrix units and $(field fma_flops_per_second "$OUT/device.json" |
       awk '{ printf "%.0f", 1e-12 * $1 }') TFLOP/s f32, all measured in the same run"
+  echo "- lean: with --memory-budget, of $LEAN"
   echo "- forward and training with their inputs on the device, CLIP with BERT base and its" \
     "inputs copied for each step; activations without inputs"
   versions
