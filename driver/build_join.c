@@ -133,6 +133,7 @@ static void add_step(Join *join, Launch *launch, const Step *s) {
   launch->blocks += s->kernel ? kernel_blocks(s->kernel) : 0;
 }
 
+/* Adds the step to a launch, number `first` or later, or makes one of its own at the end. */
 static void place(Join *join, const Step *s, int first) {
   int best = -1;
   for (int l = join->launches.count - 1; s->kernel && l >= first; l--) {

@@ -97,6 +97,7 @@ static Affine counted(const Mma *m, Block **block, const char *name, int count, 
 
 /* ---- f32 ---- */
 
+/* To 11 bits: half of the last one that stays is added, and the rest cut off. */
 static KValue *rounded(const Mma *m, Block *block, KValue *value) {
   Kernel *to = m->spread->to;
   KValue *half = stmt_const(to, block, 1 << 12, DT_i32, 1);
