@@ -143,9 +143,13 @@ bool nvrtc_compile(Arena *arena, const char *text, const char *name, const char 
   int result = nvrtc.create(&program, text, name, 0, NULL, NULL);
   if (result)
     return error_set(error, "NVRTC: %s", nvrtc.words(result));
+  /* 177: helpers that go unused. The text is compiled in so many parts side by side, whatever the
+   * number of CPUs: the code depends on it. Older versions have no such option. */
   const char *options[] = {arena_printf(arena, "--gpu-architecture=%s", arch), "--fmad=false",
-                           "--std=c++17", "--diag-suppress=177"}; /* helpers that go unused */
-  result = nvrtc.compile(program, 4, options);
+                           "--std=c++17", "--diag-suppress=177", "--split-compile=8"};
+  int major, minor;
+  bool splits = nvrtc.version(&major, &minor) == 0 && major >= 13;
+  result = nvrtc.compile(program, splits ? 5 : 4, options);
   cubin->log = read_log(arena, program);
   bool good = result == 0;
   if (!good)
