@@ -17,7 +17,7 @@ cd "$(dirname "$0")/.."
 : "${OUT:=out/gpu}" "${DEVICE:=0}" "${PYTHON:=python3}" "${RUNS:=30}" "${BATCH:=8}"
 : "${SIZE:=256,512,512}" "${VARIANTS:=nano naive tiny}" "${PRECISION:=bf16}" "${CLIP:=}"
 # budgets with which a step of batch 8 keeps at most 5, 5 and 9 GB of activations
-: "${LEAN:=nano:5200M naive:5150M tiny:9300M}"
+: "${LEAN:=nano:5050M naive:5150M tiny:9300M}"
 if [ -z "${TRICOT_BUILD-}" ]; then
   TRICOT_BUILD=build
   [ ! -x build-cuda-only/tricot ] || TRICOT_BUILD=build-cuda-only
