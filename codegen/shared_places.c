@@ -13,7 +13,6 @@ typedef struct Places {
   Space space;     /* SHARED: places in bytes; LOCAL: in elements */
   bool *differs;   /* variables that differ between threads, by id */
   int64_t *offset; /* by buffer id; -1: none yet */
-  int *uses;       /* by buffer id: statements that name it, in what is being looked at */
 } Places;
 
 static bool affine_differs(const Places *p, const Affine *a) {
@@ -44,22 +43,22 @@ static bool is_choice(const Places *p, const Stmt *s) {
   return true;
 }
 
-static void count_uses(const Places *p, const Block *block, int *uses);
+static void count_uses(const Block *block, int *uses);
 
-static void count_statement(const Places *p, const Stmt *s, int *uses) {
+static void count_statement(const Stmt *s, int *uses) {
   const Buffer *named[] = {s->buffer, s->base};
   for (int i = 0; i < 2; i++)
     if (named[i])
       uses[named[i]->id]++;
   for (int i = 0; i < s->arrived.count; i++)
     uses[s->arrived.at[i]->id]++;
-  count_uses(p, &s->body, uses);
-  count_uses(p, &s->other, uses);
+  count_uses(&s->body, uses);
+  count_uses(&s->other, uses);
 }
 
-static void count_uses(const Places *p, const Block *block, int *uses) {
+static void count_uses(const Block *block, int *uses) {
   for (int i = 0; i < block->count; i++)
-    count_statement(p, block->at[i], uses);
+    count_statement(block->at[i], uses);
 }
 
 /* Gives places from `end` on to the buffers that are used in the block and nowhere else (all[]:
@@ -69,13 +68,13 @@ static int64_t place_block(Places *p, const Block *block, const int *all, int64_
   int n = p->kernel->buffers.count;
   int *here = ARENA_ARRAY(arena, int, n + 1), *within = ARENA_ARRAY(arena, int, n + 1);
   int *branch = ARENA_ARRAY(arena, int, n + 1);
-  count_uses(p, block, here);
+  count_uses(block, here);
   /* uses that lie in one branch of a choice alone are that branch's matter */
   for (int i = 0; i < block->count; i++) {
     const Stmt *s = block->at[i];
     for (int side = 0; is_choice(p, s) && side < 2; side++) {
       memset(branch, 0, sizeof *branch * (size_t)n);
-      count_uses(p, side ? &s->other : &s->body, branch);
+      count_uses(side ? &s->other : &s->body, branch);
       for (int b = 0; b < n; b++)
         within[b] |= branch[b] && branch[b] == all[b];
     }
@@ -112,7 +111,7 @@ static int64_t place_all(const Kernel *kernel, Space space, int64_t *offset) {
   if (kernel->thread)
     p.differs[kernel->thread->id] = true;
   find_differing(&p, &kernel->body);
-  count_uses(&p, &kernel->body, all);
+  count_uses(&kernel->body, all);
   int64_t bytes = place_block(&p, &kernel->body, all, 0);
   for (int b = 0; offset && b < n; b++)
     offset[b] = p.offset[b] < 0 ? 0 : p.offset[b]; /* what nothing uses */

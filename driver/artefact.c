@@ -62,7 +62,7 @@ static void order_images(Work *w) {
   if (n && n == w->n_cubins)
     ordered[n++] = nvrtc_floor(w->images, w->n_images);
   w->n_images = n;
-  memcpy(w->images, ordered, sizeof ordered);
+  memcpy(w->images, ordered, sizeof *ordered * (size_t)n);
 }
 
 static bool choose_targets(Work *w, Error *error) {

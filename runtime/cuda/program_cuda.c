@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { PLACE = 256 };           /* alignment in the staging buffer and of prepared memory */
+enum { PLACE = 256 }; /* alignment in the staging buffer and of prepared memory */
 enum { ORDINARY_SHARED = 48 << 10, MOST_SHARED = 8 /* attribute of a function */ };
 enum { LOG_BUFFER = 5, LOG_SIZE = 6 /* options of loading an image */, NON_BLOCKING = 1 };
 
@@ -150,29 +150,50 @@ static bool take(const Cuda *cuda, int64_t bytes, const char *what, CudaAddress 
          cuda_good(cuda->driver, cuda->driver->memory_alloc(at, (size_t)bytes), words, error);
 }
 
-/* Places of ports in the staging buffer; the bytes they take. */
-static size_t place_ports(Arena *memory, const PlanEntry *entry, CudaEntry *e) {
+/* Places of inputs in the staging buffer, from its beginning; where they end. */
+static size_t place_inputs(Arena *memory, const PlanEntry *entry, CudaEntry *e) {
   size_t bytes = 0;
   e->input_at = ARENA_ARRAY(memory, size_t, entry->n_inputs);
-  e->output_at = ARENA_ARRAY(memory, size_t, entry->n_outputs);
   e->sent = ARENA_ARRAY(memory, bool, entry->n_inputs + 1);
-  e->fetched = ARENA_ARRAY(memory, bool, entry->n_outputs + 1);
   for (int i = 0; i < entry->n_inputs; i++) {
     e->input_at[i] = bytes;
     bytes += aligned((size_t)port_bytes(&entry->inputs[i]));
   }
-  e->inputs_end = bytes;
+  return e->inputs_end = bytes;
+}
+
+/* Outputs lie behind the inputs of all entry points: they are fetched while another's inputs may
+ * be on their way. */
+static size_t place_outputs(Arena *memory, const PlanEntry *entry, CudaEntry *e, size_t from) {
+  e->output_at = ARENA_ARRAY(memory, size_t, entry->n_outputs);
+  e->fetched = ARENA_ARRAY(memory, bool, entry->n_outputs + 1);
   for (int i = 0; i < entry->n_outputs; i++) {
-    e->output_at[i] = bytes;
-    bytes += aligned((size_t)port_bytes(&entry->outputs[i]));
+    e->output_at[i] = from;
+    from += aligned((size_t)port_bytes(&entry->outputs[i]));
   }
-  return bytes;
+  return from;
+}
+
+/* The size of the staging buffer. */
+static size_t place_ports(Program *program) {
+  const Plan *plan = program->plan;
+  CudaEntry *entries = ((Cuda *)program->own)->entries;
+  size_t inputs = 0, end = 0;
+  for (int e = 0; e < plan->n_entries; e++) {
+    size_t bytes = place_inputs(program->memory, &plan->entries[e], &entries[e]);
+    inputs = bytes > inputs ? bytes : inputs;
+  }
+  for (int e = 0; e < plan->n_entries; e++) {
+    size_t bytes = place_outputs(program->memory, &plan->entries[e], &entries[e], inputs);
+    end = bytes > end ? bytes : end;
+  }
+  return end;
 }
 
 static bool take_memory(Program *program, Error *error) {
   const Plan *plan = program->plan;
   Cuda *cuda = program->own;
-  size_t staging = 0;
+  size_t staging = place_ports(program);
   int64_t persistent = plan_persistent_bytes(plan);
   if (!is_enough(program, error) ||
       !take(cuda, persistent, "the model", &cuda->persistent, error) ||
@@ -183,8 +204,6 @@ static bool take_memory(Program *program, Error *error) {
   cuda->inbox_bytes = inbox_bytes(plan);
   CudaAddress at = cuda->prepared;
   for (int e = 0; e < plan->n_entries; e++) {
-    size_t bytes = place_ports(program->memory, &plan->entries[e], &cuda->entries[e]);
-    staging = bytes > staging ? bytes : staging;
     cuda->entries[e].prepared = at;
     at += aligned((size_t)plan->entries[e].prepared_bytes);
   }

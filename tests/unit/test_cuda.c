@@ -13,7 +13,7 @@
 
 #include <cmocka.h>
 
-enum { N = 4, AT_X = 0, AT_LR = 64, AT_Y = 128, AT_LOSS = 192, ARENA = 256 };
+enum { N = 4, AT_X = 0, AT_LR = 64, AT_Y = 128, AT_LOSS = 192, ARENA = 256, LONGER_ARENA = 768 };
 
 /* y = w x, loss = sum of y; w += lr x; doubled = 2 w; y = doubled x */
 static const char text[] =
@@ -49,6 +49,10 @@ static const char *const kernels[] = {"forward", "update", "pack", "apply"};
 static const PlanTensor tensors[] = {{"w", {DT_f32, 1, {N}}, PLAN_PARAMETER, PLAN_UNIFORM, 1, 2}};
 static const PlanPort inputs[] = {{"x", {DT_f32, 1, {N}}, IN_ARENA(AT_X), false, NULL},
                                   {"lr", {DT_f32, 0, {0}}, IN_ARENA(AT_LR), false, NULL}};
+static const PlanPort longer_inputs[] = {
+    {"lr", {DT_f32, 0, {0}}, IN_ARENA(AT_LR), false, NULL},
+    {"text", {DT_f32, 1, {128}}, IN_ARENA(ARENA), false, NULL},
+    {"x", {DT_f32, 1, {N}}, IN_ARENA(AT_X), false, NULL}};
 static const PlanPort outputs[] = {{"y", {DT_f32, 1, {N}}, IN_ARENA(AT_Y), false, NULL},
                                    {"loss", {DT_f32, 0, {0}}, IN_ARENA(AT_LOSS), false, NULL}};
 #define STEP(number, count, list, size, label_text, threads_of)                                    \
@@ -88,7 +92,17 @@ static const PlanEntry entries[] = {{.name = "train",
                                      .n_prepare = 1,
                                      .prepare = pack_steps,
                                      .arena_bytes = ARENA,
-                                     .prepared_bytes = 64}};
+                                     .prepared_bytes = 64},
+                                    {.name = "train_longer", /* its inputs take more room */
+                                     .n_inputs = 3,
+                                     .inputs = longer_inputs,
+                                     .n_outputs = 2,
+                                     .outputs = outputs,
+                                     .n_steps = 2,
+                                     .steps = train_steps,
+                                     .arena_bytes = LONGER_ARENA,
+                                     .updates = true,
+                                     .guard = 1}};
 static const Plan plan = {.model = "toy",
                           .variant = "",
                           .level = "",
@@ -97,9 +111,9 @@ static const Plan plan = {.model = "toy",
                           .tensors = tensors,
                           .n_kernels = 4,
                           .kernels = kernels,
-                          .n_entries = 2,
+                          .n_entries = 3,
                           .entries = entries};
-enum { TRAIN, APPLY };
+enum { TRAIN, APPLY, TRAIN_LONGER };
 
 typedef struct World {
   Arena *arena;
@@ -197,6 +211,25 @@ static void inputs_ahead(void **state) {
   }
 }
 
+/* What the guard looks at is fetched while another entry point's inputs are on their way. */
+static void inputs_of_another_ahead(void **state) {
+  Program *p = ((World *)*state)->program;
+  Error error;
+  program_initialize(p, 3);
+  fill(p, TRAIN, 1);
+  *(float *)program_input(p, TRAIN, "lr", NULL) = 0;
+  assert_true(program_start(p, TRAIN, &error));
+  assert_true(program_ahead(p, TRAIN_LONGER));
+  fill(p, TRAIN_LONGER, 5);
+  assert_true(program_send(p, TRAIN_LONGER, &error));
+  assert_true(program_finish(p, TRAIN, &error));
+  *(float *)program_input(p, TRAIN_LONGER, "lr", NULL) = 0;
+  assert_true(program_run(p, TRAIN_LONGER, &error));
+  const float *y = program_output(p, TRAIN_LONGER, "y", NULL), *w = program_tensor(p, "w", NULL);
+  for (int i = 0; i < N; i++)
+    assert_true(y[i] == w[i] * (5 + (float)i));
+}
+
 static void derived_weights(void **state) {
   Program *p = ((World *)*state)->program;
   program_initialize(p, 3);
@@ -286,11 +319,11 @@ static void refusals(void **state) {
   assert_false(cuda_program_open(&program, &plan, &code, 1, &error));
   assert_non_null(strstr(error.text, "loading code for sm_80 on Fake 0: CUDA_ERROR_INVALID_IMAGE"));
   Plan larger = plan;
-  PlanEntry huge[2] = {entries[0], entries[1]};
+  PlanEntry huge[3] = {entries[0], entries[1], entries[2]};
   huge[1].arena_bytes = (int64_t)3 << 30;
   larger.entries = huge;
-  /* the weights, the arena, derived weights, two inputs of a next run of `train` */
-  assert_int_equal(cuda_program_bytes(&larger), 64 + ((int64_t)3 << 30) + 256 + 2 * 256);
+  /* the weights, the arena, derived weights, inputs of a next run of `train_longer` */
+  assert_int_equal(cuda_program_bytes(&larger), 64 + ((int64_t)3 << 30) + 256 + 4 * 256);
   assert_false(cuda_program_open(&program, &larger, &w->code, 1, &error));
   assert_non_null(strstr(error.text, "working memory of apply 3.0 GiB"));
   const char *names[] = {"forward", "update", "pack", "aply"};
@@ -336,6 +369,7 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(outputs_and_weights),
       cmocka_unit_test(inputs_ahead),
+      cmocka_unit_test(inputs_of_another_ahead),
       cmocka_unit_test(derived_weights),
       cmocka_unit_test(the_guard),
       cmocka_unit_test(times),
